@@ -1,0 +1,98 @@
+"""Reading runs and ablations from YAML or JSON files, with all mistakes reported at once."""
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from core.config.ablation import Ablation
+from core.config.run import RunConfig
+from core.errors import ConfigError, NotFoundError, Problem
+
+T = TypeVar("T")
+
+
+def read_run(path: Path) -> RunConfig:
+    """Read one run from a YAML or JSON file.
+
+    Raises:
+        ConfigError: With every mistake in `problems`.
+    """
+    return parse_run(_read(path), name=str(path))
+
+
+def parse_run(fields: Any, *, name: str = "the run") -> RunConfig:
+    """Make a run from plain dictionaries; every mistake is reported at once as ConfigError."""
+    return _validated(lambda: RunConfig.model_validate(fields), name)
+
+
+def read_ablation(path: Path) -> tuple[Ablation, tuple[RunConfig, ...]]:
+    """Read an ablation and its runs from a YAML or JSON file."""
+    return parse_ablation(_read(path), name=str(path))
+
+
+def parse_ablation(fields: Any, *, name: str = "the ablation") -> tuple[Ablation, tuple[RunConfig, ...]]:
+    """Make an ablation and its runs from plain dictionaries."""
+    ablation = _validated(lambda: Ablation.model_validate(fields), name)
+    return ablation, _validated(ablation.runs, name)
+
+
+def preset_names() -> list[str]:
+    """Return the names of the ablations that ship with the package."""
+    folder = resources.files("core") / "presets"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def read_preset(name: str) -> tuple[Ablation, tuple[RunConfig, ...]]:
+    """Read an ablation that ships with the package.
+
+    Raises:
+        NotFoundError: If no preset has that name.
+    """
+    if name not in preset_names():
+        raise NotFoundError(f"There is no preset '{name}'. Choose one of: {', '.join(preset_names())}.")
+    text = (resources.files("core") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return parse_ablation(yaml.safe_load(text), name=f"preset {name}")
+
+
+def dump_run(config: RunConfig) -> str:
+    """Return the run as YAML that `read_run` reads back to an equal run."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"There is no file {path}. Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as text ({error}). Give a YAML or JSON file.") from error
+    try:
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from error
+
+
+def _validated(make: Callable[[], T], name: str) -> T:
+    try:
+        return make()
+    except ValidationError as error:
+        problems = [_problem(item) for item in error.errors(include_url=False)]
+        count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise ConfigError(f"{name} has {count}:", problems) from error
+
+
+def _problem(item: Any) -> Problem:
+    where = ".".join(str(part) for part in item["loc"])
+    message, kind = item["msg"], item["type"]
+    if kind == "extra_forbidden":
+        message = "there is no such setting; remove it or correct its name"
+    elif kind == "missing":
+        message = "this setting is required; add it"
+    elif kind == "value_error":
+        message = message.removeprefix("Value error, ")
+    return Problem(where, message)

@@ -1,0 +1,43 @@
+"""Settings of every data source. Source ``x`` is read by ``core/sources/x.py``."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from core.config.base import Settings
+
+
+class GeneratedSpeech(Settings):
+    """English sentences that the project brings, spoken by hibari-tts, with noise. For demonstrations and tests."""
+
+    kind: Literal["generated"] = "generated"
+    train: int = Field(240, ge=1, le=240, description="Sentences for training.")
+    development: int = Field(40, ge=1, le=40, description="Sentences that choose the checkpoint.")
+    test: int = Field(100, ge=1, le=100, description="Sentences that are read once, at the end.")
+    signal_to_noise: float = Field(6.0, ge=-10, le=60, description="Speech to noise power ratio, in dB.")
+    slowest: float = Field(0.85, ge=0.5, le=2.0, description="Lowest speaking rate, as a factor of the voice's own.")
+    fastest: float = Field(1.25, ge=0.5, le=2.0, description="Highest speaking rate, as a factor of the voice's own.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of voice, rate and noise.")
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> "GeneratedSpeech":
+        if self.slowest > self.fastest:
+            raise ValueError("slowest is above fastest: swap them")
+        return self
+
+
+class Manifest(Settings):
+    """Your own audio: NeMo JSON-lines manifests, one object a line with audio_filepath, text and optionally speaker."""
+
+    kind: Literal["manifest"] = "manifest"
+    train: str = Field(min_length=1, description="Path of the training manifest.")
+    development: str = Field(min_length=1, description="Path of the manifest that chooses the checkpoint.")
+    test: str = Field(min_length=1, description="Path of the manifest that is read once, at the end.")
+    longest_seconds: float = Field(
+        30.0, gt=0, le=30, description="Clips longer than this, in seconds, are an error (Whisper hears 30 s)."
+    )
+
+
+Source = Annotated[GeneratedSpeech | Manifest, Field(discriminator="kind")]
+
+SOURCES: tuple[type[Settings], ...] = get_args(get_args(Source)[0])

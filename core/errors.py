@@ -1,0 +1,92 @@
+"""Every error that the engine raises on purpose.
+
+ManifoldError
+├── ConfigError            the settings cannot be a run; `problems` lists all mistakes
+├── ModelError             a model cannot be found, read or trusted
+│   └── ChecksumError      the weights are not the ones that were asked for
+├── DataError              audio, transcripts or manifests that cannot be used; `problems` lists all rows
+├── ShapeError             two sides of a loss or measure do not pair up
+├── GradientPathError      a loss or an adapter reaches no weight that is deployed
+├── TrainingError          the run went wrong while training
+│   └── NotFiniteError     the loss became NaN or infinite
+├── StoreError             the database or a file of a run cannot be read or written
+├── NotFoundError          no run, job or preset has that name
+└── JobError               a job could not be started, stopped or watched
+
+Each message says what happened and what to do; the app and the command line print it as it is.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in something a user wrote.
+
+    Attributes:
+        where: Path of the field or row, for example ``training.steps`` or ``train.jsonl:12``.
+        message: What is wrong and what to do, one sentence.
+    """
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class ManifoldError(Exception):
+    """Base of everything raised on purpose."""
+
+
+class _WithProblems(ManifoldError):
+    """An error that reports several mistakes at once."""
+
+    def __init__(self, summary: str, problems: list[Problem] | None = None) -> None:
+        self.summary = summary
+        self.problems = problems or []
+        super().__init__("\n".join([summary, *(f"  - {problem}" for problem in self.problems)]))
+
+
+class ConfigError(_WithProblems):
+    """The settings cannot be a run."""
+
+
+class DataError(_WithProblems):
+    """Audio, transcripts or manifests that cannot be used."""
+
+
+class ModelError(ManifoldError):
+    """A model cannot be found, read or trusted."""
+
+
+class ChecksumError(ModelError):
+    """The weights are not the ones that were asked for."""
+
+
+class ShapeError(ManifoldError):
+    """Two sides of a loss or a measure do not pair up."""
+
+
+class GradientPathError(ManifoldError):
+    """A loss or an adapter reaches no weight that is deployed."""
+
+
+class TrainingError(ManifoldError):
+    """The run went wrong while training."""
+
+
+class NotFiniteError(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class StoreError(ManifoldError):
+    """The database or a file of a run cannot be read or written."""
+
+
+class NotFoundError(ManifoldError):
+    """No run, job or preset has that name."""
+
+
+class JobError(ManifoldError):
+    """A job could not be started, stopped or watched."""
