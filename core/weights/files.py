@@ -1,0 +1,129 @@
+"""The files of a model on this disk: which layout they have, and a hash of what they say."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from core.errors import ModelError
+
+REFUSED_KEYS = {
+    "auto_map",
+    "trust_remote_code",
+    "custom_pipelines",
+    "_attn_implementation",
+    "_attn_implementation_internal",
+    "_experts_implementation",
+    "_experts_implementation_internal",
+}
+"""Keys of a foreign config.json that name code to run or kernels to fetch."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A folder that holds a Whisper model.
+
+    Attributes:
+        folder: Absolute path.
+        layout: Who wrote the folder.
+        weights: The weight files, absolute paths, in the order in which they are read.
+        origin: Where the files came from, a few words.
+    """
+
+    folder: Path
+    layout: Literal["transformers", "ctranslate2"]
+    weights: tuple[Path, ...]
+    origin: str
+
+    def content_hash(self) -> str:
+        """Return a sha256 over config.json and the weights: equal models have equal hashes."""
+        total = hashlib.sha256()
+        for path in (self.folder / "config.json", *self.weights):
+            total.update(file_sha256(path).encode())
+        return total.hexdigest()
+
+
+def read_folder(folder: Path, *, origin: str) -> ModelFiles:
+    """Return what kind of model a folder holds, without reading the weights.
+
+    Raises:
+        ModelError: If there is no config.json, it names foreign code, or there are no weights that can be read safely.
+    """
+    folder = folder.resolve()
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder} holds no config.json. Give the folder of a transformers or CTranslate2 Whisper model."
+        )
+    config = read_json(folder / "config.json")
+    _refuse_code(config, folder / "config.json")
+    if config.get("model_type") == "whisper":
+        return ModelFiles(folder, "transformers", _safetensors_files(folder), origin)
+    if "model_type" in config or "architectures" in config:
+        raise ModelError(f"{folder} holds a model of type {config.get('model_type')!r}. Give a Whisper model.")
+    if (folder / "model.bin").is_file():
+        return ModelFiles(folder, "ctranslate2", (folder / "model.bin",), origin)
+    raise ModelError(f"{folder} holds no weights. Add model.safetensors (transformers) or model.bin (CTranslate2).")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        ModelError: If the file is missing, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing. Copy the complete model folder.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read as JSON ({error}). Copy the model folder again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} holds no JSON object. Copy the model folder again.")
+    return value
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as hexadecimal digits."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error}). Check the file and its permissions.") from error
+
+
+def _refuse_code(value: Any, path: Path) -> None:
+    """Refuse a configuration in which any object, at any depth, names code."""
+    if isinstance(value, dict):
+        refused = sorted(REFUSED_KEYS & value.keys())
+        if refused:
+            raise ModelError(f"{path} contains {', '.join(refused)}: code to run. Remove it, or use another model.")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_code(item, path)
+
+
+def _safetensors_files(folder: Path) -> tuple[Path, ...]:
+    if (folder / "model.safetensors").is_file():
+        return (folder / "model.safetensors",)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return _shards(folder, index)
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
+        raise ModelError(
+            f"{folder} holds its weights as pickle only, which can run code when it is read. "
+            "Save the model again as safetensors (model.save_pretrained)."
+        )
+    raise ModelError(f"{folder} holds no weights. Add model.safetensors.")
+
+
+def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
+    places = read_json(index).get("weight_map")
+    names = (
+        set(places.values()) if isinstance(places, dict) and all(isinstance(v, str) for v in places.values()) else set()
+    )
+    if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
+        raise ModelError(f"{index} does not name safetensors files of its own folder. Copy the model folder again.")
+    missing = sorted(name for name in names if not (folder / name).is_file())
+    if missing:
+        raise ModelError(f"{folder} lacks {', '.join(missing)}. Copy the complete model folder.")
+    return tuple(folder / name for name in sorted(names))

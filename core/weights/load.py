@@ -1,0 +1,101 @@
+"""A Whisper model in memory, from any of the places where models come from."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
+
+from core.errors import ModelError
+from core.weights import Hub, ctranslate2_model, resolve, transformers_model
+from core.weights.files import ModelFiles
+from core.weights.parts import MULTILINGUAL_VOCABULARY, ModelParts
+
+
+@dataclass(frozen=True)
+class LoadedWhisper:
+    """A Whisper model and what is needed to speak with it.
+
+    Attributes:
+        model: float32, evaluation mode, no gradients, scaled-dot-product attention, with its generation config.
+        tokenizer: Complete: the text tokens, the specials, and the 1,501 times.
+        feature_extractor: 16 kHz audio to log-mel frames.
+        suppress_tokens: Ids that are never written.
+        begin_suppress_tokens: Ids that are not written first.
+        is_multilingual: Whether the prompt names language and task.
+        origin: Where the weights came from, a few words.
+        revision: sha256 over config and weights; equal models have equal revisions.
+    """
+
+    model: WhisperForConditionalGeneration
+    tokenizer: WhisperTokenizer
+    feature_extractor: WhisperFeatureExtractor
+    suppress_tokens: tuple[int, ...]
+    begin_suppress_tokens: tuple[int, ...]
+    is_multilingual: bool
+    origin: str
+    revision: str
+
+    def prompt(self, language: str = "en") -> tuple[int, ...]:
+        """Return the ids that every transcript starts with: no times; for multilingual models language and task.
+
+        Raises:
+            ModelError: If the model does not know the language.
+        """
+        names = ["<|startoftranscript|>", "<|notimestamps|>"]
+        if self.is_multilingual:
+            names[1:1] = [f"<|{language}|>", "<|transcribe|>"]
+        elif language != "en":
+            raise ModelError(f"The model knows English only, not '{language}'. Take a multilingual model.")
+        ids = [self.tokenizer.convert_tokens_to_ids(name) for name in names]
+        if self.tokenizer.unk_token_id in ids:
+            raise ModelError(
+                f"The model does not know the language '{language}'. Give it as Whisper writes it: en, de, ..."
+            )
+        return tuple(ids)
+
+
+def load_whisper(model: str, revision: str | None = None, *, hub: Hub | None = None) -> LoadedWhisper:
+    """Load a Whisper model from a folder, the Hub, or an installed package.
+
+    Args:
+        model: A local folder (transformers or CTranslate2), or a Hub id.
+        revision: Hub commit, tag or branch; ignored for a local folder.
+        hub: Which Hub to ask; the usual one by default.
+
+    Raises:
+        ModelError: If it cannot be found, read or trusted.
+    """
+    return load_files(resolve(model, revision, hub=hub))
+
+
+def load_files(files: ModelFiles) -> LoadedWhisper:
+    """Load a Whisper model from files that were found already."""
+    read_parts = ctranslate2_model.read_parts if files.layout == "ctranslate2" else transformers_model.read_parts
+    parts = read_parts(files)
+    return LoadedWhisper(
+        model=_build(parts, files),
+        tokenizer=parts.tokenizer,
+        feature_extractor=WhisperFeatureExtractor(feature_size=parts.config.num_mel_bins),
+        suppress_tokens=tuple(parts.generation.suppress_tokens or ()),
+        begin_suppress_tokens=tuple(parts.generation.begin_suppress_tokens or ()),
+        is_multilingual=parts.config.vocab_size >= MULTILINGUAL_VOCABULARY,
+        origin=files.origin,
+        revision=files.content_hash(),
+    )
+
+
+def _build(parts: ModelParts, files: ModelFiles) -> WhisperForConditionalGeneration:
+    """Put the weights into a model, each of them and nothing else."""
+    try:
+        with torch.device("meta"):  # no memory and no initialisation before names and shapes agree
+            model = WhisperForConditionalGeneration(parts.config)
+        result = model.load_state_dict(parts.state, strict=False, assign=True)
+    except (RuntimeError, ValueError, TypeError) as error:  # shapes that differ; sizes that cannot be
+        raise ModelError(f"The weights in {files.folder} do not fit its configuration: {error}") from error
+    wrong = [f"missing {name}" for name in result.missing_keys] + [f"unknown {name}" for name in result.unexpected_keys]
+    if wrong:
+        raise ModelError(f"The weights in {files.folder} are not complete: {', '.join(wrong[:5])}.")
+    model.tie_weights()
+    model.generation_config = parts.generation
+    model.set_attn_implementation("sdpa")
+    return model.eval()
