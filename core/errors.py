@@ -11,7 +11,8 @@ ManifoldError
 │   └── NotFiniteError     the loss became NaN or infinite
 ├── StoreError             the database or a file of a run cannot be read or written
 ├── NotFoundError          no run, job or preset has that name
-└── JobError               a job could not be started, stopped or watched
+├── JobError               a job could not be started, stopped or watched
+└── Stopped                the user asked to stop: an ending, not a mistake
 
 Each message says what happened and what to do; the app and the command line print it as it is.
 """
@@ -90,3 +91,7 @@ class NotFoundError(ManifoldError):
 
 class JobError(ManifoldError):
     """A job could not be started, stopped or watched."""
+
+
+class Stopped(ManifoldError):
+    """The user asked to stop: `run_job` raises it at the next boundary, and the worker records it."""

@@ -1,0 +1,4 @@
+"""The schema's history, applied by Alembic."""
+
+HEAD = "0001"
+"""The newest revision: a database that has it needs no migration."""

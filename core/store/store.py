@@ -1,0 +1,18 @@
+"""The store: everything that can be read and written, on one database."""
+
+from core.store.requests import Requests
+from core.store.results import Results
+from core.store.writes import Writes
+
+
+class Store(Writes, Results, Requests):
+    """One open database. Safe to share between threads; every process opens its own."""
+
+    @classmethod
+    def open(cls, url: str) -> "Store":
+        """Open the database at an SQLAlchemy URL such as ``sqlite:///experiments.db``; a new file is made.
+
+        Raises:
+            StoreError: If it cannot be opened, with what to do.
+        """
+        return cls(url)

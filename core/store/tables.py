@@ -1,0 +1,224 @@
+"""The tables. Their columns bear the names of the records' fields; migrations make them."""
+
+from datetime import UTC, datetime
+from math import nan
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time in UTC: SQLite keeps no zone, so it is taken off on the way in and put back on the way out."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse nothing that has a zone; a time without one is a mistake of ours and raises."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("times are stored with their zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Put the zone back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class FloatOrNan(TypeDecorator[float]):
+    """A number that may be NaN: SQLite keeps NULL in its place, which is read as NaN."""
+
+    impl = Float
+    cache_ok = True
+
+    def process_result_value(self, value: float | None, dialect: Dialect) -> float:
+        """Read NULL as NaN."""
+        return nan if value is None else value
+
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("launcher", String(16), nullable=False),
+    Column("pid", Integer),
+    Column("boot_id", String(64)),
+    Column("process_started", Float),
+    Column("heartbeat_at", UtcDateTime),
+    Column("log_path", Text, nullable=False, default=""),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("stage", Text, nullable=False, default=""),
+    Column("done", Integer, nullable=False, default=0),
+    Column("total", Integer, nullable=False, default=0),
+    Column("eta_seconds", Float),
+    Column("message", Text, nullable=False, default=""),
+    Column("stop_requested", Boolean, nullable=False, default=False),
+)
+Index("jobs_by_state", jobs.c.state, jobs.c.created_at)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("job_id", String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("config_hash", String(16), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("step", Integer, nullable=False, default=0),
+    Column("steps", Integer, nullable=False),
+    Column("seconds", Float),
+    Column("message", Text, nullable=False, default=""),
+)
+Index("runs_by_job", runs.c.job_id, runs.c.position, unique=True)
+
+parameters = Table(
+    "parameters",
+    metadata,
+    Column("run_id", String(16), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("teacher", Integer, nullable=False),
+    Column("student", Integer, nullable=False),
+    Column("adapters", Integer, nullable=False),
+    Column("projections", Integer, nullable=False),
+)
+
+# A curve is read in the order of its key, so the key is the table.
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("run_id", String(16), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("value", FloatOrNan),
+    sqlite_with_rowid=False,
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("run_id", String(16), ForeignKey("runs.id", ondelete="CASCADE")),
+    Column("subject", String(16), nullable=False),
+    Column("test_set", Text, nullable=False),
+    Column("test_set_hash", String(64), nullable=False),
+    Column("step", Integer),
+    Column("audio_context", Float, nullable=False),
+    Column("normaliser", Text, nullable=False),
+    Column("decoding", Text, nullable=False),
+    Column("wer", Float, nullable=False),
+    Column("cer", Float, nullable=False),
+    Column("substitutions", Integer, nullable=False),
+    Column("deletions", Integer, nullable=False),
+    Column("insertions", Integer, nullable=False),
+    Column("words", Integer, nullable=False),
+    Column("heldout_kl", Float),
+    Column("real_time_factor", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+Index("evaluations_by_job", evaluations.c.job_id, evaluations.c.test_set)
+Index("evaluations_by_run", evaluations.c.run_id)
+
+utterance_results = Table(
+    "utterance_results",
+    metadata,
+    Column("evaluation_id", Integer, ForeignKey("evaluations.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("utterance_id", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("hypothesis", Text, nullable=False),
+    Column("substitutions", Integer, nullable=False),
+    Column("deletions", Integer, nullable=False),
+    Column("insertions", Integer, nullable=False),
+    Column("words", Integer, nullable=False),
+    Column("speaker", Text),
+    Column("duration", Float, nullable=False),
+    Column("audio_path", Text, nullable=False),
+)
+
+alignments = Table(
+    "alignments",
+    metadata,
+    Column("run_id", String(16), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("stage", String(8), primary_key=True),
+    Column("side", String(8), primary_key=True),
+    Column("student_layer", Integer, primary_key=True),
+    Column("teacher_layer", Integer, primary_key=True),
+    Column("points", Integer, nullable=False),
+    Column("linear_cka", FloatOrNan),
+    Column("geodesic_angle", FloatOrNan),
+    Column("mutual_knn", FloatOrNan),
+    Column("neighbours", Integer, nullable=False),
+)
+
+maps = Table(
+    "maps",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", String(16), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("side", String(8), nullable=False),
+    Column("student_layer", Integer, nullable=False),
+    Column("teacher_layer", Integer, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("level", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("message", Text, nullable=False, default=""),
+    Column("path", Text, nullable=False, default=""),
+    Column("trustworthiness", Float),
+    Column("points", Integer, nullable=False, default=0),
+    Column("points_total", Integer, nullable=False, default=0),
+    Column("how", Text, nullable=False, default=""),
+    Column("seconds", Float),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+Index(
+    "maps_by_place",
+    maps.c.run_id,
+    maps.c.side,
+    maps.c.student_layer,
+    maps.c.teacher_layer,
+    maps.c.step,
+    maps.c.level,
+    unique=True,
+)
+
+checks = Table(
+    "checks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("config", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("message", Text, nullable=False, default=""),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,158 @@
+"""Jobs and runs: their rows, their states, their progress."""
+
+import base64
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, update
+
+from core.config import RunConfig
+from core.errors import NotFoundError
+from core.store.reads import Reads
+from core.store.records import ACTIVE, JobRecord, State
+from core.store.tables import jobs, runs
+
+
+class Writes(Reads):
+    """The side of the store that moves jobs and runs on."""
+
+    def create_job(self, name: str, configs: Sequence[RunConfig], launcher: str = "local") -> JobRecord:
+        """Store a job and one run per configuration, all queued; nothing is started.
+
+        Args:
+            name: What the job is called in lists.
+            configs: The runs in their order; the first is the baseline. They never change again.
+            launcher: Where the job will run.
+        """
+        now = _now()
+        job_id = _new_id("j")
+        rows = []
+        for position, config in enumerate(configs):
+            fields = config.model_dump(mode="json")
+            rows.append(
+                {
+                    "id": _new_id("r"),
+                    "job_id": job_id,
+                    "position": position,
+                    "name": config.name,
+                    "method": config.method.name,
+                    "state": "queued",
+                    "config": fields,
+                    "config_hash": _config_hash(fields),
+                    "seed": config.seed,
+                    "created_at": now,
+                    "steps": config.training.steps,
+                }
+            )
+        with self._write() as connection:
+            connection.execute(
+                insert(jobs).values(id=job_id, name=name, state="queued", launcher=launcher, created_at=now)
+            )
+            connection.execute(insert(runs), rows)
+        return self.job(job_id)
+
+    def set_log_path(self, job_id: str, path: str) -> None:
+        """Say where the job's output goes."""
+        self._update_job(job_id, log_path=path)
+
+    def job_started(self, job_id: str, pid: int, boot_id: str, process_started: float) -> None:
+        """Say which process works on a job, and that it lives; the state stays as it is."""
+        self._update_job(job_id, pid=pid, boot_id=boot_id, process_started=process_started, heartbeat_at=_now())
+
+    def heartbeat(self, job_id: str) -> bool:
+        """Say that the worker lives; return whether the job is still active (if not, the worker has lost it)."""
+        with self._write() as connection:
+            query = update(jobs).where(jobs.c.id == job_id, jobs.c.state.in_(ACTIVE)).values(heartbeat_at=_now())
+            return connection.execute(query).rowcount > 0
+
+    def progress(self, job_id: str, stage: str, done: int, total: int, eta_seconds: float | None = None) -> None:
+        """Say what the worker does now: `done` of `total` steps of a stage, and the time until the job ends."""
+        self._update_job(job_id, stage=stage, done=done, total=total, eta_seconds=eta_seconds)
+
+    def job_state(
+        self, job_id: str, state: State, message: str = "", *, only_from: Sequence[State] | None = None
+    ) -> bool:
+        """Move a job to a state; return whether it moved.
+
+        An ended job never moves again: what declared it dead was right, or its successor is at work. The runs that are
+        still active end with their job and take its message.
+
+        Args:
+            job_id: The job.
+            state: Where it goes.
+            message: Why, in a sentence.
+            only_from: States that it may come from; all active ones if not given.
+        """
+        now = _now()
+        with self._write() as connection:
+            if not _move(connection, jobs, job_id, state, message, only_from, now):
+                return False
+            if state not in ACTIVE:
+                connection.execute(
+                    update(runs)
+                    .where(runs.c.job_id == job_id, runs.c.state.in_(ACTIVE))
+                    .values(
+                        state="failed" if state == "finished" else state,
+                        message="The job ended before this run did." if state == "finished" else message,
+                        ended_at=now,
+                    )
+                )
+            return True
+
+    def run_state(
+        self, run_id: str, state: State, message: str = "", *, only_from: Sequence[State] | None = None
+    ) -> bool:
+        """Move a run to a state, as `job_state` does for a job; return whether it moved."""
+        with self._write() as connection:
+            return _move(connection, runs, run_id, state, message, only_from, _now())
+
+    def run_progress(self, run_id: str, step: int, seconds: float) -> None:
+        """Say how many steps a run has made and how long it has trained, in seconds."""
+        with self._write() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id).values(step=step, seconds=seconds))
+
+    def request_stop(self, job_id: str) -> None:
+        """Ask a job to stop: one that waits is stopped at once, one that works is `stopping` until its worker ends it."""
+        self._update_job(job_id, stop_requested=True)
+        if not self.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",)):
+            self.job_state(job_id, "stopping", only_from=("starting", "running"))
+
+    def _update_job(self, job_id: str, **fields: Any) -> None:
+        with self._write() as connection:
+            if connection.execute(update(jobs).where(jobs.c.id == job_id).values(**fields)).rowcount == 0:
+                raise NotFoundError(f"There is no job '{job_id}'.")
+
+
+def _move(
+    connection: Connection,
+    table: Any,
+    row_id: str,
+    state: State,
+    message: str,
+    only_from: Sequence[State] | None,
+    now: datetime,
+) -> bool:
+    allowed = ACTIVE if only_from is None else [old for old in only_from if old in ACTIVE]
+    query = update(table).where(table.c.id == row_id, table.c.state.in_(allowed)).values(state=state, message=message)
+    if state in ("starting", "running"):
+        query = query.values(started_at=func.coalesce(table.c.started_at, now))
+    elif state not in ACTIVE:
+        query = query.values(ended_at=now)
+    return connection.execute(query).rowcount > 0
+
+
+def _new_id(prefix: str) -> str:
+    return prefix + base64.b32encode(secrets.token_bytes(5)).decode("ascii").lower()[:7]
+
+
+def _config_hash(fields: dict[str, Any]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
