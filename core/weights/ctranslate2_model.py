@@ -11,7 +11,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
 from core.errors import ModelError
 from core.weights.ctranslate2 import Architecture, read_variables, to_transformers
 from core.weights.files import ModelFiles, read_json
-from core.weights.parts import MULTILINGUAL_VOCABULARY, ModelParts, complete_tokens
+from core.weights.parts import MULTILINGUAL_VOCABULARY, ModelParts, complete_tokens, token_id
 
 
 def read_parts(files: ModelFiles) -> ModelParts:
@@ -33,7 +33,7 @@ def read_parts(files: ModelFiles) -> ModelParts:
 
 
 def _config(architecture: Architecture, tokenizer: WhisperTokenizer) -> WhisperConfig:
-    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    end = token_id(tokenizer, "<|endoftext|>")
     return WhisperConfig(
         vocab_size=architecture.vocabulary,
         d_model=architecture.width,
@@ -49,7 +49,7 @@ def _config(architecture: Architecture, tokenizer: WhisperTokenizer) -> WhisperC
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
-        decoder_start_token_id=tokenizer.convert_tokens_to_ids("<|startoftranscript|>"),
+        decoder_start_token_id=token_id(tokenizer, "<|startoftranscript|>"),
         begin_suppress_tokens=None,  # these stand in the generation config
     )
 
@@ -60,17 +60,17 @@ def _tokenizer(folder: Path) -> WhisperTokenizer:
     try:
         model = content["model"]
         merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
-        added = sorted(((token["id"], token["content"]) for token in content["added_tokens"]))
+        added = sorted((token["id"], token["content"]) for token in content["added_tokens"])
         tokenizer = WhisperTokenizer(vocab=dict(model["vocab"]), merges=merges, pad_token="<|endoftext|>")
         specials = [text for number, text in added if not text.removeprefix("<|")[:1].isdigit()]
         tokenizer.add_special_tokens({"additional_special_tokens": specials})  # pyright: ignore[reportArgumentType]
         tokenizer.set_prefix_tokens()  # again, now that the start token has an id
-    except Exception as error:  # noqa: BLE001 - tokenizers raises plain Exception, and the file is a stranger's
+    except Exception as error:  # tokenizers raises plain Exception, and the file is a stranger's
         raise ModelError(
             f"{folder / 'tokenizer.json'} is no Whisper tokenizer ({error}). Copy the folder again."
         ) from error
-    wrong = [text for number, text in added if text in specials and tokenizer.convert_tokens_to_ids(text) != number]
-    if wrong or tokenizer.convert_tokens_to_ids("<|startoftranscript|>") == tokenizer.unk_token_id:
+    wrong = [text for number, text in added if text in specials and token_id(tokenizer, text) != number]
+    if wrong or token_id(tokenizer, "<|startoftranscript|>") == tokenizer.unk_token_id:
         raise ModelError(
             f"{folder / 'tokenizer.json'} does not number its tokens as Whisper does. Copy the folder again."
         )
@@ -80,11 +80,11 @@ def _tokenizer(folder: Path) -> WhisperTokenizer:
 def _generation(
     settings: Mapping[str, Any], architecture: Architecture, tokenizer: WhisperTokenizer, folder: Path
 ) -> GenerationConfig:
-    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    end = token_id(tokenizer, "<|endoftext|>")
     multilingual = architecture.vocabulary >= MULTILINGUAL_VOCABULARY
     values: dict[str, Any] = {
         "is_multilingual": multilingual,
-        "no_timestamps_token_id": tokenizer.convert_tokens_to_ids("<|notimestamps|>"),
+        "no_timestamps_token_id": token_id(tokenizer, "<|notimestamps|>"),
         "alignment_heads": settings.get("alignment_heads"),
         "max_initial_timestamp_index": 50,
         "return_timestamps": False,
@@ -92,14 +92,12 @@ def _generation(
     if multilingual:
         languages = _ids(settings, "lang_ids", architecture.vocabulary, folder)
         values["lang_to_id"] = {tokenizer.convert_ids_to_tokens(number): number for number in languages}
-        values["task_to_id"] = {
-            task: tokenizer.convert_tokens_to_ids(f"<|{task}|>") for task in ("transcribe", "translate")
-        }
+        values["task_to_id"] = {task: token_id(tokenizer, f"<|{task}|>") for task in ("transcribe", "translate")}
     return GenerationConfig(
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
-        decoder_start_token_id=tokenizer.convert_tokens_to_ids("<|startoftranscript|>"),
+        decoder_start_token_id=token_id(tokenizer, "<|startoftranscript|>"),
         max_length=architecture.decoder_positions,
         suppress_tokens=_ids(settings, "suppress_ids", architecture.vocabulary, folder),
         begin_suppress_tokens=_ids(settings, "suppress_ids_begin", architecture.vocabulary, folder),

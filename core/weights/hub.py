@@ -50,7 +50,7 @@ class Hub:
                 allow_patterns=WANTED,
                 local_files_only=reason is not None,
             )
-        except Exception as error:  # noqa: BLE001 - the client lets the errors of its own HTTP client through
+        except Exception as error:  # the client lets the errors of its own HTTP client through
             raise ModelError(reason or f"it refused or failed ({_first_line(error)}).") from error
         return Path(folder)
 

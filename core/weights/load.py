@@ -8,7 +8,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from core.errors import ModelError
 from core.weights import Hub, ctranslate2_model, resolve, transformers_model
 from core.weights.files import ModelFiles
-from core.weights.parts import MULTILINGUAL_VOCABULARY, ModelParts
+from core.weights.parts import MULTILINGUAL_VOCABULARY, ModelParts, token_id
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LoadedWhisper:
             names[1:1] = [f"<|{language}|>", "<|transcribe|>"]
         elif language != "en":
             raise ModelError(f"The model knows English only, not '{language}'. Take a multilingual model.")
-        ids = [self.tokenizer.convert_tokens_to_ids(name) for name in names]
+        ids = [token_id(self.tokenizer, name) for name in names]
         if self.tokenizer.unk_token_id in ids:
             raise ModelError(
                 f"The model does not know the language '{language}'. Give it as Whisper writes it: en, de, ..."

@@ -1,6 +1,7 @@
 """Weights that an installed package carries. Its files are read; its code is never imported."""
 
 import importlib.metadata
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,9 @@ def package_folder(package: Package, *, search_path: Sequence[str] | None = None
         ModelError: If another version is installed, or a file is missing.
         ChecksumError: If a file is not the pinned one.
     """
-    places = {} if search_path is None else {"path": list(search_path)}
-    found = next(iter(importlib.metadata.distributions(name=package.distribution, **places)), None)
+    path = sys.path if search_path is None else list(search_path)
+    context = importlib.metadata.DistributionFinder.Context(name=package.distribution, path=path)
+    found = next(iter(importlib.metadata.MetadataPathFinder.find_distributions(context)), None)
     if found is None:
         raise LookupError(f"{package.requirement} is not installed")
     if found.version != package.version:

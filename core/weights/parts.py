@@ -1,6 +1,7 @@
 """What a model folder is read into, whatever its layout, and the checks that all layouts share."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from transformers import AddedToken, GenerationConfig, WhisperConfig, WhisperTokenizer
@@ -38,5 +39,10 @@ def complete_tokens(tokenizer: WhisperTokenizer, vocabulary: int, folder: object
             f"{folder} has {len(tokenizer)} tokens for {vocabulary} embeddings. Copy the model folder again."
         )
     for before, after in (("<|notimestamps|>", TIMES[0]), (TIMES[0], TIMES[1]), (TIMES[-2], TIMES[-1])):
-        if tokenizer.convert_tokens_to_ids(before) + 1 != tokenizer.convert_tokens_to_ids(after):
+        if token_id(tokenizer, before) + 1 != token_id(tokenizer, after):
             raise ModelError(f"{folder} does not number its tokens as Whisper does ({before}, {after}).")
+
+
+def token_id(tokenizer: WhisperTokenizer, token: str) -> int:
+    """Return the id of one token, or that of the unknown token (Whisper: the end of text) when there is none."""
+    return cast(int, tokenizer.convert_tokens_to_ids(token))

@@ -8,7 +8,7 @@ from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
 
 from core.errors import ModelError
 from core.weights.files import ModelFiles, read_json
-from core.weights.parts import ModelParts, complete_tokens
+from core.weights.parts import ModelParts, complete_tokens, token_id
 
 LARGEST = {
     "d_model": 8192,
@@ -52,7 +52,7 @@ def _config(folder: Path) -> WhisperConfig:
             )
     try:
         return WhisperConfig.from_dict(fields)
-    except Exception as error:  # noqa: BLE001 - whatever transformers raises on a stranger's settings
+    except Exception as error:  # whatever transformers raises on a stranger's settings
         raise ModelError(f"{folder / 'config.json'} is no Whisper configuration ({error}).") from error
 
 
@@ -76,7 +76,7 @@ def _tokenizer(folder: Path) -> WhisperTokenizer:
         raise ModelError(f"{folder / 'tokenizer_config.json'} contains 'auto_map', which makes code run. Remove it.")
     try:
         return WhisperTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001 - tokenizers raises plain Exception, and the files are a stranger's
+    except Exception as error:  # tokenizers raises plain Exception, and the files are a stranger's
         raise ModelError(f"{folder} holds no Whisper tokenizer that can be read ({error}).") from error
 
 
@@ -90,7 +90,7 @@ def _generation(folder: Path, config: WhisperConfig, tokenizer: WhisperTokenizer
         "pad_token_id": config.pad_token_id,
         "decoder_start_token_id": config.decoder_start_token_id,
         "max_length": config.max_target_positions,
-        "no_timestamps_token_id": tokenizer.convert_tokens_to_ids("<|notimestamps|>"),
+        "no_timestamps_token_id": token_id(tokenizer, "<|notimestamps|>"),
     }
     for name in ("suppress_tokens", "begin_suppress_tokens"):
         ids = fields.get(name) or getattr(config, name, None) or []
@@ -99,5 +99,5 @@ def _generation(folder: Path, config: WhisperConfig, tokenizer: WhisperTokenizer
         fields[name] = [number for number in ids if number >= 0] or None
     try:
         return GenerationConfig.from_dict({**defaults, **fields})
-    except Exception as error:  # noqa: BLE001 - whatever transformers raises on a stranger's settings
+    except Exception as error:  # whatever transformers raises on a stranger's settings
         raise ModelError(f"{folder / 'generation_config.json'} cannot be used ({error}).") from error
