@@ -14,9 +14,8 @@ class Mapping(Settings):
     layers: Literal["spaced", "last"] = Field(
         "spaced",
         description=(
-            "spaced: student layer l meets teacher layer round(l * teacher layers / student layers), a pruned student "
-            "meets the layers it was cut from at their place; last: only the last layer of each side. Layers that are "
-            "frozen in the student take no part."
+            "spaced: student layer l meets teacher layer round(l * teacher layers / student layers), counted from 1; "
+            "last: only the last layer of each side. Layers that are frozen in the student take no part."
         ),
     )
     projection: Literal["shared", "none"] = Field(

@@ -23,7 +23,7 @@ class JobRecord:
 
     Attributes:
         boot_id: Boot of the machine in which `pid` is meant.
-        process_started: Start time of the process, in seconds since the epoch; with pid and boot its identity.
+        process_started: Start of the process, in seconds after the boot; with pid and boot its identity.
         stage: What the worker does now, in words; `done` of `total` steps of it are done.
         eta_seconds: Time until the job ends, in seconds, as far as the worker can tell.
         message: How it ended, in a sentence; empty while all is well.

@@ -116,10 +116,14 @@ class Writes(Reads):
             connection.execute(update(runs).where(runs.c.id == run_id).values(step=step, seconds=seconds))
 
     def request_stop(self, job_id: str) -> None:
-        """Ask a job to stop: one that waits is stopped at once, one that works is `stopping` until its worker ends it."""
-        self._update_job(job_id, stop_requested=True)
-        if not self.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",)):
-            self.job_state(job_id, "stopping", only_from=("starting", "running"))
+        """Ask a job to stop: one that waits is stopped at once, one that works is `stopping` until its worker ends it.
+
+        A job that has ended stays as it is.
+        """
+        if self.job(job_id).active:
+            self._update_job(job_id, stop_requested=True)
+            if not self.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",)):
+                self.job_state(job_id, "stopping", only_from=("starting", "running"))
 
     def _update_job(self, job_id: str, **fields: Any) -> None:
         with self._write() as connection:

@@ -1,0 +1,56 @@
+# Every line here is a command that could be typed by hand. `make help` lists them.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+POCKETSPHINX := pocketsphinx==5.1.1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format assets clean recorded
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+
+setup: .venv/.stamp ## make the environment in .venv
+
+run: setup ## open the studio on http://127.0.0.1:8501; the first time, run the quick start in it
+	$(BIN)/manifold serve
+
+test: check ## check, then run the tests; the browser's too
+	@command -v chromium >/dev/null || echo "The browser tests need Chromium, and will fail: apt-get install chromium"
+	$(BIN)/pytest --cov --cov-report=term
+
+check: setup ## format, lint, types and import contracts, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: setup ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+assets: setup ## take the README's pictures from the quick start in experiments.db
+	$(BIN)/python assets/take_screenshots.py
+
+clean: ## remove .venv and what tools left; experiments.db and runs/ stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
+
+# torch goes first and pinned, so that no other package's wish for it brings a second build of several gigabytes.
+.venv/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name it: make setup PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Making .venv with $(PYTHON): two minutes when the packages are cached."
+	@$(PYTHON) -m venv .venv
+	@echo "  PyTorch (190 MB, or several GB where the package index serves its CUDA build)"
+	@$(BIN)/pip install -qq -c constraints.txt torch
+	@echo "  115 other packages (700 MB)"
+	@$(BIN)/pip install -qq -c constraints.txt -e '.[offline,dev]'
+	@$(MAKE) --no-print-directory recorded
+	@touch $@
+
+# Twelve recorded utterances, to be transcribed besides the generated ones. The quick start does without them.
+recorded:
+	@ls runs/data/pocketsphinx-*.tar.gz >/dev/null 2>&1 || { \
+	  echo "  12 recorded utterances (34 MB)"; \
+	  $(BIN)/pip download -qq --retries 1 --no-deps --no-binary pocketsphinx -d runs/data $(POCKETSPHINX) 2>/dev/null || \
+	  echo "  The recorded utterances could not be had; going on with generated speech alone."; }

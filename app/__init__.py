@@ -1,0 +1,1 @@
+"""The studio's pages: they show and ask, and never train."""

@@ -1,0 +1,204 @@
+"""Figures: data in, figure out. No Streamlit here, and nothing that depends on the time or on chance.
+
+Teacher and student always have the same pair of colours (blue and vermilion, distinct for every kind of
+colour vision, with at least 3:1 contrast on the light and on the dark background) and the same pair of
+shapes (circle and diamond), so that neither colour nor shape is needed alone.
+"""
+
+from collections.abc import Sequence
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+TEACHER = "#2F7FD1"
+STUDENT = "#D55E00"
+NEUTRAL = "#7A858C"
+
+MOST_LINES = 200
+"""The alignment map draws at most this many lines between a student state and its teacher state."""
+
+MOST_POINTS_OF_A_CURVE = 500
+
+
+def curve(
+    frame: pd.DataFrame,
+    *,
+    unit: str,
+    description: str,
+    height: int = 180,
+    markers: bool = False,
+) -> alt.LayerChart:
+    """Draw one or a few series over the steps of a run.
+
+    Args:
+        frame: Columns ``step``, ``series`` (label) and ``value``; thinned to at most 500 steps a series.
+        unit: Title of the vertical axis.
+        description: What the chart shows, for people who do not see it.
+        height: In pixels.
+        markers: Whether to mark each value, for series of few values.
+    """
+    frame = thinned(frame)
+    names = list(dict.fromkeys(frame["series"]))
+    palette = [STUDENT, TEACHER, "#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL]
+    base = alt.Chart(frame).encode(
+        x=alt.X("step:Q", title="Step", axis=alt.Axis(grid=False, tickCount=4, format="d")),
+        y=alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+        color=alt.Color(
+            "series:N",
+            title=None,
+            scale=alt.Scale(domain=names, range=palette[: len(names)]),
+            legend=alt.Legend(orient="top") if len(names) > 1 else None,
+        ),
+        tooltip=[
+            alt.Tooltip("series:N", title="Curve"),
+            alt.Tooltip("step:Q", title="Step"),
+            alt.Tooltip("value:Q", title=unit, format=".4~g"),
+        ],
+    )
+    line = base.mark_line(strokeWidth=1.75).encode(
+        strokeDash=alt.StrokeDash("series:N", legend=None, scale=alt.Scale(domain=names, range=_dashes(len(names))))
+    )
+    spots = base.mark_point(filled=True, size=46, shape="diamond") if markers else base.mark_point(opacity=0, size=60)
+    return alt.layer(line, spots).properties(height=height, description=description)
+
+
+def shares(frame: pd.DataFrame, *, description: str, height: int = 180) -> alt.Chart:
+    """Draw which share of the objective each term has over the steps, stacked to one.
+
+    Args:
+        frame: Columns ``step``, ``series`` (term) and ``value`` (fraction).
+        description: What the chart shows, for people who do not see it.
+        height: In pixels.
+    """
+    frame = thinned(frame)
+    names = list(dict.fromkeys(frame["series"]))
+    palette = [NEUTRAL, TEACHER, STUDENT, "#0E9F7E", "#A65FB5", "#B8860B"]
+    return (
+        alt.Chart(frame)
+        .mark_area(opacity=0.85)
+        .encode(
+            x=alt.X("step:Q", title="Step", axis=alt.Axis(grid=False, tickCount=4, format="d")),
+            y=alt.Y("value:Q", title="Share", stack="normalize", axis=alt.Axis(format="%", tickCount=4)),
+            color=alt.Color(
+                "series:N",
+                title=None,
+                scale=alt.Scale(domain=names, range=palette[: len(names)]),
+                legend=alt.Legend(orient="top"),
+            ),
+            tooltip=["series:N", "step:Q", alt.Tooltip("value:Q", format=".1%")],
+        )
+        .properties(height=height, description=description)
+    )
+
+
+def thinned(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return at most 500 rows of each series, evenly spread, always with its last."""
+    kept = []
+    for _, series in frame.groupby("series", sort=False):
+        every = -(-len(series) // MOST_POINTS_OF_A_CURVE)
+        kept.append(series.iloc[::-1].iloc[::every].iloc[::-1])
+    return pd.concat(kept) if kept else frame
+
+
+def alignment_map(
+    *, student: np.ndarray, teacher: np.ndarray, labels: Sequence[str], what: str = "utterance"
+) -> go.Figure:
+    """Draw student and teacher states on one map, a thin line between the two states of a point.
+
+    The figure depends on its arguments alone: the page shows a selection beside it, never in it, so that
+    zoom and selection survive a rerun.
+
+    Args:
+        student: Positions, one row of two per point.
+        teacher: Positions of the same points.
+        labels: Name of each point, shown when it is pointed at and returned by a click.
+        what: What a point is, for the text that stands for the picture.
+    """
+    student, teacher = np.asarray(student, dtype=np.float32), np.asarray(teacher, dtype=np.float32)
+    figure = go.Figure()
+    lines = _lines(student, teacher)
+    figure.add_trace(
+        go.Scattergl(
+            x=lines[:, 0],
+            y=lines[:, 1],
+            mode="lines",
+            line={"color": NEUTRAL, "width": 0.7},
+            opacity=0.45,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+    size = 9 if len(labels) <= 400 else 5
+    for name, at, colour, symbol in (
+        ("Teacher", teacher, TEACHER, "circle"),
+        ("Student", student, STUDENT, "diamond"),
+    ):
+        figure.add_trace(
+            go.Scattergl(
+                x=at[:, 0],
+                y=at[:, 1],
+                mode="markers",
+                name=name,
+                marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.8},
+                customdata=list(labels),
+                hovertemplate=f"{name} · {what} %{{customdata}}<extra></extra>",
+            )
+        )
+    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "title": {"text": ""}}
+    figure.update_layout(
+        height=480,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemsizing": "constant"},
+        xaxis=hidden,
+        yaxis={**hidden, "scaleanchor": "x"},
+        dragmode="pan",
+        uirevision="map",
+    )
+    return figure
+
+
+def rates(frame: pd.DataFrame, *, description: str) -> alt.LayerChart:
+    """Draw word error rates as dots, one row per model, whiskers where a rate has an interval.
+
+    Args:
+        frame: Columns ``name``, ``role`` ("Teacher" or "Student"), ``wer``, ``low`` and ``high``, all in percent;
+            low and high may be missing. Rows keep their order.
+        description: What the chart shows, for people who do not see it.
+    """
+    order = list(frame["name"])
+    row = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
+    role = alt.Scale(domain=["Teacher", "Student"], range=[TEACHER, STUDENT])
+    shape = alt.Scale(domain=["Teacher", "Student"], range=["circle", "diamond"])
+    base = alt.Chart(frame)
+    whiskers = (
+        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
+        .mark_rule(strokeWidth=2, opacity=0.55)
+        .encode(x=alt.X("low:Q"), x2="high:Q", y=row, color=alt.Color("role:N", scale=role, legend=None))
+    )
+    dots = base.mark_point(filled=True, size=110, opacity=1).encode(
+        x=alt.X("wer:Q", title="Word error rate, % (lower is better)", scale=alt.Scale(zero=True, nice=True)),
+        y=row,
+        color=alt.Color("role:N", scale=role, title=None, legend=alt.Legend(orient="top")),
+        shape=alt.Shape("role:N", scale=shape, title=None, legend=alt.Legend(orient="top")),
+        tooltip=[
+            alt.Tooltip("name:N", title="Model"),
+            alt.Tooltip("wer:Q", title="WER, %", format=".1f"),
+            alt.Tooltip("low:Q", title="from", format=".1f"),
+            alt.Tooltip("high:Q", title="to", format=".1f"),
+        ],
+    )
+    return alt.layer(whiskers, dots).properties(height=40 * len(order) + 60, description=description)
+
+
+def _lines(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+    """Return the lines of the pairs that lie furthest apart: teacher, student, gap, and so on."""
+    distance = np.linalg.norm(student - teacher, axis=1)
+    furthest = np.sort(np.argsort(-distance, kind="stable")[:MOST_LINES])
+    gap = np.full((len(furthest), 2), np.nan, dtype=np.float32)
+    return np.stack([teacher[furthest], student[furthest], gap], axis=1).reshape(-1, 2)
+
+
+def _dashes(number: int) -> list[list[int]]:
+    return [[1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [4, 4], [1, 3]][:number]

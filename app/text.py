@@ -1,0 +1,77 @@
+"""Values as text: numbers with their units, times, and texts from outside made harmless."""
+
+import math
+import re
+from datetime import UTC, datetime
+
+NOTHING = "–"
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^&=])")
+
+
+def plain(text: str) -> str:
+    """Return text that Streamlit's Markdown shows letter by letter, on one line.
+
+    Everything that a user, a file or a model wrote goes through here before it stands in a label, a
+    heading or a caption.
+    """
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Return a fraction as a percentage, for example ``26.3 %``."""
+    return NOTHING if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.{digits}f} %"
+
+
+def points(fraction: float | None) -> str:
+    """Return a difference of two rates in percentage points with its sign, for example ``−4.1``."""
+    if fraction is None or not math.isfinite(fraction):
+        return NOTHING
+    return f"{100 * fraction:+.1f}".replace("-", "−")
+
+
+def count(number: int | None) -> str:
+    """Return a whole number with thin spaces between thousands, for example ``37 760 640``."""
+    return NOTHING if number is None else f"{number:,}".replace(",", "\u202f")
+
+
+def decimal(number: float | None, digits: int = 3) -> str:
+    """Return a number with a fixed count of decimals."""
+    return NOTHING if number is None or not math.isfinite(number) else f"{number:.{digits}f}".replace("-", "−")
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time span in its two largest units, for example ``2 min 05 s``."""
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """Return how long ago a moment was, for example ``3 min ago``."""
+    if moment is None:
+        return NOTHING
+    seconds = max(0.0, (now - moment).total_seconds())
+    if seconds < 5:
+        return "just now"
+    for limit, size, unit in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds // size)} {unit} ago"
+    days = int(seconds // 86_400)
+    return "yesterday" if days == 1 else f"{days} days ago"
+
+
+def moment(at: datetime | None) -> str:
+    """Return a moment in UTC, for example ``2026-11-24 04:25 UTC``."""
+    return NOTHING if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def words(name: str) -> str:
+    """Return the name of a setting or of a metric as a label: ``encoder_layers`` is ``Encoder layers``."""
+    spaced = name.replace("_", " ").replace("/", ": ")
+    return spaced[:1].upper() + spaced[1:]

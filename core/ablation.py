@@ -1,0 +1,165 @@
+"""The ablation table: what the page, the terminal and the JSON show, made in one place so that they agree."""
+
+from dataclasses import dataclass, field
+
+from core.errors import ConfigError, NotFoundError, Problem
+from core.significance import Difference, holm, paired_bootstrap
+from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
+
+FEWEST_TO_TEST = 100
+"""Utterances below which an interval is shown but no test is made."""
+
+FEWEST_SPEAKERS = 10
+"""Speakers from which on they are what is drawn again, because utterances of one speaker err alike."""
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One run beside the baseline.
+
+    Attributes:
+        evaluation: The run on the table's test set, or None before it was read.
+        parameters: None before they are known.
+        difference: WER minus the baseline's, a fraction; negative is better. None for the baseline itself.
+        interval: 95 % interval of the difference.
+        p_value: Adjusted for the number of rows (Holm); None where there are too few utterances to test.
+    """
+
+    run: RunRecord
+    evaluation: EvaluationRecord | None = None
+    parameters: ParameterCounts | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is more than chance at the 5 % level, all rows considered."""
+        return self.p_value is not None and self.p_value < 0.05
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """The runs of a job on one test set.
+
+    Attributes:
+        baseline: Name of the run that the others are compared with.
+        test: What the interval is and whether it is a test, a sentence; empty when nothing is compared yet.
+        utterances: Size of the test set.
+        extra: The same table for every extra test set, by its name; never pooled.
+    """
+
+    job: JobRecord
+    test_set: str
+    teacher: EvaluationRecord | None
+    student_before: EvaluationRecord | None
+    rows: tuple[AblationRow, ...]
+    baseline: str
+    test: str
+    utterances: int
+    extra: dict[str, "AblationTable"] = field(default_factory=dict)
+
+
+def ablation_table(store: Store, job_id: str, test_set: str = "test") -> AblationTable:
+    """Compare the runs of a job; rows whose test set was not read yet are left open.
+
+    Raises:
+        NotFoundError: If there is no such job.
+        ConfigError: If the evaluations were not made alike, naming what differs.
+    """
+    table = _table(store, job_id, test_set)
+    if test_set != "test":
+        return table
+    names = dict.fromkeys(record.test_set for record in store.evaluations(job_id=job_id))
+    extra = {name: _table(store, job_id, name) for name in names if name not in ("test", "development")}
+    return AblationTable(**{**vars(table), "extra": extra})
+
+
+def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
+    job = store.job(job_id)
+    runs = store.runs(job_id=job_id)
+    if not runs:
+        raise NotFoundError(f"The job '{job_id}' has no runs.")
+    # The last one counts: a set that is read several times is read at a later step each time.
+    found = {(record.subject, record.run_id): record for record in store.evaluations(job_id=job_id, test_set=test_set)}
+    _require_alike(list(found.values()), runs)
+    evaluations = [found.get(("student", run.id)) for run in runs]
+    compared, test, utterances = _compare(store, evaluations)
+    rows = tuple(
+        AblationRow(
+            run=run,
+            evaluation=evaluation,
+            parameters=store.parameters(run.id),
+            difference=None if against is None else against.difference,
+            interval=None if against is None else (against.low, against.high),
+            p_value=p_value,
+        )
+        for run, evaluation, (against, p_value) in zip(runs, evaluations, compared, strict=True)
+    )
+    return AblationTable(
+        job=job,
+        test_set=test_set,
+        teacher=found.get(("teacher", None)),
+        student_before=found.get(("student_before", None)),
+        rows=rows,
+        baseline=runs[0].name,
+        test=test,
+        utterances=utterances,
+    )
+
+
+Compared = tuple[Difference | None, float | None]
+
+
+def _compare(store: Store, evaluations: list[EvaluationRecord | None]) -> tuple[list[Compared], str, int]:
+    """Compare each evaluation with the first; return differences with adjusted p-values, the sentence, the size."""
+    nothing: list[Compared] = [(None, None)] * len(evaluations)
+    known = [evaluation for evaluation in evaluations if evaluation is not None]
+    if not known:
+        return nothing, "", 0
+    results = {record.id: store.utterance_results(record.id) for record in known}
+    size = len(results[known[0].id])
+    baseline = evaluations[0]
+    if baseline is None or len(known) < 2 or size == 0:
+        return nothing, "", size
+    reference = {result.utterance_id: result for result in results[baseline.id]}
+    speakers = [result.speaker for result in reference.values()]
+    clustered = all(speakers) and len(set(speakers)) >= FEWEST_SPEAKERS
+    compared = list(nothing)
+    for index, evaluation in enumerate(evaluations[1:], start=1):
+        if evaluation is None:
+            continue
+        own = {result.utterance_id: result for result in results[evaluation.id]}
+        compared[index] = (
+            paired_bootstrap(
+                [own[key].errors for key in reference],
+                [result.errors for result in reference.values()],
+                [result.words for result in reference.values()],
+                clusters=[str(speaker) for speaker in speakers] if clustered else None,
+            ),
+            None,
+        )
+    unit = "speakers" if clustered else "utterances"
+    sentence = f"95 % interval of the difference from the baseline: paired bootstrap over {unit}, 10,000 draws"
+    if size < FEWEST_TO_TEST:
+        return compared, f"{sentence}. {size} utterances are too few to test.", size
+    places = [index for index, (against, _) in enumerate(compared) if against is not None]
+    adjusted = holm([against.p_value for against, _ in compared if against is not None])
+    for index, p_value in zip(places, adjusted, strict=True):
+        compared[index] = (compared[index][0], p_value)
+    return compared, f"{sentence}; p-values adjusted for {len(places)} comparisons (Holm).", size
+
+
+def _require_alike(records: list[EvaluationRecord], runs: list[RunRecord]) -> None:
+    names = {run.id: run.name for run in runs}
+    problems = []
+    for what in ("normaliser", "test_set_hash", "decoding", "audio_context"):
+        values: dict[str, list[str]] = {}
+        for record in records:
+            who = record.subject.replace("_", " ") if record.run_id is None else names.get(record.run_id, record.run_id)
+            values.setdefault(str(getattr(record, what)), []).append(who)
+        if len(values) > 1:
+            sides = "; ".join(f"{value} ({', '.join(who)})" for value, who in values.items())
+            problems.append(Problem(what.replace("_", " "), f"differs: {sides}"))
+    if problems:
+        raise ConfigError("These evaluations cannot be compared. Run them again with the same settings:", problems)

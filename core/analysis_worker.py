@@ -1,0 +1,110 @@
+"""One warm process for what needs torch or UMAP but is no training: maps, and checks of settings.
+
+``python -m core.analysis_worker --database-url URL --runs FOLDER``. It lives as long as there is something to do and a
+while longer, because the first map of a process costs far more than the next.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.errors import ManifoldError
+from core.launchers.slots import ANALYSIS, take_slot
+from core.store import MapRecord, Store
+
+POLL_SECONDS = 0.3
+
+MakeMap = Callable[..., None]
+"""Called as ``make_map(record, store=..., runs_folder=...)``; stores its result with `Store.finish_map`."""
+
+Check = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def serve_requests(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Check, idle_seconds: float) -> None:
+    """Answer requests until none came for a while."""
+    last = time.monotonic()
+    while time.monotonic() - last < idle_seconds:
+        if _answer_one(store=store, runs_folder=runs_folder, make_map=make_map, check=check):
+            last = time.monotonic()
+        else:
+            time.sleep(POLL_SECONDS)
+
+
+def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Check) -> bool:
+    """Answer one request, checks first: somebody waits in front of a form. Return whether there was one."""
+    asked = store.claim_check()
+    if asked is not None:
+        config = asked.config
+        result, message = _attempt(lambda: check(config))
+        if message:
+            store.fail_check(asked.id, message)
+        else:
+            store.finish_check(asked.id, result)
+        return True
+    record = store.claim_map()
+    if record is None:
+        return False
+    _, message = _attempt(lambda: make_map(record, store=store, runs_folder=runs_folder))
+    # A map that was finished stays so; one that returned without a result has none.
+    store.fail_map(record.id, message or "The map was not made. Its log has the details.")
+    return True
+
+
+def _attempt(work: Callable[[], Any]) -> tuple[Any, str]:
+    """Return the result and no message, or no result and a sentence; the log gets the traceback."""
+    try:
+        return work(), ""
+    except ManifoldError as error:
+        return None, str(error)
+    except Exception as error:  # noqa: BLE001 - a request that fails must not end the worker
+        traceback.print_exc()
+        return None, f"The analysis met an error that it did not expect ({type(error).__name__}): see {log}."
+
+
+def _make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
+    # Imported at the first request: a check needs no UMAP, and starting should be quick.
+    from core.analysis import make_map
+
+    make_map(record, store=store, runs_folder=runs_folder)
+
+
+def _check(config: dict[str, Any]) -> dict[str, Any]:
+    from core.analysis import check
+
+    return check(config)
+
+
+def main(arguments: Sequence[str] | None = None, *, make_map: MakeMap = _make_map, check: Check = _check) -> int:
+    """Run the analysis worker; return 0 also when another one is at work."""
+    parser = argparse.ArgumentParser(prog="python -m core.analysis_worker", description="Make maps and checks.")
+    parser.add_argument("--database-url", required=True)
+    parser.add_argument("--runs", required=True, type=Path)
+    parser.add_argument("--idle-seconds", type=float, default=900.0)
+    options = parser.parse_args(arguments)
+
+    slot = take_slot(options.runs, ANALYSIS)
+    if slot is None:
+        return 0
+    with slot:
+        try:
+            store = Store.open(options.database_url)
+            store.requeue_requests("The analysis worker died over this more than once. Its log has the details.")
+            serve_requests(
+                store=store,
+                runs_folder=options.runs,
+                make_map=make_map,
+                check=check,
+                idle_seconds=options.idle_seconds,
+            )
+        except ManifoldError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

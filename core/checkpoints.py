@@ -1,0 +1,67 @@
+"""Adapters on disk: the best and the last of a run, written so that a half-written one is never found.
+
+    runs/<run>/adapters/step-000050/   adapter_model.safetensors, adapter_config.json, projection.safetensors
+    runs/<run>/adapters/best           -> step-000050
+    runs/<run>/adapters/last           -> step-000100
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from peft import PeftModel
+from safetensors.torch import save_file
+
+from core.mapping import PointMap
+
+Name = Literal["best", "last"]
+
+
+def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: int, names: tuple[Name, ...]) -> Path:
+    """Write adapters and projection of a step, point `names` at them, and remove what nothing points at.
+
+    Everything is written to a temporary folder, flushed, and renamed; a crash leaves the previous ones in place.
+
+    Args:
+        folder: The run's ``adapters`` folder.
+        model: With adapters.
+        point_map: Its projection is kept for the alignment views; it is never deployed.
+        step: Names the folder.
+        names: Which names are moved to this step.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"step-{step:06d}"
+    if not target.exists():
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        try:
+            model.save_pretrained(str(staging), safe_serialization=True)
+            if point_map.projection is not None:
+                save_file({"weight": point_map.projection.weight.detach().cpu()}, staging / "projection.safetensors")
+            for file in staging.iterdir():
+                _flush(file)
+            _flush(staging)
+            staging.rename(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    for name in names:
+        pointer = folder / f".{name}"
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(target.name)
+        os.replace(pointer, folder / name)
+    _flush(folder)
+    kept = {os.readlink(folder / name) for name in ("best", "last") if (folder / name).is_symlink()}
+    for old in folder.glob("step-*"):
+        if old.name not in kept:
+            shutil.rmtree(old)
+    return target
+
+
+def _flush(path: Path) -> None:
+    """Make a file's or folder's content survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

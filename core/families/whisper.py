@@ -1,0 +1,261 @@
+"""The Whisper family: prompt, collation, the encoder in two parts, the decoder, and greedy decoding.
+
+Facts that decide the code, from the Whisper paper (Radford et al. 2022, arXiv 2212.04356) and its released models:
+audio is a log-mel spectrogram of 100 frames per second, which the encoder halves to 50; positions are absolute from the
+start of the clip, so that a context shorter than 30 s uses the first positions; every text begins with a prompt, which
+differs between English-only and multilingual models.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from peft import PeftModel
+from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from core.config import PrunedStudent
+from core.errors import ConfigError, ModelError, Problem
+from core.weights.load import LoadedWhisper
+
+MEL_FRAMES_PER_SECOND = 100
+ENCODER_FRAMES_PER_SECOND = 50
+IGNORED = -100
+"""Label of positions that no loss sees."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances collated for a forward pass with reference tokens.
+
+    Attributes:
+        inputs: Decoder input, one prompt then the text, padded, [batch, tokens].
+        labels: Next token, `IGNORED` in the prompt and in padding, [batch, tokens].
+        token_mask: Where labels count, [batch, tokens].
+        frame_mask: Frames that hold audio, not padding, [batch, frames].
+    """
+
+    inputs: Int[Tensor, "batch tokens"]
+    labels: Int[Tensor, "batch tokens"]
+    token_mask: Bool[Tensor, "batch tokens"]
+    frame_mask: Bool[Tensor, "batch frames"]
+
+
+def frame_count(seconds: float) -> int:
+    """Return how many encoder frames hold a clip of this length; the last one may be part padding."""
+    return max(1, int(np.ceil(round(seconds * ENCODER_FRAMES_PER_SECOND, 6))))
+
+
+class Whisper:
+    """A Whisper model, teacher or student, taken apart where distillation needs it."""
+
+    def __init__(
+        self, loaded: LoadedWhisper, *, language: str, model: PreTrainedModel | PeftModel | None = None
+    ) -> None:
+        """Wrap a loaded model, or another model with the same tokens and features.
+
+        Raises:
+            ModelError: If the model does not know the language.
+        """
+        self.loaded = loaded
+        self.language = language
+        self.model = loaded.model if model is None else model
+        self.prompt = list(loaded.prompt(language))
+        self.end_token = int(loaded.model.config.eos_token_id)
+        self.suppress = sorted({*loaded.suppress_tokens})
+        self.suppress_first = sorted({*loaded.suppress_tokens, *loaded.begin_suppress_tokens})
+
+    def with_model(self, model: PreTrainedModel | PeftModel) -> "Whisper":
+        """Return another model that reads and writes as this one does."""
+        return Whisper(self.loaded, language=self.language, model=model)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Return the encoder of the model, or of the model inside its adapters."""
+        return self.model.get_encoder()
+
+    @property
+    def decoder(self) -> nn.Module:
+        """Return the decoder."""
+        return self.model.get_decoder()
+
+    @property
+    def width(self) -> int:
+        """Width of every hidden state."""
+        return self.model.config.d_model
+
+    @property
+    def encoder_layers(self) -> int:
+        """Number of encoder layers."""
+        return self.model.config.encoder_layers
+
+    @property
+    def decoder_layers(self) -> int:
+        """Number of decoder layers."""
+        return self.model.config.decoder_layers
+
+    # Text
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the text's tokens without prompt or end. Whisper writes a text with a leading space."""
+        return self.loaded.tokenizer.encode(" " + text.strip(), add_special_tokens=False)
+
+    def collate(self, token_lists: list[list[int]], seconds: list[float], audio_context: float) -> Batch:
+        """Collate texts and clip lengths; teacher and student read the same prompt, which the losses never see.
+
+        Args:
+            token_lists: Text tokens, from `tokens`.
+            seconds: Clip lengths.
+            audio_context: What the encoder sees, in seconds.
+        """
+        prompt, end = self.prompt, self.end_token
+        longest = max(len(prompt) + len(tokens) for tokens in token_lists)
+        inputs = torch.full((len(token_lists), longest), end)
+        labels = torch.full((len(token_lists), longest), IGNORED)
+        for row, tokens in enumerate(token_lists):
+            sequence = torch.tensor([*prompt, *tokens, end])
+            inputs[row, : len(sequence) - 1] = sequence[:-1]
+            labels[row, len(prompt) - 1 : len(sequence) - 1] = sequence[len(prompt) :]
+        frames = torch.tensor([frame_count(length) for length in seconds])
+        frame_mask = torch.arange(frame_count(audio_context)) < frames[:, None]
+        return Batch(inputs, labels, labels != IGNORED, frame_mask)
+
+    # Encoder
+
+    def mel(self, audio: list[np.ndarray], audio_context: float) -> Float[Tensor, "batch mels time"]:
+        """Return log-mel features of 16 kHz clips, padded with silence to the context.
+
+        Features are computed on 30 s and cut, so that a frame does not depend on the context.
+
+        Raises:
+            ModelError: If a clip is longer than the context.
+        """
+        if any(len(clip) / 16_000 > audio_context + 1e-6 for clip in audio):
+            raise ModelError(f"A clip is longer than the audio context of {audio_context:g} s. Raise audio_context.")
+        features = self.loaded.feature_extractor(audio, sampling_rate=16_000, return_tensors="pt").input_features
+        return features[..., : round(audio_context * MEL_FRAMES_PER_SECOND)]
+
+    def encode_start(
+        self, mel: Float[Tensor, "batch mels time"], layers: int
+    ) -> Float[Tensor, "batch frames width"]:
+        """Return the states after the convolutions, positions and the first layers: what `freeze_below` caches."""
+        encoder = self.encoder
+        states = nn.functional.gelu(encoder.conv1(mel))
+        states = nn.functional.gelu(encoder.conv2(states)).permute(0, 2, 1)
+        states = states + encoder.embed_positions.weight[: states.shape[1]]
+        for layer in encoder.layers[:layers]:
+            states = layer(states, None)
+        return states
+
+    def encode_rest(
+        self, states: Float[Tensor, "batch frames width"], start: int
+    ) -> dict[int, Float[Tensor, "batch frames width"]]:
+        """Return the states of every layer from `start` on; the last layer's after the final norm, as decoders read it."""
+        encoder = self.encoder
+        outputs = {}
+        for number in range(start, self.encoder_layers):
+            states = encoder.layers[number](states, None)
+            outputs[number] = states
+        outputs[self.encoder_layers - 1] = encoder.layer_norm(states)
+        return outputs
+
+    # Decoder
+
+    def decode(
+        self, encoder_states: Float[Tensor, "batch frames width"], inputs: Int[Tensor, "batch tokens"]
+    ) -> dict[int, Float[Tensor, "batch tokens width"]]:
+        """Return the states of every decoder layer; the last layer's after the final norm."""
+        output = self.decoder(
+            inputs, encoder_hidden_states=encoder_states, output_hidden_states=True, use_cache=False
+        )
+        return dict(enumerate(output.hidden_states[1:]))
+
+    def head(self, states: Float[Tensor, "*points width"]) -> Float[Tensor, "*points vocabulary"]:
+        """Return raw logits."""
+        return self.model.get_output_embeddings()(states)
+
+    @torch.inference_mode()
+    def transcribe(
+        self, encoder_states: Float[Tensor, "batch frames width"], *, token_caps: list[int]
+    ) -> list[str]:
+        """Decode greedily with a key-value cache.
+
+        Tokens that the model suppresses never appear; a text ends at the end token or at its cap.
+
+        Args:
+            encoder_states: The last encoder layer's states.
+            token_caps: Most text tokens of each utterance.
+        """
+        feed = torch.tensor([self.prompt] * len(token_caps), device=encoder_states.device)
+        caps = torch.tensor(token_caps, device=encoder_states.device)
+        done = torch.zeros_like(caps, dtype=torch.bool)
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        texts: list[Tensor] = []
+        limit = min(max(token_caps), self.model.config.max_target_positions - len(self.prompt))
+        for step in range(limit):
+            output = self.decoder(
+                feed, encoder_hidden_states=encoder_states, past_key_values=cache, use_cache=True
+            )
+            logits = self.head(output.last_hidden_state[:, -1]).float()
+            logits[:, self.suppress if step else self.suppress_first] = -torch.inf
+            choice = logits.argmax(dim=-1)
+            choice[done | (caps <= step)] = self.end_token
+            texts.append(choice)
+            done |= choice == self.end_token
+            if bool(done.all()):
+                break
+            feed = choice[:, None]
+        rows = torch.stack(texts, dim=1).tolist()
+        return [self.loaded.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+
+
+def prune(teacher: Whisper, student: PrunedStudent) -> Whisper:
+    """Return a student made of some of the teacher's layers, with weights of its own.
+
+    Raises:
+        ConfigError: If a layer that is kept does not exist.
+    """
+    kept = {
+        "encoder": student.encoder_layers or tuple(range(teacher.encoder_layers)),
+        "decoder": student.decoder_layers or tuple(range(teacher.decoder_layers)),
+    }
+    count = {"encoder": teacher.encoder_layers, "decoder": teacher.decoder_layers}
+    problems = [
+        Problem(f"student.{side}_layers", f"the teacher has layers 0 to {count[side] - 1}; remove {layer}")
+        for side, layers in kept.items()
+        for layer in layers
+        if layer >= count[side]
+    ]
+    if problems:
+        raise ConfigError("The student cannot be cut from this teacher:", problems)
+    model = copy.deepcopy(teacher.model)
+    for side, layers in kept.items():
+        module = model.get_encoder() if side == "encoder" else model.get_decoder()
+        module.layers = nn.ModuleList(module.layers[layer] for layer in layers)
+    for number, layer in enumerate(model.get_decoder().layers):
+        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = number
+    model.config.encoder_layers, model.config.decoder_layers = len(kept["encoder"]), len(kept["decoder"])
+    model.config.num_hidden_layers = model.config.encoder_layers
+    if model.generation_config is not None:
+        # Alignment heads name layers of the teacher; word timestamps of the student would read the wrong ones.
+        model.generation_config.alignment_heads = None
+    return teacher.with_model(model)
+
+
+def shares_start(student: Whisper, teacher: Whisper, layers: int) -> bool:
+    """Return whether the first encoder layers of both are equal, weight by weight, so that one pass serves both."""
+    if layers > min(student.encoder_layers, teacher.encoder_layers) or student.width != teacher.width:
+        return False
+    parts = ["conv1", "conv2", "embed_positions", *(f"layers.{number}" for number in range(layers))]
+    return all(
+        torch.equal(mine, theirs)
+        for part in parts
+        for mine, theirs in zip(
+            student.encoder.get_submodule(part).state_dict().values(),
+            teacher.encoder.get_submodule(part).state_dict().values(),
+            strict=True,
+        )
+    )

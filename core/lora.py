@@ -1,0 +1,118 @@
+"""Adapters: where they go, what is trainable, what is merged and saved.
+
+A low-rank adapter adds B A x * alpha / rank to the output of a frozen linear layer (Hu et al. 2021, arXiv 2106.09685).
+B starts at zero, so training starts at the student as it is. PEFT does the wrapping, and its files are PEFT's own, so
+that any PEFT program reads them; which modules are adapted is decided here, by full path, because PEFT has no defaults
+for Whisper and a name that matches elsewhere would adapt the wrong layers silently.
+"""
+
+import copy
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from core.config import Lora
+from core.errors import ConfigError, GradientPathError, Problem
+from core.seeds import stream_seed
+
+
+def adapted_modules(model: nn.Module, lora: Lora, *, freeze_below: int) -> list[str]:
+    """Return the full paths of the linear modules that get an adapter, in model order.
+
+    Args:
+        model: A Whisper model without adapters (it may live on the meta device).
+        lora: Which names, by side.
+        freeze_below: Encoder layers below this number get none.
+
+    Raises:
+        ConfigError: If a name matches no linear module, with the names that would.
+    """
+    linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    found: list[str] = []
+    problems: list[Problem] = []
+    for side, targets in (("encoder", lora.encoder_targets), ("decoder", lora.decoder_targets)):
+        first = freeze_below if side == "encoder" else 0
+        prefix = f"model.{side}.layers."
+        within = [
+            path
+            for path in linear
+            if path.startswith(prefix) and int(path.removeprefix(prefix).split(".")[0]) >= first
+        ]
+        for target in targets:
+            matches = [path for path in within if path.endswith("." + target)]
+            if not matches:
+                names = sorted({path.removeprefix(prefix).split(".", 1)[1] for path in within})
+                hint = f"choose from {', '.join(names)}" if names else "all layers of this side are frozen"
+                problems.append(Problem(f"lora.{side}_targets", f"'{target}' matches no linear module; {hint}"))
+            found.extend(matches)
+    if problems:
+        raise ConfigError("LoRA targets that match nothing:", problems)
+    chosen = set(found)
+    return [path for path in linear if path in chosen]
+
+
+def add_adapters(student: PreTrainedModel, lora: Lora, *, freeze_below: int, seed: int) -> PeftModel:
+    """Return a copy of the student with fresh adapters; only they are trainable.
+
+    Raises:
+        ConfigError: If a target matches nothing.
+    """
+    modules = adapted_modules(student, lora, freeze_below=freeze_below)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "adapters"))
+        adapted = get_peft_model(
+            copy.deepcopy(student),
+            LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules),
+        )
+    return adapted
+
+
+def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the trainable parameters by path."""
+    return {path: parameter for path, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def require_gradients(model: nn.Module) -> None:
+    """Check, after the first backward pass, that every adapter learns.
+
+    A starts with no gradient because B is zero; B must have one.
+
+    Raises:
+        GradientPathError: Naming the adapters without gradient.
+    """
+    idle = [
+        path
+        for path, parameter in adapter_parameters(model).items()
+        if "lora_B" in path and (parameter.grad is None or not bool(parameter.grad.any()))
+    ]
+    if idle:
+        shown = ", ".join(path.replace("base_model.model.", "").split(".lora_B")[0] for path in idle[:3])
+        raise GradientPathError(
+            f"{len(idle)} adapters get no gradient from this method ({shown}{', ...' if len(idle) > 3 else ''}), so "
+            "they would be deployed untrained. Remove their targets from lora, or add a loss that reaches them."
+        )
+
+
+def merged(student: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Return a copy of the student with the adapters of a folder merged into its weights."""
+    adapted = PeftModel.from_pretrained(copy.deepcopy(student), str(folder))
+    return adapted.merge_and_unload()
+
+
+def count_parameters(*modules: nn.Module, only_trainable: bool = False) -> int:
+    """Return the number of parameters, each storage once (tied embeddings count once)."""
+    seen: dict[int, int] = {}
+    for module in modules:
+        for parameter in module.parameters():
+            if parameter.requires_grad or not only_trainable:
+                seen[id(parameter)] = parameter.numel()
+    return sum(seen.values())
+
+
+def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
+    """Return the norm of all gradients together, zero where there are none."""
+    norms = [parameter.grad.norm() for parameter in parameters if parameter.grad is not None]
+    return torch.stack(norms).norm() if norms else torch.zeros(())

@@ -1,0 +1,110 @@
+"""States of a fixed probe set, stored at points of a run, so that the alignment can be followed over time.
+
+    runs/jobs/<job>/probe.json                   the probe utterances
+    runs/jobs/<job>/teacher_states.safetensors   teacher.<side>.<layer>, mean.<side>.<layer>, <side>.utterance, ...
+    runs/<run>/states/000050.safetensors         student.<side>.<layer>
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.families.whisper import Whisper
+from core.mapping import LayerPair, Side
+from core.teacher_outputs import Prepared, student_signals
+
+FRAME_STRIDE = 4
+"""Every fourth encoder frame is kept: 12.5 a second; neighbouring frames say nearly the same."""
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """The utterances whose states are stored.
+
+    Attributes:
+        prepared: The utterances with the teacher's outputs.
+        pairs: All layer pairs of the job.
+        means: The teacher's mean states.
+        audio_context: In seconds.
+        freeze_below: See RunConfig.
+    """
+
+    prepared: Sequence[Prepared]
+    pairs: tuple[LayerPair, ...]
+    means: dict[tuple[str, int], Tensor]
+    audio_context: float
+    freeze_below: int
+
+    def save_teacher(self, folder: Path) -> None:
+        """Write the teacher's states, their means, and which utterance and moment each point is."""
+        tensors: dict[str, Tensor] = {}
+        for side, layer in sorted({(pair.side, pair.teacher) for pair in self.pairs}):
+            states = torch.cat([_thinned(side, item.teacher[side, layer]) for item in self.prepared])
+            tensors[f"teacher.{side}.{layer}"] = states.half().cpu().contiguous()
+            tensors[f"mean.{side}.{layer}"] = self.means[side, layer].float().cpu().contiguous()
+        for side, moment, stride in (("encoder", "frame", FRAME_STRIDE), ("decoder", "token", 1)):
+            layers = [pair.teacher for pair in self.pairs if pair.side == side]
+            if layers:
+                counts = [len(_thinned(side, item.teacher[side, layers[0]])) for item in self.prepared]
+                tensors[f"{side}.utterance"] = torch.repeat_interleave(torch.tensor(counts)).int()
+                tensors[f"{side}.{moment}"] = torch.cat([torch.arange(count) * stride for count in counts]).int()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / "teacher_states.safetensors")
+        described = [
+            {
+                "id": item.utterance.id,
+                "text": item.utterance.text,
+                "audio_path": str(item.utterance.audio_path),
+                "speaker": item.utterance.speaker,
+                "duration": item.utterance.duration,
+                "split": "development",
+            }
+            for item in self.prepared
+        ]
+        (folder / "probe.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    @torch.inference_mode()
+    def student_states(self, student: Whisper, *, batch_size: int) -> dict[tuple[Side, int], Tensor]:
+        """Return the student's states by (side, layer), [points, width], in the order of the teacher's."""
+        student.model.eval()
+        parts: dict[tuple[Side, int], list[Tensor]] = {}
+        for first in range(0, len(self.prepared), batch_size):
+            batch = self.prepared[first : first + batch_size]
+            signals = student_signals(
+                batch,
+                student,
+                freeze_below=self.freeze_below,
+                audio_context=self.audio_context,
+                with_decoder=any(pair.side == "decoder" for pair in self.pairs),
+            )
+            for side, layer in {(pair.side, pair.student) for pair in self.pairs}:
+                states = getattr(signals, side)[layer]
+                if side == "encoder":
+                    counts = [len(item.teacher["encoder", self._teacher_layer(layer)]) for item in batch]
+                    states = torch.cat([_thinned(side, piece) for piece in states.split(counts)])
+                parts.setdefault((side, layer), []).append(states)
+        return {key: torch.cat(pieces) for key, pieces in parts.items()}
+
+    def _teacher_layer(self, student_layer: int) -> int:
+        return next(pair.teacher for pair in self.pairs if pair.side == "encoder" and pair.student == student_layer)
+
+
+def save_student(states: dict[tuple[Side, int], Tensor], folder: Path, *, step: int) -> None:
+    """Write a student's probe states of one step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"student.{side}.{layer}": value.half().cpu().contiguous() for (side, layer), value in states.items()}
+    save_file(tensors, folder / f"{step:06d}.safetensors")
+
+
+def probe_steps(steps: int, points: int) -> list[int]:
+    """Return at which steps states are stored: evenly spread, the first (0) and the last among them."""
+    return sorted({round(index * steps / (points - 1)) for index in range(points)})
+
+
+def _thinned(side: str, states: Tensor) -> Tensor:
+    return states[::FRAME_STRIDE] if side == "encoder" else states

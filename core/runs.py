@@ -1,0 +1,230 @@
+"""The front door that the app and the command line share: start, watch, stop and compare runs."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.ablation import AblationRow, AblationTable, ablation_table
+from core.config import SHARED_FIELDS, RunConfig, read_preset
+from core.errors import ConfigError, ManifoldError, Problem, StoreError
+from core.launchers.liveness import interrupt_dead_jobs, process_of
+from core.launchers.local import LocalLauncher
+from core.launchers.process import ProcessIdentity, find, kill_tree, terminate
+from core.launchers.slots import ANALYSIS, slot_taken
+from core.store import (
+    ACTIVE,
+    AlignmentRecord,
+    CheckRecord,
+    EvaluationRecord,
+    JobRecord,
+    MapRecord,
+    Metric,
+    ParameterCounts,
+    RunRecord,
+    Store,
+    UtteranceResult,
+)
+from core.store.records import Level, Side
+
+__all__ = [
+    "ACTIVE",
+    "AblationRow",
+    "AblationTable",
+    "AlignmentRecord",
+    "CheckRecord",
+    "EvaluationRecord",
+    "JobRecord",
+    "MapRecord",
+    "Metric",
+    "ParameterCounts",
+    "RunRecord",
+    "Studio",
+    "UtteranceResult",
+]
+
+LOG_BYTES = 256 * 1024
+"""How much of a log's end is looked at for its last lines."""
+
+
+class Studio:
+    """Runs in one database and one folder.
+
+    Safe to share between threads. Closing it, or the end of its process, stops nothing: workers are processes of
+    their own, and the database is the truth about them.
+
+    Attributes:
+        store: The database, for everything that is only read.
+        runs_folder: Where runs keep their files, absolute.
+    """
+
+    def __init__(self, database_url: str, runs_folder: Path, *, launcher: LocalLauncher | None = None) -> None:
+        """Open the database and make the folder.
+
+        Raises:
+            StoreError: If either cannot be used.
+        """
+        self.runs_folder = runs_folder.expanduser().resolve()
+        try:
+            self.runs_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The folder {self.runs_folder} cannot be made ({error.strerror}). Give another one with --runs."
+            ) from error
+        self.store = Store.open(database_url)
+        self._launcher = launcher or LocalLauncher()
+        self._analysis: ProcessIdentity | None = None
+
+    def close(self) -> None:
+        """Close the database; runs go on."""
+        self.store.close()
+
+    def start(self, configs: Sequence[RunConfig], *, name: str) -> JobRecord:
+        """Store runs as one job, then start its worker, which waits for its turn.
+
+        Args:
+            configs: One per run; the first is the baseline. They share what is computed once (SHARED_FIELDS).
+            name: What the job is called in lists.
+
+        Returns:
+            The job; it is failed, with a sentence, when no worker could be started.
+
+        Raises:
+            ConfigError: If the runs cannot be one job.
+        """
+        _require_one_job(configs)
+        job = self.store.create_job(name, configs, launcher=self._launcher.name)
+        log = self.log_path(job.id)
+        self.store.set_log_path(job.id, str(log))
+        try:
+            process = self._launcher.submit(job.id, database_url=self.store.url, runs_folder=self.runs_folder, log=log)
+        except ManifoldError as error:
+            self.store.job_state(job.id, "failed", str(error))
+        else:
+            # The worker says the same once it runs; said here, one that dies before is noticed as well.
+            self.store.job_started(job.id, process.pid, process.boot_id, process.started)
+        return self.store.job(job.id)
+
+    def start_quick_start(self) -> JobRecord:
+        """Start the ablation that ships with the project, with recorded speech as an extra test where it is found."""
+        from core.sources import real_speech
+
+        ablation, configs = read_preset("quickstart")
+        extra = real_speech(self.runs_folder)
+        if extra is not None:
+            configs = tuple(
+                config.model_copy(
+                    update={"evaluation": config.evaluation.model_copy(update={"extra_tests": (str(extra),)})}
+                )
+                for config in configs
+            )
+        return self.start(configs, name=ablation.name)
+
+    def stop(self, job_id: str, *, now: bool = False) -> JobRecord:
+        """Stop a job: a waiting one at once, a working one at its next step, which keeps what it has.
+
+        Args:
+            job_id: The job; one that has ended stays as it is.
+            now: Do not wait: kill its process and all that it started.
+        """
+        self.store.request_stop(job_id)
+        process = process_of(self.store.job(job_id))
+        if now:
+            self.store.job_state(
+                job_id, "stopped", "Stopped at once: what it was doing is lost, what was stored is kept."
+            )
+            if process is not None:
+                kill_tree(process)
+        elif process is not None:
+            terminate(process)
+        return self.store.job(job_id)
+
+    def refresh(self) -> None:
+        """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
+        interrupt_dead_jobs(self.store)
+        if self.store.requests_open():
+            self._ensure_analysis_worker()
+
+    def ablation(self, job_id: str, test_set: str = "test") -> AblationTable:
+        """Compare the runs of a job; see core.ablation.ablation_table."""
+        return ablation_table(self.store, job_id, test_set)
+
+    def log_path(self, job_id: str) -> Path:
+        """Return where a job's output goes."""
+        return self.runs_folder / "jobs" / job_id / "log.txt"
+
+    def log_tail(self, job_id: str, lines: int = 40) -> str:
+        """Return the last lines of a job's output; empty before there is any."""
+        return _tail(self.log_path(job_id), lines)
+
+    def request_map(
+        self, run_id: str, side: Side, student_layer: int, teacher_layer: int, step: int, level: Level
+    ) -> MapRecord:
+        """Ask for a map; its record says when it is there."""
+        record = self.store.request_map(run_id, side, student_layer, teacher_layer, step, level)
+        if record.state in ("queued", "running"):
+            self._ensure_analysis_worker()
+        return record
+
+    def request_check(self, config: dict[str, Any]) -> CheckRecord:
+        """Ask for a look at settings that needs torch; its record says when it is done."""
+        record = self.store.request_check(config)
+        self._ensure_analysis_worker()
+        return record
+
+    def wait_for_maps(
+        self, job_id: str, *, timeout_seconds: float, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> list[MapRecord]:
+        """Wait until every map that was asked for of a job's runs is made or has failed, and return them.
+
+        Args:
+            job_id: The job.
+            timeout_seconds: Return what there is after this long.
+            progress: Called with the number of maps done and in all.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            maps = [record for run in self.store.runs(job_id=job_id) for record in self.store.maps(run.id)]
+            done = sum(record.state in ("finished", "failed") for record in maps)
+            progress(done, len(maps))
+            if done == len(maps) or time.monotonic() > deadline:
+                return maps
+            self.refresh()
+            time.sleep(0.5)
+
+    def _ensure_analysis_worker(self) -> None:
+        starting = self._analysis is not None and find(self._analysis) is not None
+        if starting or slot_taken(self.runs_folder, ANALYSIS):
+            return
+        self._analysis = self._launcher.submit_analysis(
+            database_url=self.store.url,
+            runs_folder=self.runs_folder,
+            log=self.runs_folder / "analysis" / "log.txt",
+        )
+
+
+def _require_one_job(configs: Sequence[RunConfig]) -> None:
+    if not configs:
+        raise ConfigError("There is nothing to run. Give at least one run.")
+    problems = [
+        Problem(field, f"'{config.name}' differs from '{configs[0].name}'; runs of one job share it")
+        for config in configs[1:]
+        for field in SHARED_FIELDS
+        if getattr(config, field) != getattr(configs[0], field)
+    ]
+    if problems:
+        raise ConfigError("These runs cannot be one job. Start them separately, or make them agree:", problems)
+
+
+def _tail(path: Path, lines: int) -> str:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - LOG_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise StoreError(f"The log {path} cannot be read: {error.strerror}.") from error
+    # A progress bar writes over its line; only what it showed last is worth a line here.
+    shown = [line.rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").rstrip().split("\n")]
+    return "\n".join(shown[-lines:])

@@ -1,0 +1,45 @@
+"""What a model hands to a loss: the states and logits of valid points, never of padding.
+
+Points are in one order on both sides: utterance by utterance, in time. A *frame* is one encoder state (50 per second of
+audio); a *token* is one position of the decoder that predicts a reference token or the end of the text. The prompt's
+other positions, padded tokens and the frames of padded audio are left out before any loss sees them, so padding cannot
+change a loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Signals:
+    """One side of a loss.
+
+    Attributes:
+        encoder: Layer number (from 0) to states, [frames, width].
+        decoder: Layer number (from 0) to states, [tokens, width].
+        targets: Reference token of each token point, [tokens]; only on the student's side.
+        head: Maps the last decoder layer's states to logits, [tokens, vocabulary].
+    """
+
+    encoder: dict[int, Float[Tensor, "frames width"]] = field(default_factory=dict)
+    decoder: dict[int, Float[Tensor, "tokens width"]] = field(default_factory=dict)
+    targets: Int[Tensor, " tokens"] | None = None
+    head: Callable[[Tensor], Tensor] | None = None
+
+    @cached_property
+    def logits(self) -> Float[Tensor, "tokens vocabulary"]:
+        """Raw logits (no token suppressed) in float32, computed once."""
+        if self.head is None or not self.decoder:
+            raise ValueError("these signals were made without a decoder pass")
+        return self.head(self.decoder[max(self.decoder)]).float()
+
+
+def valid_points(
+    states: Float[Tensor, "batch time width"], mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, "points width"]:
+    """Return the states where the mask is true, utterance by utterance."""
+    return states[mask]

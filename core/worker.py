@@ -1,0 +1,180 @@
+"""What a launcher starts: ``python -m core.worker JOB_ID --database-url URL --runs FOLDER``.
+
+The worker says that it lives before it imports anything heavy, waits for its turn, does the job's work, and records
+how it ended. Its output is the job's log; a user reads sentences, the log has the traceback.
+"""
+
+import argparse
+import errno
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from core.errors import ManifoldError, Stopped, StoreError
+from core.launchers.liveness import interrupt_dead_jobs
+from core.launchers.process import identify
+from core.launchers.slots import CPU, take_slot
+from core.store import State, Store
+
+HEARTBEAT_SECONDS = 2.0
+TURN_SECONDS = 0.5
+ENDING_ATTEMPTS = 30
+
+Work = Callable[..., None]
+"""Called as ``work(job_id, store=..., runs_folder=..., stop=...)``; returns when finished, raises how else it ended."""
+
+
+class Heartbeat:
+    """Says every two seconds that the worker lives, and hears whether it shall go on.
+
+    Attributes:
+        stop: Whether a user asked to stop, or the job is no longer this worker's because it was declared dead.
+    """
+
+    def __init__(self, store: Store, job_id: str) -> None:
+        """Begin at once."""
+        self._store = store
+        self._job_id = job_id
+        self._end = threading.Event()
+        self.stop = False
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Fall silent."""
+        self._end.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._end.wait(HEARTBEAT_SECONDS):
+            try:
+                active = self._store.heartbeat(self._job_id)
+                self.stop = not active or self._store.stop_requested(self._job_id)
+            except StoreError as error:
+                # The next beat may get through; training does not wait for the database.
+                print(f"heartbeat: {error}", file=sys.stderr)
+
+
+def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told_to_stop: Callable[[], bool]) -> State:
+    """Work through one job and record how it ended; return that state.
+
+    Args:
+        job_id: A queued job.
+        store: The database.
+        runs_folder: Where the runs keep their files.
+        work: What does the job's work.
+        told_to_stop: Whether the process was asked to end by a signal.
+    """
+    me = identify()
+    store.job_started(job_id, me.pid, me.boot_id, me.started)
+    heartbeat = Heartbeat(store, job_id)
+
+    def stop() -> bool:
+        return told_to_stop() or heartbeat.stop
+
+    try:
+        slot = _wait_for_turn(job_id, store=store, runs_folder=runs_folder, stop=stop)
+        if slot is None:
+            store.job_state(job_id, "stopped", "Stopped before it began.")
+        else:
+            with slot:
+                state, message = _outcome(
+                    lambda: work(job_id, store=store, runs_folder=runs_folder, stop=stop),
+                    asked=lambda: store.stop_requested(job_id),
+                )
+                _record(store, job_id, state, message)
+        return store.job(job_id).state
+    finally:
+        heartbeat.close()
+
+
+def _wait_for_turn(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> IO[bytes] | None:
+    """Return the slot once the job is the oldest that waits and the slot is free, or None when it shall not begin."""
+    while not stop() and store.job(job_id).state == "queued":
+        # A dead job in front would keep all others waiting, and nobody else may be looking.
+        interrupt_dead_jobs(store)
+        if store.first_queued_job() == job_id:
+            slot = take_slot(runs_folder, CPU)
+            if slot is not None:
+                if store.job_state(job_id, "starting", only_from=("queued",)):
+                    return slot
+                slot.close()
+        time.sleep(TURN_SECONDS)
+    return None
+
+
+def _outcome(work: Callable[[], None], *, asked: Callable[[], bool]) -> tuple[State, str]:
+    """Do the work and return how it ended, in a state and a sentence; what is not a sentence goes to the log."""
+    try:
+        work()
+    except Stopped:
+        by_user = "Stopped on request. What was stored until then is kept."
+        by_signal = "The machine told the worker to end (SIGTERM). What was stored until then is kept."
+        return "stopped", by_user if asked() else by_signal
+    except ManifoldError as error:
+        traceback.print_exc()
+        return "failed", str(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the row has to say how the job ended
+        traceback.print_exc()
+        return "failed", _sentence(error)
+    return "finished", ""
+
+
+def _sentence(error: Exception) -> str:
+    # torch reports missing memory by its own names, and torch may not be here.
+    name, text = type(error).__name__, str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full. Free some space and start the run again; what was stored is kept."
+    if name == "OutOfMemoryError":
+        return "The GPU ran out of memory. Use a smaller batch size or a smaller model, and start the run again."
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "The machine ran out of memory. Use a smaller batch size or a smaller model, and start the run again."
+    return f"The worker met an error that it did not expect ({name}). The job's log has the details."
+
+
+def _record(store: Store, job_id: str, state: State, message: str) -> None:
+    """Store how the job ended; on a full disk, wait a while for somebody to make room."""
+    for _ in range(ENDING_ATTEMPTS):
+        try:
+            store.job_state(job_id, state, message)
+            return
+        except StoreError as error:
+            print(f"The job is {state} ({message or 'all is well'}), but this cannot be stored: {error}", file=sys.stderr)
+            time.sleep(HEARTBEAT_SECONDS)
+    store.job_state(job_id, state, message)
+
+
+def _job_work(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> None:
+    # Imported late: torch takes seconds, in which a job that waits for its turn should cost nothing.
+    from core.job import run_job
+
+    store.job_state(job_id, "running", only_from=("starting",))
+    run_job(job_id, store=store, runs_folder=runs_folder, stop=stop)
+
+
+def main(arguments: Sequence[str] | None = None, *, work: Work = _job_work) -> int:
+    """Run the worker of a job; return 0 if it finished or was stopped, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m core.worker", description="Work on one job.")
+    parser.add_argument("job_id")
+    parser.add_argument("--database-url", required=True)
+    parser.add_argument("--runs", required=True, type=Path)
+    options = parser.parse_args(arguments)
+
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: told.set())
+    try:
+        store = Store.open(options.database_url)
+        state = run_worker(options.job_id, store=store, runs_folder=options.runs, work=work, told_to_stop=told.is_set)
+    except ManifoldError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0 if state in ("finished", "stopped") else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""What holds for the project as a whole: promises of the README, and what no file may do."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.config import RunConfig, preset_names, read_preset
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(path for folder in ("app", "core") for path in (ROOT / folder).rglob("*.py"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+FORBIDDEN_NAMES = {"eval", "exec"}
+FORBIDDEN_CALLS = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
+FORBIDDEN_METHODS = {"extractall"}
+ONLY_FALSE = {"shell", "trust_remote_code", "allow_pickle", "unsafe_allow_html"}
+
+TORCH_FREE = ("app", "core.cli", "core.runs", "core.store", "core.launchers", "core.config", "core.significance")
+
+
+def breaches(source: str) -> Iterator[str]:
+    """Yield what a file does that could run foreign code, or turn text into markup."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name for name in names if name.name.split(".")[0] in FORBIDDEN_MODULES)
+            case ast.ImportFrom(module=str(module), names=names):
+                if module.split(".")[0] in FORBIDDEN_MODULES:
+                    yield module
+                yield from (f"{module}.{name.name}" for name in names if f"{module}.{name.name}" in FORBIDDEN_CALLS)
+            case ast.Name(id=name) if name in FORBIDDEN_NAMES:
+                yield name
+            case ast.Attribute(attr=name) if name in FORBIDDEN_METHODS or ast.unparse(node) in FORBIDDEN_CALLS:
+                yield ast.unparse(node)
+            case ast.keyword(arg=str(name), value=value) if name in ONLY_FALSE:
+                if not (isinstance(value, ast.Constant) and value.value is False):
+                    yield f"{name}={ast.unparse(value)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_can_run_foreign_code(path: Path) -> None:
+    assert list(breaches(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "from torch import load",
+        "torch.load(path)",
+        "yaml.load(text, yaml.SafeLoader)",
+        "eval('1')",
+        "exec(text)",
+        "archive.extractall(folder)",
+        "subprocess.run(command, shell=True)",
+        "subprocess.run(command, shell=wanted)",
+        "AutoModel.from_pretrained(name, trust_remote_code=True)",
+        "numpy.load(path, allow_pickle=True)",
+        "streamlit.markdown(text, unsafe_allow_html=True)",
+        "os.system(command)",
+    ],
+)
+def test_code_that_could_run_foreign_code_is_noticed(source: str) -> None:
+    assert list(breaches(source))
+
+
+def test_ordinary_code_is_no_breach() -> None:
+    assert list(breaches("model.eval()\nyaml.safe_load(text)\nload(path, trust_remote_code=False)")) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_is_short_enough_to_be_read_at_once(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_what_lists_runs_starts_without_torch(module: str) -> None:
+    check = (
+        f"import pkgutil, sys, {module} as top\n"
+        "for item in pkgutil.walk_packages(getattr(top, '__path__', []), top.__name__ + '.'):\n"
+        "    if '.migrations' not in item.name and item.name != 'app.main': __import__(item.name)\n"
+        "print(sorted({'torch', 'transformers', 'peft', 'umap'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_a_valid_ablation(name: str) -> None:
+    ablation, runs = read_preset(name)
+    assert len(runs) == len(ablation.rows)
+
+
+def test_every_setting_has_a_description() -> None:
+    schema = RunConfig.model_json_schema()
+    missing = [
+        f"{definition}.{field}"
+        for definition, content in {"RunConfig": schema, **schema["$defs"]}.items()
+        for field, details in content.get("properties", {}).items()
+        if "const" not in details and not details.get("description")
+    ]
+    assert missing == []
+
+
+def readme_tree() -> list[Path]:
+    """Return the paths that the README's drawing of the project lists."""
+    block = next(text for text in re.findall(r"```\n(.*?)```", README, re.DOTALL) if "core/" in text)
+    paths: list[Path] = []
+    folders: list[tuple[int, Path]] = []
+    for line in block.splitlines():
+        name = line.split()[0]
+        indent = len(line) - len(line.lstrip())
+        while folders and folders[-1][0] >= indent:
+            folders.pop()
+        path = (folders[-1][1] if folders else Path()) / name
+        paths.append(path)
+        if name.endswith("/"):
+            folders.append((indent, path))
+    return paths
+
+
+def test_the_tree_in_the_readme_lists_what_is_there() -> None:
+    made_on_first_use = {Path("experiments.db"), Path("runs")}
+    missing = [str(path) for path in readme_tree() if path not in made_on_first_use and not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_the_tree_in_the_readme_leaves_out_nothing() -> None:
+    listed = set(readme_tree())
+    opened = {path.parent for path in listed} - {Path()}
+    left_out = [
+        str(path.relative_to(ROOT))
+        for folder in opened
+        for path in sorted((ROOT / folder).iterdir())
+        if not path.name.startswith((".", "__")) and path.relative_to(ROOT) not in listed
+    ]
+    assert left_out == []
+
+
+def test_the_commands_in_the_readme_exist() -> None:
+    command_line: Any = import_module("core.cli")
+    names = set(import_module("typer.main").get_command(command_line.app).commands)
+    assert set(re.findall(r"manifold ([a-z]+)", README)) <= names
+    assert names <= set(re.findall(r"manifold ([a-z]+)", README)), "the README leaves out a command"
+
+
+def test_the_make_targets_in_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert set(re.findall(r"`?make ([a-z]+)", README)) <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
