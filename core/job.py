@@ -5,22 +5,16 @@
 """
 
 import dataclasses
-import hashlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
-from core.alignment.records import alignment_records
-from core.checkpoints import Name, save_adapters
-from core.config import RunConfig
-from core.errors import ConfigError, ManifoldError, Stopped
-from core.evaluation import Transcription, decoding_description, transcribe_set
+from core.config import GeneratedSpeech, RunConfig
+from core.errors import ManifoldError, Stopped
 from core.families.whisper import Whisper
 from core.lora import add_adapters, merged
-from core.mapping import LayerPair
 from core.preflight import (
     device_of,
     load_models,
@@ -31,52 +25,48 @@ from core.preflight import (
     require_shared,
     require_sound,
 )
-from core.probes import ProbeSet, probe_steps, save_student
+from core.probes import ProbeSet
 from core.progress import Progress
-from core.sources import Utterance, prepare
+from core.recording import Recorder
+from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
-from core.store.records import RunRecord, Subject, UtteranceResult
-from core.store.store import Store
+from core.store import RunRecord, Store
 from core.teacher_outputs import Prepared, prepare_utterances, state_means
 from core.training import Lesson, train
-from core.wer import NORMALISER
+from core.watching import PROBE_POINTS, RunWatcher
 
 PROBE_UTTERANCES = 24
-PROBE_POINTS = 8
 PREPARE_BATCH = 8
+
+# Relative costs of the parts of a job, per utterance, for its progress bar: seconds on two CPU cores with Whisper tiny.
+PREPARE_COST = 0.3
+STEP_COST = 0.08
+TRANSCRIBE_COST = 0.15
+UNKNOWN_SOURCE_SIZES = (400, 50, 50)
+"""Utterances for training, development and test that the bar assumes before a manifest is read."""
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Relative costs of the parts of a job, for its progress bar: seconds on two CPU cores with Whisper tiny."""
-
-    prepare: float = 0.3
-    step: float = 0.08
-    transcribe: float = 0.15
-
-
-@dataclass
-class Job:
-    """A job under way.
+class Shared:
+    """What is computed once for all runs of a job.
 
     Attributes:
-        id: Of its row.
-        runs: The run rows, in order, with their configurations.
-        store: Where results go.
-        runs_folder: Where files go.
-        progress: Told of all work; raises Stopped.
+        teacher: Frozen.
+        student: Frozen, as it is before any run.
+        train: With the teacher's outputs, at the training context.
+        development: The same for the set that chooses the checkpoint.
+        tests: Test sets by name, at the evaluation context.
+        means: The teacher's mean states over the training set, by (side, layer).
+        probe: The utterances whose states are followed.
     """
 
-    id: str
-    runs: list[tuple[RunRecord, RunConfig]]
-    store: Store
-    runs_folder: Path
-    progress: Progress
-
-    @property
-    def first(self) -> RunConfig:
-        """The first run's configuration: all runs agree in what is shared."""
-        return self.runs[0][1]
+    teacher: Whisper
+    student: Whisper
+    train: list[Prepared]
+    development: list[Prepared]
+    tests: dict[str, list[Prepared]]
+    means: dict[tuple[str, int], Tensor]
+    probe: ProbeSet
 
 
 def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> None:
@@ -90,157 +80,158 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
 
     Raises:
         Stopped: If the user asked to stop; what was done is stored.
-        ManifoldError: If it cannot go on, with what to do.
+        ManifoldError: If it cannot go on, or a run failed; with what to do.
     """
-    runs = [(run, RunConfig.model_validate(run.config)) for run in store.runs(job_id=job_id)]
-    runs.sort(key=lambda item: item[0].position)
-    configs = [config for _, config in runs]
-    require_shared(configs)
-    device = device_of(configs[0])
+    runs = sorted(store.runs(job_id=job_id), key=lambda run: run.position)
+    configs = [RunConfig.model_validate(run.config) for run in runs]
     progress = Progress(
         total=_total_cost(configs),
         report=lambda stage, done, total, left: store.progress(job_id, stage, done, total, left),
         stop=stop,
     )
-    job = Job(job_id, runs, store, runs_folder, progress)
-    progress.begin("Loading the models")
-    teacher, student = load_models(configs[0])
-    require_sound(configs, student=student, teacher=teacher)
-    for model in (teacher, student):
-        model.model.to(device)
-    shared = _share(job, student=student, teacher=teacher)
-    _evaluate_before(job, shared)
+    recorder = Recorder(
+        job_id,
+        store,
+        runs_folder,
+        configs[0],
+        advance=lambda utterances: progress.advance(utterances * TRANSCRIBE_COST),
+    )
+    shared = _share(configs, recorder=recorder, progress=progress)
     failures = []
-    for run, config in runs:
+    for run, config in zip(runs, configs, strict=True):
         try:
-            _run(job, shared, run, config)
+            _run(run, config, shared=shared, recorder=recorder, progress=progress)
         except Stopped:
             raise
         except ManifoldError as error:
             # One run that goes wrong does not take the others with it.
             store.run_state(run.id, "failed", str(error))
             failures.append(f"{run.name}: {error}")
+    progress.finish()
     if failures:
         raise ManifoldError("\n".join(failures))
 
 
-@dataclass
-class Shared:
-    """What is computed once for all runs.
+def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progress) -> Shared:
+    """Load, check, listen once, and measure teacher and student as they are."""
+    config = configs[0]
+    require_shared(configs)
+    device = device_of(config)
+    progress.begin("Loading the models")
+    teacher, student = load_models(config)
+    require_sound(configs, student=student, teacher=teacher)
+    teacher.model.to(device)
+    student.model.to(device)
+    progress.begin("Preparing the speech")
+    splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
+    tests = _test_sets(config, splits)
+    _require_all_fit(config, splits, tests)
+    every_pair = [pair for each in configs for pair in pairs_of(each, student=student, teacher=teacher)]
+    pairs = tuple(dict.fromkeys(every_pair))
 
-    Attributes:
-        teacher: Frozen.
-        student: Frozen, as it is before any run.
-        train: With the teacher's outputs at the training context.
-        development: The same for the set that chooses the checkpoint.
-        tests: Test sets by name, at the evaluation context.
-        means: The teacher's mean states over the training set.
-    """
-
-    teacher: Whisper
-    student: Whisper
-    train: list[Prepared]
-    development: list[Prepared]
-    tests: dict[str, list[Prepared]]
-    means: dict[tuple[str, int], torch.Tensor]
-    probe: ProbeSet
-
-
-def _share(job: Job, *, student: Whisper, teacher: Whisper) -> Shared:
-    config = job.first
-    job.progress.begin("Preparing the speech")
-    splits = prepare(config.source, job.runs_folder / "data", lambda done, total: job.progress.advance(0))
-    tests: dict[str, Sequence[Utterance]] = {"test": splits.test}
-    for path in config.evaluation.extra_tests:
-        tests[Path(path).stem] = read_manifest(Path(path))
-    context = config.training.audio_context
-    require_fits([*splits.train, *splits.development], audio_context=context, field="training.audio_context")
-    for utterances in tests.values():
-        require_fits(utterances, audio_context=config.evaluation.audio_context, field="evaluation.audio_context")
-    pairs = tuple(
-        dict.fromkeys(pair for _, each in job.runs for pair in pairs_of(each, student=student, teacher=teacher))
-    )
-
-    def run_teacher(utterances: Sequence[Utterance], audio_context: float, whole: bool) -> list[Prepared]:
-        return prepare_utterances(
+    def listen(utterances: Sequence[Utterance], audio_context: float, *, transcribe_as: str = "") -> list[Prepared]:
+        """Run the teacher over utterances; with a name, store its transcripts too."""
+        progress.begin("Listening with the teacher")
+        prepared = prepare_utterances(
             utterances,
             teacher=teacher,
             student=student,
             freeze_below=config.freeze_below,
             pairs=pairs,
             audio_context=audio_context,
-            keep_teacher_encoder=whole,
+            keep_teacher_encoder=bool(transcribe_as),
             batch_size=PREPARE_BATCH,
-            advance=lambda count: job.progress.advance(count * Cost.prepare),
+            advance=lambda count: progress.advance(count * PREPARE_COST),
         )
+        if transcribe_as:
+            progress.begin(f"Transcribing with the teacher ({transcribe_as})")
+            recorder.evaluate(prepared, model=teacher, subject="teacher", test_set=transcribe_as)
+        # The encoder's whole output is large and only its transcripts needed it.
+        return [dataclasses.replace(item, teacher_encoder=None) for item in prepared]
 
-    job.progress.begin("Listening with the teacher")
-    train_set = run_teacher(splits.train, context, False)
-    development = run_teacher(splits.development, context, False)
+    context = config.training.audio_context
+    train_set = listen(splits.train, context)
+    development = listen(splits.development, context, transcribe_as="development")
+    test_context = config.evaluation.audio_context
+    prepared_tests = {name: listen(items, test_context, transcribe_as=name) for name, items in tests.items()}
     means = state_means(train_set)
     probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, means, context, config.freeze_below)
-    probe.save_teacher(job.runs_folder / "jobs" / job.id)
-    prepared_tests = {}
-    for name, utterances in tests.items():
-        job.progress.begin(f"Listening with the teacher ({name})")
-        prepared = run_teacher(utterances, config.evaluation.audio_context, True)
-        job.progress.begin(f"Transcribing with the teacher ({name})")
-        _evaluate(
-            job,
-            prepared,
-            model=teacher,
-            teacher=None,
-            subject="teacher",
-            test_set=name,
-            run=None,
-            step=None,
-        )
-        # The teacher's encoder output is large and is needed no more.
-        prepared_tests[name] = [dataclasses.replace(item, teacher_encoder=None) for item in prepared]
+    probe.save_teacher(recorder.runs_folder / "jobs" / recorder.job_id)
+    for name, prepared in prepared_tests.items():
+        progress.begin(f"Transcribing with the student before training ({name})")
+        recorder.evaluate(prepared, model=student, teacher=teacher, subject="student_before", test_set=name)
     return Shared(teacher, student, train_set, development, prepared_tests, means, probe)
 
 
-def _evaluate_before(job: Job, shared: Shared) -> None:
-    for name, prepared in shared.tests.items():
-        job.progress.begin(f"Transcribing with the student before training ({name})")
-        _evaluate(
-            job,
-            prepared,
-            model=shared.student,
-            teacher=shared.teacher,
-            subject="student_before",
-            test_set=name,
-            run=None,
-            step=None,
-        )
-
-
-def _run(job: Job, shared: Shared, run: RunRecord, config: RunConfig) -> None:
+def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress) -> None:
     """Train one run, keep its best adapters, and measure the merged student on the test sets."""
-    job.store.run_state(run.id, "running")
-    folder = job.runs_folder / run.id
-    counts = parameter_counts(config, student=shared.student, teacher=shared.teacher)
-    job.store.set_parameters(run.id, counts)
+    store, folder = recorder.store, recorder.runs_folder / run.id
+    store.run_state(run.id, "running")
+    store.set_parameters(run.id, parameter_counts(config, student=shared.student, teacher=shared.teacher))
     device = next(shared.teacher.model.parameters()).device
     adapted = add_adapters(shared.student.model, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = shared.student.with_model(adapted)
     point_map = point_map_of(config, student=shared.student, teacher=shared.teacher).to(device)
     pairs = pairs_of(config, student=shared.student, teacher=shared.teacher)
-    watcher = RunWatcher(job, shared, run, config, student=student, point_map=point_map, pairs=pairs)
+    watcher = RunWatcher(
+        run,
+        config,
+        student=student,
+        point_map=point_map,
+        development=shared.development,
+        probe=dataclasses.replace(shared.probe, pairs=pairs),
+        recorder=recorder,
+        advance=lambda utterances: progress.advance(utterances * STEP_COST),
+    )
+    progress.begin(f"Training {run.name}")
     lesson = Lesson(shared.train, pairs, shared.means, shared.teacher)
-    job.progress.begin(f"Training {run.name}")
     train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
-    deployed = shared.student.with_model(merged(shared.student.model, folder / "adapters" / "best").to(device).eval())
+    # What is measured is what is deployed: the adapters merged into the weights, without the projection.
+    best = merged(shared.student.model, folder / "adapters" / "best")
+    deployed = shared.student.with_model(best.to(device).eval())
     for name, prepared in shared.tests.items():
-        job.progress.begin(f"Transcribing with {run.name} ({name})")
-        _evaluate(
-            job,
+        progress.begin(f"Transcribing with {run.name} ({name})")
+        recorder.evaluate(
             prepared,
             model=deployed,
             teacher=shared.teacher,
             subject="student",
             test_set=name,
-            run=run,
+            run_id=run.id,
             step=watcher.best_step,
         )
-    job.store.run_state(run.id, "finished")
+    store.run_state(run.id, "finished")
+    for pair in pairs:
+        if pair.side == "encoder":
+            for step in (0, config.training.steps):
+                store.request_map(run.id, pair.side, pair.student, pair.teacher, step, "points")
+
+
+def _test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:
+    """Return the test sets by name: the source's own first, then each extra manifest by its file name."""
+    tests: dict[str, Sequence[Utterance]] = {"test": splits.test}
+    for path in config.evaluation.extra_tests:
+        tests[Path(path).stem] = read_manifest(Path(path))
+    return tests
+
+
+def _require_all_fit(config: RunConfig, splits: Splits, tests: dict[str, Sequence[Utterance]]) -> None:
+    learnt = [*splits.train, *splits.development]
+    require_fits(learnt, audio_context=config.training.audio_context, field="training.audio_context")
+    tested = [item for items in tests.values() for item in items]
+    require_fits(tested, audio_context=config.evaluation.audio_context, field="evaluation.audio_context")
+
+
+def _total_cost(configs: Sequence[RunConfig]) -> float:
+    """Return the cost of a job in the units of its parts."""
+    source = configs[0].source
+    sizes = UNKNOWN_SOURCE_SIZES
+    if isinstance(source, GeneratedSpeech):
+        sizes = (source.train, source.development, source.test)
+    training, development, test = sizes
+    total = (training + development + test) * PREPARE_COST + (development + 2 * test) * TRANSCRIBE_COST
+    for config in configs:
+        total += config.training.steps * config.training.batch_size * STEP_COST
+        probed = PROBE_POINTS * min(PROBE_UTTERANCES, development) / 4
+        total += (config.training.evaluations * development + test + probed) * TRANSCRIBE_COST
+    return total

@@ -44,8 +44,7 @@ class ProbeSet:
         """Write the teacher's states, their means, and which utterance and moment each point is."""
         tensors: dict[str, Tensor] = {}
         for side, layer in sorted({(pair.side, pair.teacher) for pair in self.pairs}):
-            states = torch.cat([_thinned(side, item.teacher[side, layer]) for item in self.prepared])
-            tensors[f"teacher.{side}.{layer}"] = states.half().cpu().contiguous()
+            tensors[f"teacher.{side}.{layer}"] = self.teacher_states(side, layer).half().cpu().contiguous()
             tensors[f"mean.{side}.{layer}"] = self.means[side, layer].float().cpu().contiguous()
         for side, moment, stride in (("encoder", "frame", FRAME_STRIDE), ("decoder", "token", 1)):
             layers = [pair.teacher for pair in self.pairs if pair.side == side]
@@ -67,6 +66,10 @@ class ProbeSet:
             for item in self.prepared
         ]
         (folder / "probe.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    def teacher_states(self, side: Side, layer: int) -> Tensor:
+        """Return the teacher's states of a layer, [points, width]."""
+        return torch.cat([_thinned(side, item.teacher[side, layer]) for item in self.prepared])
 
     @torch.inference_mode()
     def student_states(self, student: Whisper, *, batch_size: int) -> dict[tuple[Side, int], Tensor]:

@@ -44,6 +44,11 @@ class Progress:
         if self.stop():
             raise Stopped("Stopped by the user.")
 
+    def finish(self) -> None:
+        """Say that all is done."""
+        self.done, self.stage = self.total, "Finished"
+        self._tell()
+
     def _tell(self) -> None:
         self._reported = time.monotonic()
         left = None

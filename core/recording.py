@@ -1,0 +1,133 @@
+"""Transcribing a set and storing what came out: counts, texts, and what makes it comparable."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from core.config import RunConfig
+from core.evaluation import Transcription, decoding_description, transcribe_set
+from core.families.whisper import Whisper
+from core.store.records import Subject, UtteranceResult
+from core.store.store import Store
+from core.teacher_outputs import Prepared
+from core.wer import NORMALISER
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Evaluates models for one job.
+
+    Attributes:
+        job_id: Of the job.
+        store: Where results go.
+        runs_folder: Audio inside it is stored by relative path.
+        config: Decides decoding and contexts; the runs of a job agree in both.
+        advance: Called with the number of utterances done since the last call; may raise to stop.
+    """
+
+    job_id: str
+    store: Store
+    runs_folder: Path
+    config: RunConfig
+    advance: Callable[[int], None]
+
+    def evaluate(
+        self,
+        prepared: Sequence[Prepared],
+        *,
+        model: Whisper,
+        subject: Subject,
+        test_set: str,
+        teacher: Whisper | None = None,
+        run_id: str | None = None,
+        step: int | None = None,
+    ) -> Transcription:
+        """Transcribe a set with a model and store counts and texts.
+
+        Args:
+            prepared: The set, at the context that belongs to `test_set`.
+            model: Teacher or student.
+            subject: Which of them; a teacher's encoder output is taken as it was prepared.
+            test_set: "development" is read at the training context, all others at the evaluation context.
+            teacher: Adds the held-out divergence from it.
+            run_id: The run, for a trained student.
+            step: Step of the student's adapters.
+        """
+        config = self.config
+        context = config.training.audio_context if test_set == "development" else config.evaluation.audio_context
+        began = time.perf_counter()
+        result = transcribe_set(
+            prepared,
+            model=model,
+            start=config.freeze_below,
+            settings=config.evaluation,
+            teacher=teacher,
+            audio_context=context,
+            advance=self.advance,
+            encoder_states=_teacher_encoder if subject == "teacher" else None,
+        )
+        total = result.total
+        self.store.add_evaluation(
+            job_id=self.job_id,
+            run_id=run_id,
+            subject=subject,
+            test_set=test_set,
+            test_set_hash=_set_hash(prepared),
+            step=step,
+            audio_context=context,
+            normaliser=NORMALISER,
+            decoding=decoding_description(config.evaluation),
+            wer=total.wer,
+            cer=total.cer,
+            substitutions=total.substitutions,
+            deletions=total.deletions,
+            insertions=total.insertions,
+            words=total.words,
+            heldout_kl=result.heldout_kl,
+            real_time_factor=result.seconds / sum(item.utterance.duration for item in prepared),
+            seconds=time.perf_counter() - began,
+            results=[
+                UtteranceResult(
+                    utterance_id=item.utterance.id,
+                    position=position,
+                    reference=item.utterance.text,
+                    hypothesis=hypothesis,
+                    substitutions=errors.substitutions,
+                    deletions=errors.deletions,
+                    insertions=errors.insertions,
+                    words=errors.words,
+                    speaker=item.utterance.speaker,
+                    duration=item.utterance.duration,
+                    audio_path=_stored_path(item.utterance.audio_path, self.runs_folder),
+                )
+                for position, (item, hypothesis, errors) in enumerate(
+                    zip(prepared, result.hypotheses, result.errors, strict=True)
+                )
+            ],
+        )
+        return result
+
+
+def _teacher_encoder(item: Prepared) -> Tensor:
+    if item.teacher_encoder is None:
+        raise ValueError("this set was prepared without the teacher's encoder output")
+    return item.teacher_encoder
+
+
+def _set_hash(prepared: Sequence[Prepared]) -> str:
+    """Return a hash of what a test set holds: its audio, by content, and its texts."""
+    digest = hashlib.sha256()
+    for item in prepared:
+        digest.update(hashlib.sha256(item.utterance.audio_path.read_bytes()).digest())
+        digest.update(item.utterance.text.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _stored_path(path: Path, runs_folder: Path) -> str:
+    """Return a path relative to the runs folder where it lies inside, so that the folder can be moved."""
+    resolved, folder = path.resolve(), runs_folder.resolve()
+    return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved)

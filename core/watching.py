@@ -1,0 +1,132 @@
+"""What happens around a run's steps: metrics, probes, development WER, and which adapters are kept."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from peft import PeftModel
+
+from core.alignment.records import alignment_records
+from core.checkpoints import Name, save_adapters
+from core.config import RunConfig
+from core.families.whisper import Whisper
+from core.mapping import PointMap
+from core.probes import ProbeSet, probe_steps, save_student
+from core.recording import Recorder
+from core.store.records import RunRecord
+from core.teacher_outputs import Prepared
+
+PROBE_POINTS = 8
+"""At how many points of a run the probe states are stored."""
+
+
+class RunWatcher:
+    """Watches one run for `core.training.train`.
+
+    Attributes:
+        best_step: Step of the adapters that `best` names.
+    """
+
+    def __init__(
+        self,
+        run: RunRecord,
+        config: RunConfig,
+        *,
+        student: Whisper,
+        point_map: PointMap,
+        development: Sequence[Prepared],
+        probe: ProbeSet,
+        recorder: Recorder,
+        advance: Callable[[int], None],
+    ) -> None:
+        """Prepare to watch; nothing is measured yet.
+
+        Args:
+            run: Its row.
+            config: Its settings.
+            student: With adapters.
+            point_map: The mapping that is trained with them.
+            development: The set that chooses the checkpoint.
+            probe: Whose states are stored, with the run's own layer pairs.
+            recorder: Transcribes and stores.
+            advance: Called after each step with its number of utterances; may raise to stop.
+        """
+        self._run, self._config = run, config
+        self._student, self._point_map = student, point_map
+        self._development, self._probe, self._recorder, self._advance = development, probe, recorder, advance
+        self._folder = recorder.runs_folder / run.id
+        steps = config.training.steps
+        self._probe_steps = probe_steps(steps, PROBE_POINTS)
+        self._evaluation_steps = evaluation_steps(steps, config.training.evaluations)
+        self._lowest: float | None = None
+        self.best_step: int | None = None
+        self._seconds = 0.0
+        self._resumed = time.perf_counter()
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Store a step's metrics and count its time; pauses are not training time."""
+        self._seconds += time.perf_counter() - self._resumed
+        self._recorder.store.add_metrics(self._run.id, step, values)
+        self._recorder.store.run_progress(self._run.id, step, self._seconds)
+        self._advance(self._config.training.batch_size)
+
+    def pause(self, step: int) -> None:
+        """Probe, evaluate and save where it is time for it."""
+        if step in self._probe_steps:
+            self._take_probe(step)
+        if step in self._evaluation_steps:
+            self._develop(step)
+        self._student.model.train()
+        self._resumed = time.perf_counter()
+
+    def _develop(self, step: int) -> None:
+        """Transcribe the development set; fewer errors, or as few later, make these adapters the best."""
+        result = self._recorder.evaluate(
+            self._development,
+            model=self._student,
+            subject="student",
+            test_set="development",
+            run_id=self._run.id,
+            step=step,
+        )
+        wer = result.total.wer
+        self._recorder.store.add_metrics(self._run.id, step, {"development/wer": wer})
+        names: tuple[Name, ...] = ("last",)
+        if self._lowest is None or wer <= self._lowest:
+            self._lowest, self.best_step, names = wer, step, ("last", "best")
+        adapted = self._student.model
+        assert isinstance(adapted, PeftModel)
+        save_adapters(
+            self._folder / "adapters",
+            model=adapted,
+            point_map=self._point_map,
+            step=step,
+            names=names,
+        )
+
+    def _take_probe(self, step: int) -> None:
+        states = self._probe.student_states(self._student, batch_size=self._config.evaluation.batch_size)
+        save_student(states, self._folder / "states", step=step)
+        projection = self._point_map.projection
+        stage = "before" if step == 0 else "after" if step == self._config.training.steps else "during"
+        self._recorder.store.add_alignments(
+            [
+                alignment_records(
+                    run_id=self._run.id,
+                    step=step,
+                    stage=stage,
+                    side=pair.side,
+                    student_layer=pair.student,
+                    teacher_layer=pair.teacher,
+                    student=states[pair.side, pair.student].float().cpu().numpy(),
+                    teacher=self._probe.teacher_states(pair.side, pair.teacher).float().cpu().numpy(),
+                    mean=self._probe.means[pair.side, pair.teacher].float().cpu().numpy(),
+                    projection=None if projection is None else projection.weight.detach().cpu().numpy(),
+                )
+                for pair in self._probe.pairs
+            ]
+        )
+
+
+def evaluation_steps(steps: int, evaluations: int) -> list[int]:
+    """Return after which steps the development set is transcribed: evenly spread, the last among them."""
+    return sorted({max(1, round(index * steps / evaluations)) for index in range(1, evaluations + 1)})
