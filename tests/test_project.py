@@ -25,7 +25,17 @@ FORBIDDEN_CALLS = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_loa
 FORBIDDEN_METHODS = {"extractall"}
 ONLY_FALSE = {"shell", "trust_remote_code", "allow_pickle", "unsafe_allow_html"}
 
-TORCH_FREE = ("app", "core.cli", "core.runs", "core.store", "core.launchers", "core.config", "core.significance")
+TORCH_FREE = (
+    "app",
+    "core.cli",
+    "core.runs",
+    "core.store",
+    "core.launchers",
+    "core.config",
+    "core.significance",
+    "core.worker",
+    "core.analysis_worker",
+)
 
 
 def breaches(source: str) -> Iterator[str]:
