@@ -1,0 +1,34 @@
+"""Where speech comes from: one file per kind of source, named in one dictionary."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.config.sources import GeneratedSpeech, Manifest, Source
+from core.sources.generated import generated_splits
+from core.sources.manifest import manifest_splits
+from core.sources.real import real_speech
+from core.sources.utterance import Splits, Utterance
+
+__all__ = ["SPLITS", "Splits", "Utterance", "prepare", "real_speech"]
+
+SPLITS: dict[type, Callable[[Any, Path, Callable[[int, int], None]], Splits]] = {
+    GeneratedSpeech: generated_splits,
+    Manifest: manifest_splits,
+}
+"""How each kind of source is read; a new source is a file, its settings, and a line here."""
+
+
+def prepare(source: Source, folder: Path, progress: Callable[[int, int], None]) -> Splits:
+    """Return the utterances of a source, making or checking its audio first.
+
+    Args:
+        source: The settings.
+        folder: Where audio that is made is kept.
+        progress: Called with the clips that are done and all clips.
+
+    Raises:
+        DataError: With every row that cannot be used.
+        StoreError: If the disk refuses.
+    """
+    return SPLITS[type(source)](source, folder, progress)
