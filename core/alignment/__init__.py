@@ -1,0 +1,1 @@
+"""How alike two spaces of states are, in numbers and as a picture."""
