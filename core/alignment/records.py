@@ -43,7 +43,7 @@ def alignment_records(
     Raises:
         ShapeError: If the sides do not pair up.
     """
-    # On a busy machine NumPy's threads wait for each other: one is up to forty times faster there, and never much slower.
+    # On a busy machine NumPy's threads wait for each other: one is up to forty times faster there.
     with threadpool_limits(limits=1, user_api="blas"):
         projected = student if projection is None else student @ projection.T
         cka = linear_cka(student, teacher)
