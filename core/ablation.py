@@ -6,12 +6,6 @@ from core.errors import ConfigError, NotFoundError, Problem
 from core.significance import Difference, holm, paired_bootstrap
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
 
-FEWEST_TO_TEST = 100
-"""Utterances below which an interval is shown but no test is made."""
-
-FEWEST_SPEAKERS = 10
-"""Speakers from which on they are what is drawn again, because utterances of one speaker err alike."""
-
 
 @dataclass(frozen=True)
 class AblationRow:
@@ -84,17 +78,18 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
     found = {(record.subject, record.run_id): record for record in store.evaluations(job_id=job_id, test_set=test_set)}
     _require_alike(list(found.values()), runs)
     evaluations = [found.get(("student", run.id)) for run in runs]
-    compared, test, utterances = _compare(store, evaluations)
+    differences, test, utterances = _compare(store, evaluations)
+    p_values = holm([None if difference is None else difference.p_value for difference in differences])
     rows = tuple(
         AblationRow(
             run=run,
             evaluation=evaluation,
             parameters=store.parameters(run.id),
-            difference=None if against is None else against.difference,
-            interval=None if against is None else (against.low, against.high),
+            difference=None if difference is None else difference.difference,
+            interval=None if difference is None else (difference.low, difference.high),
             p_value=p_value,
         )
-        for run, evaluation, (against, p_value) in zip(runs, evaluations, compared, strict=True)
+        for run, evaluation, difference, p_value in zip(runs, evaluations, differences, p_values, strict=True)
     )
     return AblationTable(
         job=job,
@@ -108,46 +103,35 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
     )
 
 
-Compared = tuple[Difference | None, float | None]
-
-
-def _compare(store: Store, evaluations: list[EvaluationRecord | None]) -> tuple[list[Compared], str, int]:
-    """Compare each evaluation with the first; return differences with adjusted p-values, the sentence, the size."""
-    nothing: list[Compared] = [(None, None)] * len(evaluations)
-    known = [evaluation for evaluation in evaluations if evaluation is not None]
-    if not known:
-        return nothing, "", 0
-    results = {record.id: store.utterance_results(record.id) for record in known}
-    size = len(results[known[0].id])
-    baseline = evaluations[0]
-    if baseline is None or len(known) < 2 or size == 0:
+def _compare(store: Store, evaluations: list[EvaluationRecord | None]) -> tuple[list[Difference | None], str, int]:
+    """Compare each evaluation with the first; return the differences, what their interval is, and the set's size."""
+    results = [None if record is None else store.utterance_results(record.id) for record in evaluations]
+    size = next((len(own) for own in results if own is not None), 0)
+    nothing: list[Difference | None] = [None] * len(evaluations)
+    # An utterance whose reference is empty has no share in a rate of words.
+    baseline = {result.utterance_id: result for result in results[0] or () if result.words > 0}
+    if not baseline:
         return nothing, "", size
-    reference = {result.utterance_id: result for result in results[baseline.id]}
-    speakers = [result.speaker for result in reference.values()]
-    clustered = all(speakers) and len(set(speakers)) >= FEWEST_SPEAKERS
-    compared = list(nothing)
-    for index, evaluation in enumerate(evaluations[1:], start=1):
-        if evaluation is None:
-            continue
-        own = {result.utterance_id: result for result in results[evaluation.id]}
-        compared[index] = (
-            paired_bootstrap(
-                [own[key].errors for key in reference],
-                [result.errors for result in reference.values()],
-                [result.words for result in reference.values()],
-                clusters=[str(speaker) for speaker in speakers] if clustered else None,
-            ),
-            None,
-        )
-    unit = "speakers" if clustered else "utterances"
-    sentence = f"95 % interval of the difference from the baseline: paired bootstrap over {unit}, 10,000 draws"
-    if size < FEWEST_TO_TEST:
-        return compared, f"{sentence}. {size} utterances are too few to test.", size
-    places = [index for index, (against, _) in enumerate(compared) if against is not None]
-    adjusted = holm([against.p_value for against, _ in compared if against is not None])
-    for index, p_value in zip(places, adjusted, strict=True):
-        compared[index] = (compared[index][0], p_value)
-    return compared, f"{sentence}; p-values adjusted for {len(places)} comparisons (Holm).", size
+    differences = list(nothing)
+    for index, own in enumerate(results[1:], start=1):
+        if own is not None:
+            errors = {result.utterance_id: result.errors for result in own}
+            differences[index] = paired_bootstrap(
+                [errors[utterance_id] for utterance_id in baseline],
+                [result.errors for result in baseline.values()],
+                [result.words for result in baseline.values()],
+                clusters=[result.speaker for result in baseline.values()],
+            )
+    known = [difference for difference in differences if difference is not None]
+    if not known:
+        return nothing, "", size
+    sentence = (
+        f"95 % interval of the difference from the baseline: paired bootstrap over {known[0].units} {known[0].unit}"
+    )
+    tested = sum(difference.p_value is not None for difference in known)
+    if not tested:
+        return differences, f"{sentence}. {size} utterances are too few to test.", size
+    return differences, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm).", size
 
 
 def _require_alike(records: list[EvaluationRecord], runs: list[RunRecord]) -> None:

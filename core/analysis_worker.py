@@ -18,6 +18,8 @@ from core.store import MapRecord, Store
 
 POLL_SECONDS = 0.3
 
+LOG = "The details are in analysis/log.txt in the folder of the runs."
+
 MakeMap = Callable[..., None]
 """Called as ``make_map(record, store=..., runs_folder=...)``; stores its result with `Store.finish_map`."""
 
@@ -50,7 +52,7 @@ def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Ch
         return False
     _, message = _attempt(lambda: make_map(record, store=store, runs_folder=runs_folder))
     # A map that was finished stays so; one that returned without a result has none.
-    store.fail_map(record.id, message or "The map was not made. Its log has the details.")
+    store.fail_map(record.id, message or f"The map was not made. {LOG}")
     return True
 
 
@@ -62,7 +64,7 @@ def _attempt(work: Callable[[], Any]) -> tuple[Any, str]:
         return None, str(error)
     except Exception as error:  # noqa: BLE001 - a request that fails must not end the worker
         traceback.print_exc()
-        return None, f"The analysis met an error that it did not expect ({type(error).__name__}): see {log}."
+        return None, f"The analysis met an error that it did not expect ({type(error).__name__}). {LOG}"
 
 
 def _make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
@@ -92,7 +94,7 @@ def main(arguments: Sequence[str] | None = None, *, make_map: MakeMap = _make_ma
     with slot:
         try:
             store = Store.open(options.database_url)
-            store.requeue_requests("The analysis worker died over this more than once. Its log has the details.")
+            store.requeue_requests(f"The analysis worker died over this more than once. {LOG}")
             serve_requests(
                 store=store,
                 runs_folder=options.runs,

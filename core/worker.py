@@ -144,7 +144,9 @@ def _record(store: Store, job_id: str, state: State, message: str) -> None:
             store.job_state(job_id, state, message)
             return
         except StoreError as error:
-            print(f"The job is {state} ({message or 'all is well'}), but this cannot be stored: {error}", file=sys.stderr)
+            print(
+                f"The job is {state} ({message or 'all is well'}), but this cannot be stored: {error}", file=sys.stderr
+            )
             time.sleep(HEARTBEAT_SECONDS)
     store.job_state(job_id, state, message)
 
