@@ -10,7 +10,7 @@ from core.config import SHARED_FIELDS, RunConfig, read_preset
 from core.errors import ConfigError, ManifoldError, Problem, StoreError
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
-from core.launchers.process import ProcessIdentity, find, kill_tree, terminate
+from core.launchers.process import kill_tree, terminate
 from core.launchers.slots import ANALYSIS, slot_taken
 from core.store import (
     ACTIVE,
@@ -43,6 +43,8 @@ __all__ = [
     "UtteranceResult",
 ]
 
+ANALYSIS_START_SECONDS = 10.0
+
 LOG_BYTES = 256 * 1024
 """How much of a log's end is looked at for its last lines."""
 
@@ -73,7 +75,7 @@ class Studio:
             ) from error
         self.store = Store.open(database_url)
         self._launcher = launcher or LocalLauncher()
-        self._analysis: ProcessIdentity | None = None
+        self._analysis_started = -ANALYSIS_START_SECONDS
 
     def close(self) -> None:
         """Close the database; runs go on."""
@@ -110,7 +112,7 @@ class Studio:
         from core.sources import real_speech
 
         ablation, configs = read_preset("quickstart")
-        extra = real_speech(self.runs_folder)
+        extra = real_speech(self.runs_folder / "data")
         if extra is not None:
             configs = tuple(
                 config.model_copy(
@@ -193,10 +195,12 @@ class Studio:
             time.sleep(0.5)
 
     def _ensure_analysis_worker(self) -> None:
-        starting = self._analysis is not None and find(self._analysis) is not None
-        if starting or slot_taken(self.runs_folder, ANALYSIS):
+        # One that was just started has not taken its slot yet, and one that cannot start should not be started forever.
+        waited = time.monotonic() - self._analysis_started
+        if waited < ANALYSIS_START_SECONDS or slot_taken(self.runs_folder, ANALYSIS):
             return
-        self._analysis = self._launcher.submit_analysis(
+        self._analysis_started = time.monotonic()
+        self._launcher.submit_analysis(
             database_url=self.store.url,
             runs_folder=self.runs_folder,
             log=self.runs_folder / "analysis" / "log.txt",

@@ -1,0 +1,311 @@
+"""The commands. Each says in its docstring what ``--help`` prints."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from core.cli.doctor import examine, findings_json, print_findings
+from core.cli.serving import StudioServer, open_browser, studio_server
+from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
+from core.cli.watching import follow, follow_maps
+from core.config import RunConfig, preset_names, read_ablation, read_preset, read_run
+from core.errors import ConfigError, JobError, NotFoundError
+from core.runs import ACTIVE, JobRecord, Studio
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Distil a speech model into a small student, and see what aligned.",
+)
+ablation = typer.Typer(help="Compare the runs of a job.", invoke_without_command=True)
+app.add_typer(ablation, name="ablation")
+
+Database = Annotated[str, typer.Option("--db", help="Database of the runs, as sqlite:///PATH.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs' files.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+DATABASE = "sqlite:///experiments.db"
+RUNS = Path("runs")
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"manifold {version('manifold-studio')}")
+        raise typer.Exit
+
+
+@app.callback()
+def manifold(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Distil a speech model into a small student, and see what aligned."""
+
+
+@app.command()
+def serve(
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 8501,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+    quickstart: Annotated[
+        bool, typer.Option("--quickstart/--no-quickstart", help="Run the quick start when there are no runs yet.")
+    ] = True,
+) -> None:
+    """Open the studio on http://127.0.0.1:PORT. Ctrl-C closes it; runs go on."""
+    # Whoever ends this process by a signal wants the studio closed as Ctrl-C closes it.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    screen = Console(stderr=True, highlight=False)
+    with _studio(db, runs) as studio:
+        try:
+            with studio_server(database_url=studio.store.url, runs_folder=studio.runs_folder, port=port) as server:
+                _serve(studio, server, screen=screen, browser=browser, quickstart=quickstart)
+        except KeyboardInterrupt:
+            active = len(studio.store.jobs(states=ACTIVE))
+            going_on = {0: "", 1: " One job goes on: manifold runs"}.get(active, f" {active} jobs go on: manifold runs")
+            screen.print(f"\nThe studio is closed.{going_on}", markup=False)
+
+
+def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bool, quickstart: bool) -> None:
+    job = None
+    if quickstart and not studio.store.runs(limit=1):
+        screen.print("There are no runs yet: the quick start begins. It takes about ten minutes.")
+        job = studio.start_quick_start()
+    server.wait_until_it_answers()
+    screen.print(f"The studio is open: {server.url} (Ctrl-C closes it; runs go on)")
+    if browser:
+        open_browser(server.url)
+    job = job or next(iter(studio.store.jobs(limit=1, states=ACTIVE)), None)
+    if job is not None:
+        ended = follow(studio, job.id, screen=screen, alive=server.require_alive)
+        _print_result(studio, ended)
+        if ended.state != "finished":
+            screen.print(_ending(studio, ended), markup=False)
+        screen.print(f"The studio is open: {server.url} (Ctrl-C closes it)")
+    while True:
+        server.require_alive()
+        studio.refresh()
+        time.sleep(2.0)
+
+
+@app.command()
+def quickstart(
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+    maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Wait until the maps are drawn, too.")] = True,
+) -> None:
+    """Run the ablation that ships with the project, print its table, and exit."""
+    with _studio(db, runs) as studio:
+        _see_through(studio, studio.start_quick_start(), as_json=as_json, maps=maps)
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="YAML or JSON file of a run or an ablation, or the name of a preset.")],
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Start it and return at once.")] = False,
+    maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Wait until the maps are drawn, too.")] = False,
+) -> None:
+    """Start a run or an ablation and wait for it. Ctrl-C stops the waiting, not the run."""
+    name, configs = _read(config)
+    with _studio(db, runs) as studio:
+        job = studio.start(configs, name=name)
+        if not detach:
+            _see_through(studio, job, as_json=as_json, maps=maps)
+        elif job.state == "failed":
+            raise JobError(job.message)
+        elif as_json:
+            _print_json({"job": job.id, "runs": [run.id for run in studio.store.runs(job_id=job.id)]})
+        else:
+            print(f"Job {job.id} is on its way. Watch it: manifold runs. Stop it: manifold stop {job.id}")
+
+
+@app.command("runs")
+def list_runs(
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 30,
+) -> None:
+    """List runs, newest first."""
+    with _studio(db, runs) as studio:
+        studio.refresh()
+        found = studio.store.runs(limit=limit)
+        wer = {item.run_id: item.wer for item in studio.store.evaluations(test_set="test") if item.run_id is not None}
+        if as_json:
+            _print_json(runs_json(found, wer))
+        elif found:
+            print_runs(found, wer, output())
+        else:
+            print("There are no runs yet. Start the quick start: manifold quickstart")
+
+
+@app.command()
+def stop(
+    job_or_run: Annotated[str, typer.Argument(help="Id of a job, or of one of its runs.")],
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    now: Annotated[bool, typer.Option("--now", help="Kill it instead of waiting for its next step.")] = False,
+) -> None:
+    """Stop a job. A run shares its worker with the other runs of its job, which stop too."""
+    with _studio(db, runs) as studio:
+        studio.refresh()
+        job = studio.stop(_job_of(studio, job_or_run).id, now=now)
+        print(f"Job {job.id} is {job.state}. {job.message}".rstrip())
+
+
+@ablation.callback()
+def ablation_newest(context: typer.Context, db: Database = DATABASE, runs: Runs = RUNS, as_json: Json = False) -> None:
+    """Compare the runs of a job: the newest finished one, unless a command says otherwise."""
+    if context.invoked_subcommand is None:
+        show(None, db, runs, as_json)
+
+
+@ablation.command()
+def show(
+    job: Annotated[
+        str | None, typer.Argument(help="Id of a job or a run; the newest finished job if not given.")
+    ] = None,
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Print the table of a job: error rates, differences with their intervals, what was trained."""
+    with _studio(db, runs) as studio:
+        studio.refresh()
+        found = _newest(studio) if job is None else _job_of(studio, job)
+        table = studio.ablation(found.id)
+        if as_json:
+            _print_json(ablation_json(table))
+        elif as_csv:
+            sys.stdout.write(ablation_csv(table))
+        else:
+            print_ablation(table, output())
+
+
+ablation.command("run", help="Start an ablation by the name of a preset or by its file; as 'manifold run'.")(run)
+
+
+@app.command()
+def export(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run that has adapters.")],
+    to: Annotated[Path, typer.Option(help="Folder to write; it must not hold anything yet.")],
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+) -> None:
+    """Write the student with its adapters merged, as a transformers folder, and hear that it says the same."""
+    with _studio(db, runs) as studio:
+        found = studio.store.run(run_id)
+        from core.exports.merged import export_merged
+
+        written = export_merged(found, store=studio.store, runs_folder=studio.runs_folder, to=to)
+        print(f"{written.folder}: loaded again, and it said the same on {len(written.heard)} clips.")
+
+
+@app.command()
+def doctor(db: Database = DATABASE, runs: Runs = RUNS, as_json: Json = False) -> None:
+    """Say what this machine has and lacks. The exit status is 1 when runs would fail."""
+    findings = examine(database_url=db, runs_folder=runs)
+    if as_json:
+        _print_json(findings_json(findings))
+    else:
+        print_findings(findings, output())
+    if not findings_json(findings)["well"]:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _studio(database_url: str, runs_folder: Path) -> Iterator[Studio]:
+    studio = Studio(database_url, runs_folder)
+    try:
+        yield studio
+    finally:
+        studio.close()
+
+
+def _see_through(studio: Studio, job: JobRecord, *, as_json: bool, maps: bool) -> None:
+    """Follow a job to its end, print its table, and wait for its maps; raise JobError when it did not finish."""
+    screen = Console(stderr=True, highlight=False)
+    try:
+        ended = follow(studio, job.id, screen=screen)
+        if as_json:
+            _print_json(ablation_json(studio.ablation(job.id)))
+        else:
+            _print_result(studio, ended)
+        if ended.state != "finished":
+            raise JobError(_ending(studio, ended))
+        if maps:
+            follow_maps(studio, job.id, screen=screen)
+    except KeyboardInterrupt:
+        left = studio.store.job(job.id)
+        if left.active:
+            screen.print(f"\nThe job goes on. Watch it: manifold runs. Stop it: manifold stop {job.id}", markup=False)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print_result(studio: Studio, job: JobRecord) -> None:
+    table = studio.ablation(job.id)
+    if table.teacher is not None:
+        print_ablation(table, output())
+
+
+def _ending(studio: Studio, job: JobRecord) -> str:
+    """Return how a job ended that did not finish, with the end of its log."""
+    log = studio.log_tail(job.id, 8)
+    said = f"\nThe end of {job.log_path}:\n{log}" if log else ""
+    return f"The job {job.id} is {job.state}. {job.message}{said}"
+
+
+def _read(name: str) -> tuple[str, Sequence[RunConfig]]:
+    """Read a preset, an ablation or a run."""
+    if name in preset_names():
+        preset, configs = read_preset(name)
+        return preset.name, configs
+    path = Path(name)
+    try:
+        config = read_run(path)
+    except ConfigError as error:
+        # A file with rows is an ablation; its own mistakes are the ones to report.
+        if not any(problem.where == "rows" for problem in error.problems):
+            raise
+        written, configs = read_ablation(path)
+        return written.name, configs
+    return config.name, [config]
+
+
+def _job_of(studio: Studio, job_or_run: str) -> JobRecord:
+    for run in studio.store.runs(limit=1, job_id=job_or_run):
+        return studio.store.job(run.job_id)
+    try:
+        return studio.store.job(studio.store.run(job_or_run).job_id)
+    except NotFoundError:
+        raise NotFoundError(f"There is no job or run '{job_or_run}'. List them with: manifold runs") from None
+
+
+def _newest(studio: Studio) -> JobRecord:
+    finished = studio.store.jobs(limit=1, states=("finished",))
+    if not finished:
+        raise NotFoundError("No job has finished yet. See what is running: manifold runs")
+    return finished[0]
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    print(json.dumps(data, indent=2, allow_nan=False))

@@ -1,0 +1,137 @@
+"""What this machine has and lacks."""
+
+import platform
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from core.config import read_preset
+from core.errors import ManifoldError
+
+ENOUGH_BYTES = 5 * 1024**3
+RACE_FREE_SQLITE = (3, 51, 3)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        needed: Whether runs fail without it.
+        note: What was found, and what to do if it is not well.
+    """
+
+    name: str
+    well: bool
+    needed: bool
+    note: str
+
+
+def examine(*, database_url: str, runs_folder: Path) -> list[Finding]:
+    """Look at everything that a run needs; nothing is changed but for the database, which is made if it is missing."""
+    return [
+        Finding("python", True, True, platform.python_version()),
+        _torch(),
+        _disk(runs_folder),
+        _sqlite(),
+        _database(database_url),
+        _models(),
+        _attempted("recorded speech", False, lambda: _recorded(runs_folder)),
+        _chromium(),
+    ]
+
+
+def findings_json(findings: list[Finding]) -> dict[str, Any]:
+    """Return the findings for programs."""
+    return {"well": _all_well(findings), "findings": [asdict(finding) for finding in findings]}
+
+
+def print_findings(findings: list[Finding], console: Console) -> None:
+    """Print one line per finding."""
+    shown = Table(box=None, show_header=False)
+    for finding in findings:
+        mark = "ok" if finding.well else "missing" if finding.needed else "-"
+        shown.add_row(finding.name, mark, Text(finding.note))
+    console.print(shown)
+
+
+def _all_well(findings: list[Finding]) -> bool:
+    return all(finding.well for finding in findings if finding.needed)
+
+
+def _attempted(name: str, needed: bool, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except ManifoldError as error:
+        return Finding(name, False, needed, str(error))
+
+
+def _torch() -> Finding:
+    try:
+        import torch
+    except ImportError as error:
+        return Finding("torch", False, True, f"{error}. Install the project: make setup")
+    cuda = f"CUDA: {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else "no CUDA device; runs use the CPU"
+    return Finding("torch", True, True, f"{torch.__version__}, {torch.get_num_threads()} threads, {cuda}")
+
+
+def _disk(runs_folder: Path) -> Finding:
+    existing = next(path for path in (runs_folder.absolute(), *runs_folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    note = f"{free / 1024**3:.1f} GiB free for {runs_folder}"
+    return Finding("disk", free >= ENOUGH_BYTES, False, note if free >= ENOUGH_BYTES else f"{note}; runs may fill it")
+
+
+def _sqlite() -> Finding:
+    note = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info < RACE_FREE_SQLITE:
+        note += (
+            "; versions 3.7.0 to 3.51.2 can lose a commit that meets a checkpoint of another process, "
+            "so writers take turns here (a lock file beside the database)"
+        )
+    return Finding("sqlite", True, True, note)
+
+
+def _database(url: str) -> Finding:
+    from core.store import Store
+
+    def look() -> Finding:
+        store = Store.open(url)
+        count = len(store.jobs(limit=1000))
+        store.close()
+        return Finding("database", True, True, f"{store.path}, {count} jobs")
+
+    return _attempted("database", True, look)
+
+
+def _models() -> Finding:
+    from core.weights import check
+
+    teacher = read_preset("quickstart")[1][0].teachers[0]
+
+    def look() -> Finding:
+        return Finding("models", True, True, f"{teacher.model} from {check(teacher.model, teacher.revision)}")
+
+    return _attempted("models", True, look)
+
+
+def _recorded(runs_folder: Path) -> Finding:
+    from core.sources import real_speech
+
+    found = real_speech(runs_folder / "data")
+    note = "none; the quick start tests generated speech alone (apt-get install pocketsphinx-testdata)"
+    return Finding("recorded speech", found is not None, False, note if found is None else str(found))
+
+
+def _chromium() -> Finding:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    return Finding(
+        "chromium", path is not None, False, path or "none; only browser tests need it (apt-get install chromium)"
+    )
