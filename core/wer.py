@@ -12,7 +12,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from core.errors import DataError
 
-NORMALISER = f"whisper-english {version('whisper-normalizer')}, digit strings joined"
+NORMALISER = f"whisper-english {version('whisper-normalizer')}, digit strings joined, lone symbols dropped"
 """Name and version, stored with every word error rate: rates of different normalisers are not comparable."""
 
 
@@ -70,9 +70,11 @@ def normalise(text: str) -> str:
     """Return text in the form in which words are compared.
 
     Whisper's normaliser writes the spoken "one two three" as 123, but leaves "1 2 3" and "1-2-3" as "one 2 3": here
-    neighbouring numbers become one word, so that a string of digits reads the same however it was grouped.
+    neighbouring numbers become one word, so that a string of digits reads the same however it was grouped. It also
+    leaves one dot of "well..." as a word, which is dropped here.
     """
-    return _join_digit_strings(_whisper_normaliser()(text))
+    words = _whisper_normaliser()(text).split()
+    return _join_digit_strings(" ".join(word for word in words if any(letter.isalnum() for letter in word)))
 
 
 def word_errors(reference: str, hypothesis: str) -> WordErrors:
@@ -148,5 +150,5 @@ def _join_digit_strings(text: str) -> str:
     return re.sub(
         r"(?<!\S)(?:\d+|one)(?: (?:\d+|one))+(?!\S)",
         lambda found: found.group().replace("one", "1").replace(" ", ""),
-        text.strip(),
+        text,
     )

@@ -1,0 +1,205 @@
+"""What the analysis worker does: maps of student and teacher states, and looks at settings.
+
+    runs/jobs/<job>/teacher_states.safetensors  --\
+    runs/<run>/states/<step>.safetensors        ---+--> runs/<run>/maps/<map>.safetensors
+    runs/<run>/adapters/step-<step>/projection  --/       student_xy, teacher_xy    float32 [points, 2]
+                                                          utterance                 int32 [points], place in probe.json
+                                                          point                     int32 [points], frame or token; -1
+                                                                                    where it is the utterance's mean
+
+UMAP and PyTorch are imported by the request that needs them, so that a check does not wait for UMAP nor a map for
+PyTorch.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from threadpoolctl import threadpool_limits
+
+from core.alignment.measures import procrustes
+from core.config import RunConfig
+from core.errors import NotFiniteError, StoreError
+from core.store.records import MapRecord, RunRecord
+from core.store.store import Store
+
+MOST_POINTS = 5000
+"""Of each side. More make the page slow; the record tells how many there were."""
+
+
+@dataclass(frozen=True)
+class PairedStates:
+    """Student and teacher states of the same points, in one space and centred.
+
+    Attributes:
+        student: [points, width].
+        teacher: [points, width].
+        utterance: Place of each point's utterance in the probe set.
+        point: Its frame or token; -1 for the mean of an utterance.
+    """
+
+    student: Float[np.ndarray, "points width"]
+    teacher: Float[np.ndarray, "points width"]
+    utterance: Int[np.ndarray, " points"]
+    point: Int[np.ndarray, " points"]
+
+
+def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
+    """Make the map that a record asks for, write it beside the run, and store what it is worth.
+
+    Args:
+        record: What is mapped.
+        store: Where the result is noted.
+        runs_folder: Where the states are, and the map goes.
+
+    Raises:
+        StoreError: If the states are not there or cannot be read.
+        ShapeError: If the sides do not pair up, or there are too few points.
+        NotFiniteError: If a state is NaN or infinite.
+    """
+    from core.alignment.maps import joint_map
+
+    began = time.perf_counter()
+    run = store.run(record.run_id)
+    # On a busy machine NumPy's threads wait for each other; one is faster there.
+    with threadpool_limits(limits=1, user_api="blas"):
+        states, how = _paired_states(record, run, runs_folder)
+        if record.level == "utterances":
+            states = utterance_means(states)
+        total = len(states.student)
+        states = evenly_thinned(states, MOST_POINTS)
+        made = joint_map(student=states.student, teacher=states.teacher, seed=run.seed)
+    path = Path(run.id) / "maps" / f"{record.id}.safetensors"
+    tensors = {
+        "student_xy": np.ascontiguousarray(made.student),
+        "teacher_xy": np.ascontiguousarray(made.teacher),
+        "utterance": states.utterance.astype(np.int32),
+        "point": states.point.astype(np.int32),
+    }
+    _write(runs_folder / path, tensors)
+    store.finish_map(
+        record.id,
+        path=str(path),
+        trustworthiness=made.trustworthiness,
+        points=len(states.student),
+        points_total=total,
+        how=how,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def check(config: dict[str, Any]) -> dict[str, Any]:
+    """Return mistakes and parameter counts of settings; see `core.preflight.check`."""
+    from core.preflight import check
+
+    return check(config)
+
+
+def utterance_means(states: PairedStates) -> PairedStates:
+    """Return one point per utterance: the mean of its states on either side."""
+    utterances, member, counts = np.unique(states.utterance, return_inverse=True, return_counts=True)
+    sums = np.zeros((2, len(utterances), states.student.shape[1]))
+    np.add.at(sums[0], member, states.student)
+    np.add.at(sums[1], member, states.teacher)
+    student, teacher = (sums / counts[:, None]).astype(np.float32)
+    return PairedStates(student, teacher, utterances, np.full(len(utterances), -1))
+
+
+def evenly_thinned(states: PairedStates, most: int) -> PairedStates:
+    """Return at most so many points, evenly spread over the probe set, so that every utterance keeps its share."""
+    total = len(states.student)
+    if total <= most:
+        return states
+    kept = np.linspace(0, total - 1, most).round().astype(int)
+    return PairedStates(states.student[kept], states.teacher[kept], states.utterance[kept], states.point[kept])
+
+
+def in_one_space(
+    student: Float[np.ndarray, "points student_width"],
+    teacher: Float[np.ndarray, "points teacher_width"],
+    *,
+    mean: Float[np.ndarray, " teacher_width"],
+    projection: Float[np.ndarray, "teacher_width student_width"] | None,
+    same_space: bool,
+) -> tuple[Float[np.ndarray, "points teacher_width"], Float[np.ndarray, "points teacher_width"], str]:
+    """Return both sides in the teacher's space, centred, and how they were brought there.
+
+    Args:
+        student: States of the probe.
+        teacher: The same points.
+        mean: The teacher's mean state.
+        projection: What the run learned, if it did.
+        same_space: Whether both sides live in one space already.
+
+    Raises:
+        ShapeError: If the sides do not pair up.
+    """
+    if projection is not None:
+        return student @ projection.T - mean, teacher - mean, "learned projection"
+    if same_space:
+        return student - mean, teacher - mean, "same space"
+    student, teacher = student - student.mean(axis=0), teacher - teacher.mean(axis=0)
+    return (student @ procrustes(student, teacher)).astype(np.float32), teacher, "orthogonal Procrustes"
+
+
+def _paired_states(record: MapRecord, run: RunRecord, runs_folder: Path) -> tuple[PairedStates, str]:
+    """Read the states that a record names and bring them into one space."""
+    side, moment = record.side, "frame" if record.side == "encoder" else "token"
+    (student,) = _read(
+        runs_folder / run.id / "states" / f"{record.step:06d}.safetensors", [f"student.{side}.{record.student_layer}"]
+    )
+    teacher, mean, utterance, point = _read(
+        runs_folder / "jobs" / run.job_id / "teacher_states.safetensors",
+        [
+            f"teacher.{side}.{record.teacher_layer}",
+            f"mean.{side}.{record.teacher_layer}",
+            f"{side}.utterance",
+            f"{side}.{moment}",
+        ],
+    )
+    student, teacher, mean = (states.astype(np.float32) for states in (student, teacher, mean))
+    if not (np.isfinite(student).all() and np.isfinite(teacher).all()):
+        raise NotFiniteError(
+            f"Some {side} states at step {record.step} are NaN or infinite: the run diverged before. "
+            "Lower its learning rate, or choose an earlier step."
+        )
+    method = RunConfig.model_validate(run.config).method
+    projects = method.aligns and method.mapping.projection == "shared"
+    # A projection is kept with the adapters of its step; before the first step it is the identity.
+    file = runs_folder / run.id / "adapters" / f"step-{record.step:06d}" / "projection.safetensors"
+    student, teacher, how = in_one_space(
+        student,
+        teacher,
+        mean=mean,
+        projection=_read(file, ["weight"])[0] if projects and file.exists() else None,
+        same_space=student.shape[1] == teacher.shape[1] and (record.step == 0 or not projects),
+    )
+    return PairedStates(student, teacher, utterance, point), how
+
+
+def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            missing = sorted(set(names) - set(file.keys()))
+            if missing:
+                raise StoreError(f"{path} holds no {', '.join(missing)}. Choose a layer that the run's mapping names.")
+            return [file.get_tensor(name) for name in names]
+    except FileNotFoundError:
+        raise StoreError(f"{path} is not there: states are stored when a run gets to that step.") from None
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"{path} cannot be read ({error}). Run it again to have its states.") from error
+
+
+def _write(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write a file that is either whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_suffix(".writing")
+    save_file(tensors, written)
+    os.replace(written, path)
