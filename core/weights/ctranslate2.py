@@ -20,6 +20,23 @@ BINARY_VERSION = 6
 SPEC, SPEC_REVISION = "WhisperSpec", 3
 DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 GELU = 3
+
+SETTINGS = {
+    "decoder/activation": GELU,
+    "decoder/pre_norm": 1,
+    "decoder/alibi": 0,
+    "decoder/scale_embeddings": 0,
+    "decoder/start_from_zero_embedding": 0,
+}
+"""Settings that are stored as variables, and what they are for Whisper."""
+
+WITHOUT_EFFECT = (
+    "decoder/alignment_heads",  # for word times; Whisper's own stand in config.json
+    "decoder/alignment_layer",
+    "decoder/alibi_use_positive_positions",  # without ALiBi, these say nothing
+    "decoder/scale_alibi",
+)
+
 MOST_DIMENSIONS = 8
 
 Variables = dict[str, np.ndarray]
@@ -153,19 +170,10 @@ class _Reader:
 
 def _architecture(left: Variables) -> Architecture:
     """Read the sizes, and take the settings out of the variables after checking them."""
-    for name, expected in {
-        "decoder/activation": GELU,
-        "decoder/pre_norm": 1,
-        "decoder/alibi": 0,
-        "decoder/scale_embeddings": 0,
-        "decoder/start_from_zero_embedding": 0,
-    }.items():
+    for name, expected in SETTINGS.items():
         if int(left.pop(name)) != expected:
             raise _Malformed(f"{name} is not {expected}, as Whisper has it")
-    for name in (
-        "decoder/alignment_heads",
-        "decoder/alignment_layer",
-    ):  # for word times; Whisper's stand in config.json
+    for name in WITHOUT_EFFECT:
         left.pop(name, None)
     vocabulary, width = left["decoder/embeddings/weight"].shape
     return Architecture(

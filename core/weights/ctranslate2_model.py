@@ -21,7 +21,7 @@ def read_parts(files: ModelFiles) -> ModelParts:
         ModelError: If the weights, the tokenizer or the configuration cannot be used.
     """
     arrays, architecture = to_transformers(read_variables(files.weights[0]))
-    tokenizer = _tokenizer(files.folder)
+    tokenizer = read_tokenizer(files.folder)
     complete_tokens(tokenizer, architecture.vocabulary, files.folder)
     settings = read_json(files.folder / "config.json")
     return ModelParts(
@@ -54,7 +54,7 @@ def _config(architecture: Architecture, tokenizer: WhisperTokenizer) -> WhisperC
     )
 
 
-def _tokenizer(folder: Path) -> WhisperTokenizer:
+def read_tokenizer(folder: Path) -> WhisperTokenizer:
     """Build the tokenizer from tokenizer.json's own tables: byte pairs, merges, and tokens added behind them."""
     content = read_json(folder / "tokenizer.json")
     try:
