@@ -13,6 +13,9 @@ from core.errors import DataError, StoreError
 SAMPLE_RATE = 16_000
 """Samples per second of all audio inside the program."""
 
+RATES = (4_000, 400_000)
+"""Sampling rates that are believed; others come from damaged headers."""
+
 SILENCE = 1e-4
 """Clips whose loudest sample stays below this (of 1, -80 dB) hold no speech."""
 
@@ -27,18 +30,18 @@ def read_audio(path: Path, *, longest_seconds: float | None = None) -> np.ndarra
     Raises:
         DataError: If the file is missing, unreadable, empty, silent, not finite, or too long.
     """
+    if not path.is_file():  # a pipe or a device could be read for ever
+        raise DataError(f"There is no audio file {path}. Check the path.")
     try:
         with soundfile.SoundFile(str(path)) as file:
+            if not RATES[0] <= file.samplerate <= RATES[1]:
+                raise DataError(f"{path} says it has {file.samplerate} samples a second. Convert it to 16,000.")
             seconds = file.frames / file.samplerate
             if longest_seconds is not None and seconds > longest_seconds:
                 raise DataError(f"{path} lasts {seconds:.1f} s; the longest allowed is {longest_seconds:g} s. Cut it.")
             samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
             rate = file.samplerate
-    except FileNotFoundError:
-        raise DataError(f"There is no audio file {path}. Check the path.") from None
     except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
-        if not Path(path).exists():
-            raise DataError(f"There is no audio file {path}. Check the path.") from None
         raise DataError(f"{path} cannot be read as audio ({error}). Convert it to FLAC or WAV.") from error
     if not len(samples):
         raise DataError(f"{path} is empty. Remove it, or record it again.")

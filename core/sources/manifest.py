@@ -95,7 +95,7 @@ def write_manifest(
             "id": utterance.id,
             "audio_filepath": str(audio),
             "text": utterance.text,
-            "duration": round(utterance.duration, 3),
+            "duration": utterance.duration,
             **({} if utterance.speaker is None else {"speaker": utterance.speaker}),
             **note,
         }

@@ -1,0 +1,207 @@
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core.config import Manifest
+from core.errors import DataError, StoreError
+from core.sources import Utterance, prepare
+from core.sources.manifest import TEXT_KEYS, read_manifest, write_manifest
+
+Clip = Callable[..., str]
+Write = Callable[..., Path]
+
+
+def test_a_row_becomes_an_utterance(clip: Clip, manifest: Write, tmp_path: Path):
+    path = manifest(
+        {"audio_filepath": clip("audio/one.flac", seconds=0.5), "text": " Hello there. ", "speaker": 7, "lang": "en"},
+        "",
+        {"audio_filepath": str(tmp_path / clip("two.flac")), "text": "Good night", "id": "b/2", "duration": 0.2},
+    )
+    one, two = read_manifest(path)
+    assert one == Utterance("audio-one", tmp_path / "audio/one.flac", "Hello there.", "7", 0.5)
+    assert two == Utterance("b-2", tmp_path / "two.flac", "Good night", None, 0.2)
+
+
+def test_paths_are_relative_to_the_manifest_not_to_where_the_program_runs(
+    clip: Clip, manifest: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = manifest({"audio_filepath": clip("a.flac"), "text": "a"})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (utterance,) = read_manifest(Path("..") / path.name)
+    assert utterance.audio_path.is_absolute()
+    assert utterance.audio_path.samefile(tmp_path / "a.flac")
+
+
+@pytest.mark.parametrize("key", TEXT_KEYS)
+def test_the_transcript_may_stand_under_any_of_the_usual_keys(key: str, clip: Clip, manifest: Write):
+    assert read_manifest(manifest({"audio_filepath": clip("a.flac"), key: "words"}))[0].text == "words"
+
+
+def test_the_first_key_counts(clip: Clip, manifest: Write):
+    row = {"audio_filepath": clip("a.flac"), **{key: key for key in reversed(TEXT_KEYS)}}
+    assert read_manifest(manifest(row))[0].text == "text"
+
+
+def test_a_manifest_reads_back_and_moves_with_its_folder(clip: Clip, tmp_path: Path):
+    rows = [
+        Utterance("a", tmp_path / "set" / "a.flac", 'Tea, "please" — naïve', "Zoë", 0.2),
+        Utterance("b", tmp_path / "outside.flac", "two words", None, 0.2),
+    ]
+    clip("set/a.flac")
+    clip("outside.flac")
+    write_manifest(tmp_path / "set" / "m.jsonl", rows, [{"generated": True}, {}])
+    assert read_manifest(tmp_path / "set" / "m.jsonl") == tuple(rows)
+    first, second = (json.loads(line) for line in (tmp_path / "set" / "m.jsonl").read_text().splitlines())
+    assert (first["audio_filepath"], first["generated"]) == ("a.flac", True)
+    assert second["audio_filepath"] == str(tmp_path / "outside.flac")
+    assert "speaker" not in second
+    (tmp_path / "set").rename(tmp_path / "moved")
+    assert read_manifest(tmp_path / "moved" / "m.jsonl")[0].audio_path == tmp_path / "moved" / "a.flac"
+
+
+def test_a_manifest_that_cannot_be_written_leaves_nothing(tmp_path: Path):
+    (tmp_path / "m.jsonl").mkdir()
+    for path in (tmp_path / "m.jsonl", tmp_path / "missing" / "m.jsonl"):
+        with pytest.raises(StoreError, match="cannot be written"):
+            write_manifest(path, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]
+
+
+def test_all_bad_rows_are_reported_at_once_each_with_its_line(clip: Clip, manifest: Write, tmp_path: Path):
+    good, silent = clip("good.flac"), clip("silent.flac", level=0)
+    (tmp_path / "broken.flac").write_bytes(b"noise")
+    bad = {
+        "{": "is not JSON",
+        "[" * 100_000: "is not JSON",
+        "[]": "no JSON object",
+        "{}": "audio_filepath is missing",
+        json.dumps({"audio_filepath": good}): "the transcript is missing",
+        json.dumps({"audio_filepath": good, "text": " "}): "the transcript is empty",
+        json.dumps({"audio_filepath": good, "text": " ... "}): "the transcript is empty",
+        json.dumps({"audio_filepath": good, "text": None}): "the transcript is empty",
+        json.dumps({"audio_filepath": good, "text": ["a"]}): "text is no text",
+        json.dumps({"audio_filepath": good, "text": True}): "text is no text",
+        json.dumps({"audio_filepath": good, "text": "a \ud800"}): "cannot be written",
+        json.dumps({"audio_filepath": "a\0.flac", "text": "a"}): "cannot be written",
+        json.dumps({"audio_filepath": "missing.flac", "text": "a"}): "There is no audio file",
+        json.dumps({"audio_filepath": "cat good.flac |", "text": "a"}): "There is no audio file",
+        json.dumps({"audio_filepath": "broken.flac", "text": "a"}): "cannot be read as audio",
+        json.dumps({"audio_filepath": silent, "text": "a"}): "is silent",
+        json.dumps({"audio_filepath": clip("long.flac", seconds=1.2), "text": "a"}): "the longest allowed is 1 s",
+        json.dumps({"audio_filepath": good, "text": "a", "offset": 3.5}): "parts of files",
+        json.dumps({"audio_filepath": good, "text": "a", "duration": 9}): "duration says 9 s, but",
+        json.dumps({"audio_filepath": good, "text": "a", "duration": float("nan")}): "duration says nan s",
+    }
+    path = manifest(json.dumps({"audio_filepath": good, "text": "fine"}), *bad)
+    with path.open("ab") as file:
+        file.write(b'{"audio_filepath": "\xff"}\n')
+    with pytest.raises(DataError) as caught:
+        read_manifest(path, longest_seconds=1)
+    expected = [*bad.values(), "is not JSON"]
+    found = caught.value.problems
+    assert [problem.where for problem in found] == [f"{path}:{number}" for number in range(2, len(expected) + 2)]
+    for problem, words in zip(found, expected, strict=True):
+        assert words in problem.message
+    assert f"{len(expected)} rows must be corrected" in str(caught.value)
+
+
+def test_a_second_row_with_the_same_id_is_reported(clip: Clip, manifest: Write):
+    row = {"audio_filepath": clip("a.flac"), "text": "a"}
+    with pytest.raises(DataError, match="a second row has the id 'a'"):
+        read_manifest(manifest(row, row))
+
+
+@pytest.mark.parametrize("rows", [(), ("", "  ")])
+def test_a_manifest_without_rows_is_refused(rows: tuple[str, ...], manifest: Write):
+    with pytest.raises(DataError, match="holds no utterances"):
+        read_manifest(manifest(*rows))
+
+
+def test_a_missing_manifest_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="There is no manifest"):
+        read_manifest(tmp_path / "missing.jsonl")
+
+
+def test_a_byte_order_mark_is_no_mistake(clip: Clip, manifest: Write):
+    path = manifest({"audio_filepath": clip("a.flac"), "text": "a"})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(read_manifest(path)) == 1
+
+
+def three(manifest: Write, train: list, development: list, test: list) -> Manifest:
+    paths = [
+        manifest(*rows, name=f"{name}.jsonl")
+        for name, rows in (("train", train), ("development", development), ("test", test))
+    ]
+    return Manifest.model_validate(dict(zip(("train", "development", "test"), map(str, paths), strict=True)))
+
+
+def test_the_three_sets_are_read_and_progress_is_told(clip: Clip, manifest: Write, tmp_path: Path):
+    row = [{"audio_filepath": clip(f"{name}.flac"), "text": "the same words"} for name in "abcd"]
+    told: list[tuple[int, int]] = []
+    splits = prepare(
+        three(manifest, row[:2], row[2:3], row[3:]), tmp_path, lambda done, total: told.append((done, total))
+    )
+    assert [[item.id for item in part] for part in (splits.train, splits.development, splits.test)] == [
+        ["a", "b"],
+        ["c"],
+        ["d"],
+    ]
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_clip_or_a_speakers_sentence_in_two_sets_is_reported_once_with_both_places(
+    clip: Clip, manifest: Write, tmp_path: Path
+):
+    row = {name: {"audio_filepath": clip(f"{name}.flac"), "text": name} for name in "abc"}
+    copy = {"audio_filepath": clip("copy.flac", seed=1), "text": "other words"}
+    again = {"audio_filepath": clip("again.flac", seed=1), "text": "yet others"}
+    said = {"audio_filepath": clip("d.flac"), "text": "Good, morning!", "speaker": "ann"}
+    repeated = {"audio_filepath": clip("e.flac"), "text": "good morning", "speaker": "ann"}
+    by_another = {"audio_filepath": clip("f.flac"), "text": "good morning", "speaker": "bob"}
+    source = three(manifest, [row["a"], copy, said], [row["b"], by_another], [row["c"], again, repeated])
+    with pytest.raises(DataError) as caught:
+        prepare(source, tmp_path, lambda done, total: None)
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{test}:2: this clip is also in the train set ({train}:2); keep one",
+        f"{test}:3: this sentence of ann is also in the train set ({train}:3); keep one",
+    ]
+
+
+def test_bad_rows_of_all_three_files_are_reported_together(clip: Clip, manifest: Write, tmp_path: Path):
+    fine = {"audio_filepath": clip("a.flac"), "text": "a"}
+    source = three(manifest, [fine, "x"], ["y"], ["z"])
+    with pytest.raises(DataError, match="3 rows must be corrected") as caught:
+        prepare(source, tmp_path, lambda done, total: None)
+    assert [Path(problem.where).name for problem in caught.value.problems] == [
+        "train.jsonl:2",
+        "development.jsonl:1",
+        "test.jsonl:1",
+    ]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+ROWS = st.dictionaries(st.sampled_from(["audio_filepath", "duration", "offset", "speaker", "id", *TEXT_KEYS]), VALUES)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(ROWS | VALUES), junk=st.binary(max_size=30), real=st.booleans())
+def test_hostile_manifests_only_ever_give_data_errors(rows: list, junk: bytes, real: bool, clip: Clip, tmp_path: Path):
+    if real:
+        name = clip("a.flac")
+        rows = [{**row, "audio_filepath": name} if isinstance(row, dict) else row for row in rows]
+    path = tmp_path / "hostile.jsonl"
+    path.write_bytes("\n".join(map(json.dumps, rows)).encode() + b"\n" + junk)
+    with contextlib.suppress(DataError):
+        read_manifest(path)
