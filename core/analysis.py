@@ -4,8 +4,10 @@
     runs/<run>/states/<step>.safetensors        ---+--> runs/<run>/maps/<map>.safetensors
     runs/<run>/adapters/step-<step>/projection  --/       student_xy, teacher_xy    float32 [points, 2]
                                                           utterance                 int32 [points], place in probe.json
-                                                          point                     int32 [points], frame or token; -1
+                                                          moment                    int32 [points], frame or token; -1
                                                                                     where it is the utterance's mean
+                                                          angle                     float32 [points], radians between
+                                                                                    the two sides, before the map
 
 UMAP and PyTorch are imported by the request that needs them, so that a check does not wait for UMAP nor a map for
 PyTorch.
@@ -24,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
-from core.alignment.measures import procrustes
+from core.alignment.measures import geodesic_angles, procrustes
 from core.config import RunConfig
 from core.errors import NotFiniteError, StoreError
 from core.store.records import MapRecord, RunRecord
@@ -42,13 +44,13 @@ class PairedStates:
         student: [points, width].
         teacher: [points, width].
         utterance: Place of each point's utterance in the probe set.
-        point: Its frame or token; -1 for the mean of an utterance.
+        moment: Its frame or token; -1 for the mean of an utterance.
     """
 
     student: Float[np.ndarray, "points width"]
     teacher: Float[np.ndarray, "points width"]
     utterance: Int[np.ndarray, " points"]
-    point: Int[np.ndarray, " points"]
+    moment: Int[np.ndarray, " points"]
 
 
 def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
@@ -81,7 +83,8 @@ def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
         "student_xy": np.ascontiguousarray(made.student),
         "teacher_xy": np.ascontiguousarray(made.teacher),
         "utterance": states.utterance.astype(np.int32),
-        "point": states.point.astype(np.int32),
+        "moment": states.moment.astype(np.int32),
+        "angle": geodesic_angles(states.student, states.teacher).astype(np.float32),
     }
     _write(runs_folder / path, tensors)
     store.finish_map(
@@ -118,7 +121,7 @@ def evenly_thinned(states: PairedStates, most: int) -> PairedStates:
     if total <= most:
         return states
     kept = np.linspace(0, total - 1, most).round().astype(int)
-    return PairedStates(states.student[kept], states.teacher[kept], states.utterance[kept], states.point[kept])
+    return PairedStates(states.student[kept], states.teacher[kept], states.utterance[kept], states.moment[kept])
 
 
 def in_one_space(
@@ -151,17 +154,17 @@ def in_one_space(
 
 def _paired_states(record: MapRecord, run: RunRecord, runs_folder: Path) -> tuple[PairedStates, str]:
     """Read the states that a record names and bring them into one space."""
-    side, moment = record.side, "frame" if record.side == "encoder" else "token"
+    side, moment_name = record.side, "frame" if record.side == "encoder" else "token"
     (student,) = _read(
         runs_folder / run.id / "states" / f"{record.step:06d}.safetensors", [f"student.{side}.{record.student_layer}"]
     )
-    teacher, mean, utterance, point = _read(
+    teacher, mean, utterance, moment = _read(
         runs_folder / "jobs" / run.job_id / "teacher_states.safetensors",
         [
             f"teacher.{side}.{record.teacher_layer}",
             f"mean.{side}.{record.teacher_layer}",
             f"{side}.utterance",
-            f"{side}.{moment}",
+            f"{side}.{moment_name}",
         ],
     )
     student, teacher, mean = (states.astype(np.float32) for states in (student, teacher, mean))
@@ -181,7 +184,7 @@ def _paired_states(record: MapRecord, run: RunRecord, runs_folder: Path) -> tupl
         projection=_read(file, ["weight"])[0] if projects and file.exists() else None,
         same_space=student.shape[1] == teacher.shape[1] and (record.step == 0 or not projects),
     )
-    return PairedStates(student, teacher, utterance, point), how
+    return PairedStates(student, teacher, utterance, moment), how
 
 
 def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:

@@ -1,8 +1,8 @@
 """Adapters on disk: the best and the last of a run, written so that a half-written one is never found.
 
-    runs/<run>/adapters/step-000050/   adapter_model.safetensors, adapter_config.json, projection.safetensors
-    runs/<run>/adapters/best           -> step-000050
-    runs/<run>/adapters/last           -> step-000100
+runs/<run>/adapters/step-000050/   adapter_model.safetensors, adapter_config.json, projection.safetensors
+runs/<run>/adapters/best           -> step-000050
+runs/<run>/adapters/last           -> step-000100
 """
 
 import os

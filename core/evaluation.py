@@ -81,9 +81,7 @@ def transcribe_set(
             states = model.encode_rest(torch.stack([item.start for item in batch]), start)[model.encoder_layers - 1]
         else:
             states = torch.stack([encoder_states(item) for item in batch])
-        caps = [
-            TOKENS_BESIDES_SPEECH + int(settings.tokens_per_second * item.utterance.duration) for item in batch
-        ]
+        caps = [TOKENS_BESIDES_SPEECH + int(settings.tokens_per_second * item.utterance.duration) for item in batch]
         for index, text in zip(chosen, model.transcribe(states, token_caps=caps), strict=True):
             hypotheses[index] = text
         seconds += time.perf_counter() - began
@@ -104,7 +102,9 @@ def _divergence(
     audio_context: float,
 ) -> tuple[float, int]:
     """Return the mean divergence over the batch's valid tokens, and how many there are."""
-    collated = model.collate([item.tokens for item in batch], [item.utterance.duration for item in batch], audio_context)
+    collated = model.collate(
+        [item.tokens for item in batch], [item.utterance.duration for item in batch], audio_context
+    )
     states = model.decode(encoder_states, collated.inputs.to(encoder_states.device))[model.decoder_layers - 1]
     valid = states[collated.token_mask.to(states.device)]
     value = soft_labels_loss(model.head(valid), teacher_signals(batch, teacher).logits, temperature=1.0)

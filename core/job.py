@@ -1,7 +1,7 @@
 """The work of a job: what its runs share, once; then run by run: train, keep the best, and measure.
 
-    models -> audio -> teacher and frozen layers (once) -> teacher and student before
-           -> for each run: adapters -> training -> merged student -> test set
+models -> audio -> teacher and frozen layers (once) -> teacher and student before
+       -> for each run: adapters -> training -> merged student -> test set
 """
 
 import dataclasses

@@ -37,9 +37,7 @@ def adapted_modules(model: nn.Module, lora: Lora, *, freeze_below: int) -> list[
         first = freeze_below if side == "encoder" else 0
         prefix = f"model.{side}.layers."
         within = [
-            path
-            for path in linear
-            if path.startswith(prefix) and int(path.removeprefix(prefix).split(".")[0]) >= first
+            path for path in linear if path.startswith(prefix) and int(path.removeprefix(prefix).split(".")[0]) >= first
         ]
         for target in targets:
             matches = [path for path in within if path.endswith("." + target)]

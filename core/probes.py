@@ -1,8 +1,8 @@
 """States of a fixed probe set, stored at points of a run, so that the alignment can be followed over time.
 
-    runs/jobs/<job>/probe.json                   the probe utterances
-    runs/jobs/<job>/teacher_states.safetensors   teacher.<side>.<layer>, mean.<side>.<layer>, <side>.utterance, ...
-    runs/<run>/states/000050.safetensors         student.<side>.<layer>
+runs/jobs/<job>/probe.json                   the probe utterances
+runs/jobs/<job>/teacher_states.safetensors   teacher.<side>.<layer>, mean.<side>.<layer>, <side>.utterance, ...
+runs/<run>/states/000050.safetensors         student.<side>.<layer>
 """
 
 import json

@@ -113,7 +113,9 @@ def student_signals(
     with_decoder: bool,
 ) -> Signals:
     """Run the student's trained part over some utterances and return its valid points, with gradient."""
-    batch = student.collate([item.tokens for item in prepared], [item.utterance.duration for item in prepared], audio_context)
+    batch = student.collate(
+        [item.tokens for item in prepared], [item.utterance.duration for item in prepared], audio_context
+    )
     start = torch.stack([item.start for item in prepared])
     frame_mask, token_mask = batch.frame_mask.to(start.device), batch.token_mask.to(start.device)
     encoder = student.encode_rest(start, freeze_below)

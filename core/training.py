@@ -120,9 +120,7 @@ def method_terms(
         with_decoder=method.needs_decoder,
     )
     theirs: Signals = teacher_signals(batch, lesson.teacher)
-    return terms(
-        method, student=mine, teacher=theirs, point_map=point_map, pairs=lesson.pairs, means=lesson.means
-    )
+    return terms(method, student=mine, teacher=theirs, point_map=point_map, pairs=lesson.pairs, means=lesson.means)
 
 
 def weighted_sum(method: Method, losses: dict[str, Tensor]) -> Tensor:
@@ -205,7 +203,9 @@ def _metrics(
         value = float(losses[loss.kind].detach())
         values[f"loss/{loss.kind}"] = value
         values[f"share/{loss.kind}"] = loss.weight * value / whole if whole else 0.0
-    values.update({f"gradient_norm/{name}": float(norm) for name, norm in norms.items() if method.aligns or name == "adapters"})
+    values.update(
+        {f"gradient_norm/{name}": float(norm) for name, norm in norms.items() if method.aligns or name == "adapters"}
+    )
     return values
 
 

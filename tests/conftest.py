@@ -1,8 +1,42 @@
 """What every test may use."""
 
 import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from core.config import RunConfig, parse_run
+from core.store import Store
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database without rows, to be copied: making the tables takes longer than most tests."""
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('database') / 'new.db'}")
+    store.close()
+    return store.path
+
+
+@pytest.fixture
+def store(tmp_path: Path, new_database: Path) -> Iterator[Store]:
+    """Yield a database of the test's own, without rows."""
+    path = tmp_path / "experiments.db"
+    shutil.copy(new_database, path)
+    opened = Store.open(f"sqlite:///{path}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def make_config() -> Callable[..., RunConfig]:
+    """Return what makes the settings of a run; fields that are given replace the plainest ones."""
+
+    def make(**fields: Any) -> RunConfig:
+        return parse_run({"method": {"name": "ce", "losses": [{"kind": "cross_entropy"}]}, **fields})
+
+    return make
 
 
 @pytest.fixture(scope="session")

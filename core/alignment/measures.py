@@ -40,13 +40,13 @@ def linear_cka(
     return float(_hsic(x, y) / scale) if scale > 0 else 0.0
 
 
-def mean_geodesic_angle(
+def geodesic_angles(
     student: Float[np.ndarray, "points width"],
     teacher: Float[np.ndarray, "points width"],
     *,
     centre: Float[np.ndarray, " width"] | None = None,
-) -> float:
-    """Return the mean angle between paired states, in radians from 0 to pi; unrelated directions are at about pi / 2.
+) -> Float[np.ndarray, " points"]:
+    """Return the angle of each pair of states, in radians from 0 to pi.
 
     The angle is 2 atan2(|u - v|, |u + v|), accurate near 0 and pi where arccos is not.
 
@@ -67,7 +67,17 @@ def mean_geodesic_angle(
     origin = np.zeros(student.shape[1]) if centre is None else centre
     u, v = _unit_rows(student - origin), _unit_rows(teacher - origin)
     apart, together = np.linalg.norm(u - v, axis=1), np.linalg.norm(u + v, axis=1)
-    return float(np.mean(2 * np.arctan2(apart, together)))
+    return 2 * np.arctan2(apart, together)
+
+
+def mean_geodesic_angle(
+    student: Float[np.ndarray, "points width"],
+    teacher: Float[np.ndarray, "points width"],
+    *,
+    centre: Float[np.ndarray, " width"] | None = None,
+) -> float:
+    """Return the mean of `geodesic_angles`; unrelated directions are at about pi / 2."""
+    return float(np.mean(geodesic_angles(student, teacher, centre=centre)))
 
 
 def mutual_knn(

@@ -5,9 +5,16 @@ from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from core.alignment.measures import linear_cka, mean_geodesic_angle, mutual_knn
+from core.errors import ShapeError
 from core.store.records import AlignmentRecord, Side, Stage
 
 NEIGHBOURS = 10
+
+MOST_POINTS = 2000
+"""More are thinned evenly: neighbours cost the square of the points, and eight probes of a run should not be felt."""
+
+FEWEST_FOR_CKA = 4
+"""With fewer points the debiased estimate does not exist."""
 
 
 def alignment_records(
@@ -22,6 +29,8 @@ def alignment_records(
     teacher: Float[np.ndarray, "points teacher_width"],
     mean: Float[np.ndarray, " teacher_width"],
     projection: Float[np.ndarray, "teacher_width student_width"] | None,
+    neighbours: int = NEIGHBOURS,
+    most_points: int = MOST_POINTS,
 ) -> AlignmentRecord:
     """Return how alike the states of a layer pair are.
 
@@ -39,16 +48,27 @@ def alignment_records(
         teacher: The same points in the teacher.
         mean: The teacher's mean state of the layer.
         projection: From student to teacher width, when the run has one.
+        neighbours: How many nearest neighbours are compared; fewer where there are too few points.
+        most_points: More are thinned evenly; the record tells how many were measured.
 
     Raises:
-        ShapeError: If the sides do not pair up.
+        ShapeError: If the sides do not pair up, or have fewer than 2 points.
     """
+    if len(student) != len(teacher) or len(student) < 2:
+        raise ShapeError(
+            f"{len(student)} student states and {len(teacher)} teacher states cannot be measured: there must be one of "
+            "each for every point, and two points or more. Give the development set more speech."
+        )
+    if len(student) > most_points:
+        kept = np.linspace(0, len(student) - 1, most_points).round().astype(int)
+        student, teacher = student[kept], teacher[kept]
+    neighbours = min(neighbours, len(student) - 1)
     # On a busy machine NumPy's threads wait for each other: one is up to forty times faster there.
     with threadpool_limits(limits=1, user_api="blas"):
         projected = student if projection is None else student @ projection.T
-        cka = linear_cka(student, teacher)
+        cka = linear_cka(student, teacher) if len(student) >= FEWEST_FOR_CKA else float("nan")
         angle = mean_geodesic_angle(projected, teacher, centre=mean)
-        shared = mutual_knn(student - student.mean(axis=0), teacher - teacher.mean(axis=0), neighbours=NEIGHBOURS)
+        shared = mutual_knn(student - student.mean(axis=0), teacher - teacher.mean(axis=0), neighbours=neighbours)
     return AlignmentRecord(
         run_id=run_id,
         step=step,
@@ -60,5 +80,5 @@ def alignment_records(
         linear_cka=cka,
         geodesic_angle=angle,
         mutual_knn=shared,
-        neighbours=NEIGHBOURS,
+        neighbours=neighbours,
     )

@@ -40,7 +40,9 @@ class Method(Settings):
         max_length=60,
         description="Label of the method in tables, for example 'manifold'.",
     )
-    losses: tuple[Loss, ...] = Field(min_length=1, description="Terms of the objective; their weighted sum is minimised.")
+    losses: tuple[Loss, ...] = Field(
+        min_length=1, description="Terms of the objective; their weighted sum is minimised."
+    )
     mapping: Mapping = Field(Mapping(), description="Shared by all alignment terms; ignored without one.")
 
     @model_validator(mode="after")

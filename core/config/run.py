@@ -81,5 +81,7 @@ class RunConfig(Settings):
                     raise ValueError(f"student.{field} must be ascending layer numbers from 0, each once")
             kept = self.student.encoder_layers
             if kept is not None and self.freeze_below > len(kept):
-                raise ValueError(f"freeze_below is {self.freeze_below}, but the student keeps {len(kept)} encoder layers")
+                raise ValueError(
+                    f"freeze_below is {self.freeze_below}, but the student keeps {len(kept)} encoder layers"
+                )
         return self

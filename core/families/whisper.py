@@ -138,9 +138,7 @@ class Whisper:
         features = self.loaded.feature_extractor(audio, sampling_rate=16_000, return_tensors="pt").input_features
         return features[..., : round(audio_context * MEL_FRAMES_PER_SECOND)]
 
-    def encode_start(
-        self, mel: Float[Tensor, "batch mels time"], layers: int
-    ) -> Float[Tensor, "batch frames width"]:
+    def encode_start(self, mel: Float[Tensor, "batch mels time"], layers: int) -> Float[Tensor, "batch frames width"]:
         """Return the states after the convolutions, positions and the first layers: what `freeze_below` caches."""
         encoder = self.encoder
         states = nn.functional.gelu(encoder.conv1(mel))
@@ -168,9 +166,7 @@ class Whisper:
         self, encoder_states: Float[Tensor, "batch frames width"], inputs: Int[Tensor, "batch tokens"]
     ) -> dict[int, Float[Tensor, "batch tokens width"]]:
         """Return the states of every decoder layer; the last layer's after the final norm."""
-        output = self.decoder(
-            inputs, encoder_hidden_states=encoder_states, output_hidden_states=True, use_cache=False
-        )
+        output = self.decoder(inputs, encoder_hidden_states=encoder_states, output_hidden_states=True, use_cache=False)
         return dict(enumerate(output.hidden_states[1:]))
 
     def head(self, states: Float[Tensor, "*points width"]) -> Float[Tensor, "*points vocabulary"]:
@@ -178,9 +174,7 @@ class Whisper:
         return self.model.get_output_embeddings()(states)
 
     @torch.inference_mode()
-    def transcribe(
-        self, encoder_states: Float[Tensor, "batch frames width"], *, token_caps: list[int]
-    ) -> list[str]:
+    def transcribe(self, encoder_states: Float[Tensor, "batch frames width"], *, token_caps: list[int]) -> list[str]:
         """Decode greedily with a key-value cache.
 
         Tokens that the model suppresses never appear; a text ends at the end token or at its cap.
@@ -196,9 +190,7 @@ class Whisper:
         texts: list[Tensor] = []
         limit = min(max(token_caps), self.model.config.max_target_positions - len(self.prompt))
         for step in range(limit):
-            output = self.decoder(
-                feed, encoder_hidden_states=encoder_states, past_key_values=cache, use_cache=True
-            )
+            output = self.decoder(feed, encoder_hidden_states=encoder_states, past_key_values=cache, use_cache=True)
             logits = self.head(output.last_hidden_state[:, -1]).float()
             logits[:, self.suppress if step else self.suppress_first] = -torch.inf
             choice = logits.argmax(dim=-1)

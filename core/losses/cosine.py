@@ -6,9 +6,7 @@ from torch import Tensor
 from core.geometry import chord_distance, on_sphere
 
 
-def cosine_loss(
-    student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]
-) -> Float[Tensor, ""]:
+def cosine_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Float[Tensor, ""]:
     """Return the mean of one minus the cosine between paired points, 0 to 2.
 
     The cosine term of DistilBERT (Sanh et al. 2019, arXiv 1910.01108). Its gradient shrinks with the angle.

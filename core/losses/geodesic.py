@@ -6,9 +6,7 @@ from torch import Tensor
 from core.geometry import geodesic_angle, on_sphere
 
 
-def geodesic_loss(
-    student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]
-) -> Float[Tensor, ""]:
+def geodesic_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Float[Tensor, ""]:
     """Return the mean angle, in radians, between paired points on the unit sphere.
 
     Each row is one hidden state; order in time is ignored (the point-wise mapping of arXiv 2606.00771; the formula

@@ -1,0 +1,1 @@
+"""Where a finished student goes: one target per file."""

@@ -1,0 +1,136 @@
+"""The student with its adapters merged, as a transformers folder that any Whisper program reads."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import WhisperProcessor
+
+from core.audio import SAMPLE_RATE, read_audio
+from core.config import Evaluation, RunConfig
+from core.errors import ConfigError, ModelError, NotFoundError, StoreError
+from core.evaluation import TOKENS_BESIDES_SPEECH
+from core.families.whisper import Whisper
+from core.lora import merged
+from core.preflight import load_models
+from core.store.records import RunRecord
+from core.store.store import Store
+from core.weights.load import load_whisper
+
+CLIPS = 4
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        folder: The model's folder.
+        heard: Clips that the model on disk transcribed as the model in memory did, and their texts.
+    """
+
+    folder: Path
+    heard: dict[Path, str]
+
+
+def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) -> Export:
+    """Write a run's best student with its adapters merged, load it again, and make sure that it says the same.
+
+    The folder holds model.safetensors, config.json, generation_config.json, tokenizer and feature extractor. It
+    appears whole, after the check, or not at all. The projection is not in it: it belongs to training.
+
+    Args:
+        run: A run that has adapters.
+        store: Names clips of the run's test set to listen to.
+        runs_folder: Where the run's files are.
+        to: A folder that does not exist yet, or is empty.
+
+    Raises:
+        ConfigError: If the target folder holds something.
+        NotFoundError: If the run has no adapters.
+        ModelError: If the base model cannot be loaded, or the exported one is not the same.
+        StoreError: If the disk refuses.
+    """
+    to = to.expanduser().absolute()
+    _require_empty(to)
+    adapters = runs_folder / run.id / "adapters" / "best"
+    if not adapters.is_dir():
+        raise NotFoundError(f"The run {run.id} ({run.name}) has no adapters to export. Choose a run that has finished.")
+    config = RunConfig.model_validate(run.config)
+    _, student = load_models(config)
+    student = student.with_model(merged(student.model, adapters).eval())
+    clips = _clips(run, store, runs_folder)
+    expected = _hear(student, clips, config.evaluation)
+    staging = _staging_beside(to)
+    try:
+        _write(student, staging)
+        again = Whisper(load_whisper(str(staging)), language=config.language)
+        _require_same(student, again, expected=expected, heard=_hear(again, clips, config.evaluation))
+        os.rename(staging, to)
+    except (OSError, RuntimeError) as error:  # safetensors reports a full disk as a RuntimeError of its own
+        raise StoreError(f"{to} cannot be written ({error}). Check the free space and the permissions.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Export(to, expected)
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is not an empty folder. Name a new one, so that nothing is overwritten.")
+
+
+def _staging_beside(folder: Path) -> Path:
+    """Return a new folder on the target's disk, so that it can be renamed."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        staging.chmod(0o755)
+        return staging
+    except OSError as error:
+        raise StoreError(f"{folder.parent} cannot be written ({error}). Check the permissions.") from error
+
+
+def _clips(run: RunRecord, store: Store, runs_folder: Path) -> list[Path]:
+    """Return some clips of the run's test set that are still there."""
+    for evaluation in store.evaluations(run_id=run.id, test_set="test"):
+        paths = [runs_folder / result.audio_path for result in store.utterance_results(evaluation.id)]
+        return [path for path in paths if path.is_file()][:CLIPS]
+    return []
+
+
+@torch.inference_mode()
+def _hear(model: Whisper, clips: list[Path], settings: Evaluation) -> dict[Path, str]:
+    texts = {}
+    for clip in clips:
+        audio = read_audio(clip)
+        states = model.encode_rest(model.encode_start(model.mel([audio], settings.audio_context), 0), 0)
+        cap = TOKENS_BESIDES_SPEECH + int(settings.tokens_per_second * len(audio) / SAMPLE_RATE)
+        (texts[clip],) = model.transcribe(states[model.encoder_layers - 1], token_caps=[cap])
+    return texts
+
+
+def _write(student: Whisper, folder: Path) -> None:
+    student.model.save_pretrained(str(folder), max_shard_size="5GB")
+    WhisperProcessor(student.loaded.feature_extractor, student.loaded.tokenizer).save_pretrained(str(folder))
+    for file in folder.iterdir():
+        file.chmod(0o644)
+
+
+def _require_same(student: Whisper, again: Whisper, *, expected: dict[Path, str], heard: dict[Path, str]) -> None:
+    """Compare what was written with what should have been: every weight, and the text of every clip."""
+    weights, written = student.model.state_dict(), again.model.state_dict()
+    differ = sorted(weights.keys() ^ written.keys()) or [
+        name for name in weights if not torch.equal(weights[name], written[name])
+    ]
+    if differ:
+        raise ModelError(
+            f"The exported model differs from the trained one in {differ[0]}; nothing was kept. Try again."
+        )
+    for clip, text in expected.items():
+        if heard[clip] != text:
+            raise ModelError(
+                f"The exported model hears {heard[clip]!r} in {clip}, the trained one {text!r}; nothing was kept."
+            )

@@ -1,0 +1,236 @@
+import fcntl
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event
+
+import core.store.database as database
+from core.errors import NotFoundError, StoreError
+from core.store import JobRecord, Store, UtteranceResult
+from core.store.migrations import HEAD
+from core.store.tables import metadata
+
+MIGRATIONS = Path(database.__file__).parent / "migrations"
+
+
+def ask(path: Path, question: str) -> Any:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(question).fetchone()[0]
+
+
+def test_a_relative_url_means_the_same_file_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store.open("sqlite:///new/folder/runs.db")
+    assert store.url == f"sqlite:///{tmp_path.resolve()}/new/folder/runs.db"
+    assert (tmp_path / "new/folder/runs.db").is_file()
+    store.close()
+
+
+def test_readers_do_not_wait_for_writers(store: Store) -> None:
+    assert ask(store.path, "PRAGMA journal_mode") == "wal"
+
+
+def test_a_metric_is_stored_once_under_its_key(store: Store) -> None:
+    assert "WITHOUT ROWID" in ask(store.path, "SELECT sql FROM sqlite_master WHERE name = 'metrics'")
+
+
+def test_a_result_of_a_run_that_does_not_exist_is_refused(store: Store) -> None:
+    with pytest.raises(StoreError, match="FOREIGN KEY"):
+        store.add_metrics("r0000000", 1, {"total": 1.0})
+
+
+def test_the_migrations_make_exactly_the_tables_that_the_code_uses(store: Store) -> None:
+    engine = create_engine(store.url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_the_newest_migration_is_the_head_that_the_code_expects() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_going_back_before_the_first_migration_leaves_no_table(store: Store) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    engine = create_engine(store.url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        assert sqlalchemy.inspect(connection).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_a_database_that_was_opened_before_is_opened_again_with_its_rows(store: Store, job: JobRecord) -> None:
+    again = Store.open(store.url)
+    assert again.job(job.id) == job
+    again.close()
+
+
+def test_processes_that_open_a_new_database_at_once_all_succeed(tmp_path: Path) -> None:
+    script = f"from core.store import Store; Store.open('sqlite:///{tmp_path}/new.db').jobs()"
+    processes = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(3)]
+    errors = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nonsense", "not a database URL"),
+        ("postgresql://host/name", "not an SQLite file"),
+        ("sqlite://", "not an SQLite file"),
+        ("sqlite:///:memory:", "not an SQLite file"),
+    ],
+)
+def test_what_is_no_file_is_refused_with_an_example(url: str, said: str) -> None:
+    with pytest.raises(StoreError, match=f"{said}.*sqlite:///experiments.db"):
+        Store.open(url)
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("these are my notes, not a database\n" * 100)
+    with pytest.raises(StoreError, match="not a sound SQLite database"):
+        Store.open(f"sqlite:///{path}")
+    assert path.read_text().startswith("these are my notes")
+
+
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE addresses (name TEXT)")
+    with pytest.raises(StoreError, match="something else"):
+        Store.open(f"sqlite:///{tmp_path}/other.db")
+
+
+def test_a_database_of_a_newer_version_is_refused(store: Store) -> None:
+    with closing(sqlite3.connect(store.path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    with pytest.raises(StoreError, match="newer version"):
+        Store.open(store.url)
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store.open(f"sqlite:///{tmp_path}")
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be made"):
+        Store.open(f"sqlite:///{tmp_path}/file/runs.db")
+
+
+@contextmanager
+def disk_of(pages: int) -> Iterator[None]:
+    """Let SQLite find the disk full after so many pages."""
+
+    def limit(connection: Any, record: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    event.listen(Engine, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", limit)
+
+
+def test_a_full_disk_is_named_and_loses_nothing_that_was_stored(store: Store, job: JobRecord) -> None:
+    run = store.runs(job_id=job.id)[0]
+    store.add_metrics(run.id, 0, {"total": 1.0})
+    with disk_of(1):
+        full = Store.open(store.url)
+        with pytest.raises(StoreError, match="The disk is full"):
+            for step in range(1, 100):
+                full.add_metrics(run.id, step, {f"term {number}": 1.0 for number in range(200)})
+        assert full.metrics(run.id, ["total"])[0].value == 1.0
+        full.close()
+    store.add_metrics(run.id, 200, {"total": 2.0})
+    assert [metric.value for metric in store.metrics(run.id, ["total"])] == [1.0, 2.0]
+
+
+def test_a_writer_that_waits_too_long_says_so(store: Store, job: JobRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    with open(f"{store.path}.lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="Another process has been writing"):
+            store.heartbeat(job.id)
+    assert store.heartbeat(job.id)
+
+
+def test_a_foreign_lock_on_the_database_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    store = Store.open(f"sqlite:///{tmp_path}/runs.db")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="keeps .* locked"):
+            store.request_check({})
+    store.close()
+
+
+def test_a_folder_that_vanished_is_explained(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/sub/runs.db")
+    for path in (tmp_path / "sub").iterdir():
+        path.unlink()
+    (tmp_path / "sub").rmdir()
+    with pytest.raises(StoreError, match="refused: No such file"):
+        store.request_check({})
+    store.close()
+
+
+def test_a_write_that_fails_leaves_nothing_half_written(store: Store, evaluate: Callable[..., Any]) -> None:
+    twice = UtteranceResult("u1", 0, "a", "a", 0, 0, 0, 1, None, 1.0, "a.flac")
+    with pytest.raises(StoreError, match="UNIQUE"):
+        evaluate(results=[twice, twice])
+    assert store.evaluations() == []
+
+
+def test_many_writers_at_once_lose_nothing(store: Store, job: JobRecord) -> None:
+    runs = store.runs(job_id=job.id)
+    script = (
+        "import sys; from core.store import Store\n"
+        "store = Store.open(sys.argv[1])\n"
+        "for step in range(60): store.add_metrics(sys.argv[2], step, {'total': 1.0, 'clip': 2.0})\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script, store.url, run.id]) for run in runs[:2]]
+
+    def write(run_id: str) -> None:
+        for step in range(60):
+            store.add_metrics(run_id, step, {"total": 1.0, "clip": 2.0})
+            store.heartbeat(job.id)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(write, [run.id for run in runs[2:]]))
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [len(store.metrics(run.id)) for run in runs] == [120] * len(runs)
+
+
+def test_a_missing_row_is_not_found(store: Store) -> None:
+    with pytest.raises(NotFoundError, match="job 'j0'"):
+        store.job("j0")
+    with pytest.raises(NotFoundError, match="run 'r0'"):
+        store.run("r0")
+    with pytest.raises(NotFoundError, match="map 7"):
+        store.map(7)
+    with pytest.raises(NotFoundError, match="check 7"):
+        store.check(7)
+    with pytest.raises(NotFoundError, match="job 'j0'"):
+        store.progress("j0", "training", 1, 2)

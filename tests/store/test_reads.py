@@ -1,0 +1,30 @@
+from core.config import RunConfig
+from core.store import JobRecord, Store
+
+
+def test_the_newest_jobs_and_runs_come_first(store: Store, configs: tuple[RunConfig, ...]) -> None:
+    old, new = store.create_job("old", configs), store.create_job("new", configs)
+    assert [job.id for job in store.jobs()] == [new.id, old.id]
+    assert [job.id for job in store.jobs(limit=1)] == [new.id]
+    names = [config.name for config in configs]
+    assert [(run.job_id, run.name) for run in store.runs()] == [(job.id, name) for job in (new, old) for name in names]
+    assert len(store.runs(limit=3)) == 3
+
+
+def test_jobs_can_be_asked_for_by_state(store: Store, job: JobRecord, configs: tuple[RunConfig, ...]) -> None:
+    store.job_state(job.id, "failed")
+    waiting = store.create_job("waiting", configs)
+    assert [found.id for found in store.jobs(states=("failed",))] == [job.id]
+    assert [found.id for found in store.jobs(states=("queued", "running"))] == [waiting.id]
+    assert store.jobs(states=("finished",)) == []
+
+
+def test_an_ended_job_and_run_are_not_active(store: Store, job: JobRecord) -> None:
+    store.job_state(job.id, "stopped")
+    assert not store.job(job.id).active
+    assert not store.runs(job_id=job.id)[0].active
+
+
+def test_a_new_database_is_empty(store: Store) -> None:
+    assert store.jobs() == store.runs() == store.evaluations() == []
+    assert store.first_queued_job() is None

@@ -1,0 +1,95 @@
+from core.store import JobRecord, MapRecord, Store
+
+
+def ask(store: Store, job: JobRecord, layer: int = 2) -> MapRecord:
+    return store.request_map(store.runs(job_id=job.id)[0].id, "encoder", layer, 3, 10, "points")
+
+
+def finish(store: Store, record: MapRecord) -> None:
+    store.finish_map(
+        record.id,
+        path="r1/maps/1.safetensors",
+        trustworthiness=0.9,
+        points=5,
+        points_total=7,
+        how="learned projection",
+        seconds=1.5,
+    )
+
+
+def test_a_map_goes_from_queued_to_running_to_finished(store: Store, job: JobRecord) -> None:
+    assert store.claim_map() is None
+    assert not store.requests_open()
+    asked = ask(store, job)
+    assert (asked.state, asked.attempts) == ("queued", 0)
+    claimed = store.claim_map()
+    assert claimed is not None
+    assert (claimed.id, claimed.state, claimed.attempts) == (asked.id, "running", 1)
+    assert store.claim_map() is None
+    assert store.requests_open()
+    finish(store, claimed)
+    done = store.map(asked.id)
+    assert (done.state, done.path, done.points, done.points_total) == ("finished", "r1/maps/1.safetensors", 5, 7)
+    assert (done.trustworthiness, done.how, done.seconds) == (0.9, "learned projection", 1.5)
+    assert not store.requests_open()
+
+
+def test_the_map_that_waits_longest_is_made_first(store: Store, job: JobRecord) -> None:
+    maps = [ask(store, job, layer) for layer in (2, 1, 0)]
+    claimed = [store.claim_map() for _ in maps]
+    assert [record.id for record in claimed if record] == [record.id for record in maps]
+    assert [record.id for record in store.maps(maps[0].run_id)] == [record.id for record in maps]
+
+
+def test_a_map_that_was_asked_for_before_is_not_made_twice(store: Store, job: JobRecord) -> None:
+    asked = ask(store, job)
+    claimed = store.claim_map()
+    assert claimed is not None
+    assert ask(store, job) == claimed
+    finish(store, claimed)
+    assert ask(store, job) == store.map(asked.id)
+    assert store.claim_map() is None
+
+
+def test_a_map_that_failed_is_tried_again_when_asked_for_again(store: Store, job: JobRecord) -> None:
+    asked = ask(store, job)
+    store.claim_map()
+    store.fail_map(asked.id, "there are no states")
+    assert store.map(asked.id).message == "there are no states"
+    again = ask(store, job)
+    assert (again.id, again.state, again.message, again.attempts) == (asked.id, "queued", "", 0)
+
+
+def test_a_finished_map_cannot_fail_afterwards(store: Store, job: JobRecord) -> None:
+    asked = ask(store, job)
+    finish(store, asked)
+    store.fail_map(asked.id, "too late")
+    assert store.map(asked.id).state == "finished"
+
+
+def test_a_check_goes_from_queued_to_an_answer(store: Store) -> None:
+    assert store.claim_check() is None
+    asked = store.request_check({"seed": 1})
+    assert (asked.state, asked.config, asked.result) == ("queued", {"seed": 1}, None)
+    claimed = store.claim_check()
+    assert claimed is not None
+    store.finish_check(claimed.id, {"adapters": 17})
+    assert (store.check(asked.id).state, store.check(asked.id).result) == ("finished", {"adapters": 17})
+
+
+def test_a_check_can_fail_with_a_sentence(store: Store) -> None:
+    asked = store.request_check({})
+    store.claim_check()
+    store.fail_check(asked.id, "no such model")
+    assert (store.check(asked.id).state, store.check(asked.id).message) == ("failed", "no such model")
+
+
+def test_what_a_dead_worker_left_is_tried_once_more_and_then_given_up(store: Store, job: JobRecord) -> None:
+    asked = ask(store, job)
+    check = store.request_check({})
+    for expected in ("queued", "failed"):
+        store.claim_map()
+        store.claim_check()
+        store.requeue_requests("It died twice over this.")
+        assert store.map(asked.id).state == store.check(check.id).state == expected
+    assert store.map(asked.id).message == "It died twice over this."
