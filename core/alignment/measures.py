@@ -176,6 +176,8 @@ def _nearest(unit: Float[np.ndarray, "points width"], first: int, neighbours: in
 
 
 def _centred(states: np.ndarray) -> np.ndarray:
+    # Seen from the first state, states that do not vary are exactly zero; their mean alone would leave rounding errors.
+    states = states - states[:1]
     return states - states.mean(axis=0)
 
 

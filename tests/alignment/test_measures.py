@@ -50,13 +50,11 @@ def cka_by_pairs(student: np.ndarray, teacher: np.ndarray) -> float:
         np.fill_diagonal(gram, 0)
         return gram
 
-    k, l = u_centred(student), u_centred(teacher)
-    return float((k * l).sum() / np.sqrt((k * k).sum() * (l * l).sum()))
+    mine, theirs = u_centred(student), u_centred(teacher)
+    return float((mine * theirs).sum() / np.sqrt((mine * mine).sum() * (theirs * theirs).sum()))
 
 
-@pytest.mark.parametrize(
-    ("points", "width", "other"), [(40, 6, 6), (40, 6, 3), (12, 30, 20), (20, 4, 50), (4, 3, 3)]
-)
+@pytest.mark.parametrize(("points", "width", "other"), [(40, 6, 6), (40, 6, 3), (12, 30, 20), (20, 4, 50), (4, 3, 3)])
 def test_cka_is_that_of_u_centred_gram_matrices(points: int, width: int, other: int) -> None:
     student, teacher = pair(3, points=points, width=width, other=other)
     assert linear_cka(student, teacher) == pytest.approx(cka_by_pairs(student, teacher), abs=1e-10)
@@ -169,7 +167,9 @@ def test_states_that_do_not_vary_have_the_smallest_rank() -> None:
     assert effective_rank(np.ones((5, 3))) == 1
 
 
-@pytest.mark.parametrize("measure", [measures.linear_cka, measures.mutual_knn, measures.mean_geodesic_angle, procrustes])
+@pytest.mark.parametrize(
+    "measure", [measures.linear_cka, measures.mutual_knn, measures.mean_geodesic_angle, measures.procrustes]
+)
 def test_sides_that_do_not_pair_up_are_refused(measure: Callable[[np.ndarray, np.ndarray], object]) -> None:
     with pytest.raises(ShapeError, match="do not pair up"):
         measure(states(0, 20), states(0, 21))
@@ -183,6 +183,6 @@ def test_too_few_points_and_unequal_widths_are_refused_with_what_is_needed() -> 
     with pytest.raises(ShapeError, match="at least 11"):
         mutual_knn(states(0, 10), states(1, 10))
     with pytest.raises(ShapeError, match="project the student's first"):
-        mean_geodesic_angle(states(0, 5, 3), states(0, 5, 4))
+        measures.mean_geodesic_angle(states(0, 5, 3), states(0, 5, 4))
     with pytest.raises(ShapeError, match="at least 2"):
         effective_rank(states(0, 1))
