@@ -1,4 +1,4 @@
-"""The joint map: seeded, finite, and true to what lies near what. Few, small fits: the first takes seconds to compile."""
+"""The joint map: seeded, finite, true to what lies near what. Few, small fits: the first takes seconds to compile."""
 
 import threading
 
