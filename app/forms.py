@@ -47,9 +47,7 @@ class Filled:
             self.places[where].markdown("  \n".join(f":red[:material/error: {message}]" for message in messages))
 
 
-def settings_form(
-    settings: type[BaseModel], values: Mapping[str, Any], *, key: str, visible: Sequence[str]
-) -> Filled:
+def settings_form(settings: type[BaseModel], values: Mapping[str, Any], *, key: str, visible: Sequence[str]) -> Filled:
     """Show the widgets of a settings class, two in a row, and return what they hold.
 
     Args:
@@ -212,9 +210,7 @@ def _widget(annotation: Any, info: FieldInfo, value: Any, label: str, key: str) 
     if annotation is bool:
         return st.toggle(label, value=bool(value), help=about, key=key, persist_state="session")
     if annotation is int:
-        return st.number_input(
-            label, value=_number(value, int), step=1, help=about, key=key, persist_state="session"
-        )
+        return st.number_input(label, value=_number(value, int), step=1, help=about, key=key, persist_state="session")
     if annotation is float:
         number = _number(value, float)
         return st.number_input(
@@ -222,7 +218,9 @@ def _widget(annotation: Any, info: FieldInfo, value: Any, label: str, key: str) 
         )
     item = _item(annotation)
     if item is not None:
-        shown = ", ".join(str(part) for part in value) if isinstance(value, Sequence) and not isinstance(value, str) else ""
+        shown = (
+            ", ".join(str(part) for part in value) if isinstance(value, Sequence) and not isinstance(value, str) else ""
+        )
         typed = st.text_input(
             label,
             value=shown,
@@ -260,7 +258,7 @@ def limits(info: FieldInfo) -> str:
 
 
 def _label(path: str) -> str:
-    """Return a field's label with the section it belongs to: ``student.encoder_layers`` is ``Student encoder layers``."""
+    """Return a field's label with its section: ``student.encoder_layers`` is ``Student encoder layers``."""
     parts = [part for part in path.split(".") if not part.isdigit()]
     named = [parts[-2].removesuffix("s"), parts[-1]] if len(parts) > 1 else parts
     return text.words(" ".join(named))
