@@ -14,7 +14,7 @@ class GeneratedSpeech(Settings):
     train: int = Field(240, ge=1, le=240, description="Sentences for training.")
     development: int = Field(40, ge=1, le=40, description="Sentences that choose the checkpoint.")
     test: int = Field(100, ge=1, le=100, description="Sentences that are read once, at the end.")
-    signal_to_noise: float = Field(2.0, ge=-10, le=60, description="Speech to noise power ratio, in dB.")
+    signal_to_noise: float = Field(3.0, ge=-10, le=60, description="Speech to noise power ratio, in dB.")
     slowest: float = Field(0.85, ge=0.5, le=2.0, description="Lowest speaking rate, as a factor of the voice's own.")
     fastest: float = Field(1.25, ge=0.5, le=2.0, description="Highest speaking rate, as a factor of the voice's own.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of voice, rate and noise.")

@@ -68,13 +68,40 @@ def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) 
     try:
         _write(student, staging)
         again = Whisper(load_whisper(str(staging)), language=config.language)
-        _require_same(student, again, expected=expected, heard=_hear(again, clips, config.evaluation))
+        require_same(student, again, expected=expected, heard=_hear(again, clips, config.evaluation))
         os.rename(staging, to)
     except (OSError, RuntimeError) as error:  # safetensors reports a full disk as a RuntimeError of its own
         raise StoreError(f"{to} cannot be written ({error}). Check the free space and the permissions.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Export(to, expected)
+
+
+def require_same(student: Whisper, again: Whisper, *, expected: dict[Path, str], heard: dict[Path, str]) -> None:
+    """Compare what was written with what should have been: every weight, and the text of every clip.
+
+    Args:
+        student: The merged model in memory.
+        again: The one that was loaded from disk.
+        expected: What the first one hears, by clip.
+        heard: What the second one hears in the same clips.
+
+    Raises:
+        ModelError: If they differ.
+    """
+    weights, written = student.model.state_dict(), again.model.state_dict()
+    differ = sorted(weights.keys() ^ written.keys()) or [
+        name for name in weights if not torch.equal(weights[name], written[name])
+    ]
+    if differ:
+        raise ModelError(
+            f"The exported model differs from the trained one in {differ[0]}; nothing was kept. Try again."
+        )
+    for clip, text in expected.items():
+        if heard[clip] != text:
+            raise ModelError(
+                f"The exported model hears {heard[clip]!r} in {clip}, the trained one {text!r}; nothing was kept."
+            )
 
 
 def _require_empty(folder: Path) -> None:
@@ -117,20 +144,3 @@ def _write(student: Whisper, folder: Path) -> None:
     WhisperProcessor(student.loaded.feature_extractor, student.loaded.tokenizer).save_pretrained(str(folder))
     for file in folder.iterdir():
         file.chmod(0o644)
-
-
-def _require_same(student: Whisper, again: Whisper, *, expected: dict[Path, str], heard: dict[Path, str]) -> None:
-    """Compare what was written with what should have been: every weight, and the text of every clip."""
-    weights, written = student.model.state_dict(), again.model.state_dict()
-    differ = sorted(weights.keys() ^ written.keys()) or [
-        name for name in weights if not torch.equal(weights[name], written[name])
-    ]
-    if differ:
-        raise ModelError(
-            f"The exported model differs from the trained one in {differ[0]}; nothing was kept. Try again."
-        )
-    for clip, text in expected.items():
-        if heard[clip] != text:
-            raise ModelError(
-                f"The exported model hears {heard[clip]!r} in {clip}, the trained one {text!r}; nothing was kept."
-            )
