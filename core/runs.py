@@ -1,9 +1,16 @@
 """The front door that the app and the command line share: start, watch, stop and compare runs."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from core.ablation import AblationRow, AblationTable, ablation_table
 from core.config import SHARED_FIELDS, RunConfig, read_preset
@@ -26,6 +33,7 @@ from core.store import (
     UtteranceResult,
 )
 from core.store.records import Level, Side
+from core.wer import WordChange, word_difference
 
 __all__ = [
     "ACTIVE",
@@ -35,18 +43,59 @@ __all__ = [
     "CheckRecord",
     "EvaluationRecord",
     "JobRecord",
+    "MapPoints",
     "MapRecord",
     "Metric",
     "ParameterCounts",
+    "ProbeUtterance",
     "RunRecord",
     "Studio",
     "UtteranceResult",
+    "WordChange",
+    "word_difference",
 ]
 
 ANALYSIS_START_SECONDS = 10.0
 
 LOG_BYTES = 256 * 1024
 """How much of a log's end is looked at for its last lines."""
+
+
+@dataclass(frozen=True)
+class ProbeUtterance:
+    """One utterance of the fixed set whose states are followed through a job.
+
+    Attributes:
+        audio_path: Absolute, or relative to the runs folder.
+        duration: In seconds.
+        split: Which set it is of.
+    """
+
+    id: str
+    text: str
+    audio_path: str
+    speaker: str | None
+    duration: float
+    split: str
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """What a finished map shows; the same row of every array is the same point.
+
+    Attributes:
+        student: Where the student's states lie.
+        teacher: Where the teacher's states of the same points lie.
+        utterance: Place of each point's utterance in the probe set.
+        moment: Its frame or token; -1 for the mean of an utterance.
+        angle: Between the two states before the map was made, in radians.
+    """
+
+    student: Float[np.ndarray, "points 2"]
+    teacher: Float[np.ndarray, "points 2"]
+    utterance: Int[np.ndarray, " points"]
+    moment: Int[np.ndarray, " points"]
+    angle: Float[np.ndarray, " points"]
 
 
 class Studio:
@@ -167,6 +216,37 @@ class Studio:
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record
+
+    def map_points(self, record: MapRecord) -> MapPoints:
+        """Read a finished map.
+
+        Raises:
+            StoreError: If its file is gone or cannot be read.
+        """
+        path = self.runs_folder / record.path
+        try:
+            arrays = load_file(path)
+            return MapPoints(
+                student=arrays["student_xy"],
+                teacher=arrays["teacher_xy"],
+                utterance=arrays["utterance"],
+                moment=arrays["moment"],
+                angle=arrays["angle"],
+            )
+        except (OSError, SafetensorError, KeyError) as error:
+            raise StoreError(f"The map's file {path} cannot be read ({error}). Put it back, or run again.") from error
+
+    def probe(self, job_id: str) -> list[ProbeUtterance]:
+        """Return the utterances whose states a job stores, in the order that maps refer to.
+
+        Raises:
+            StoreError: If the list is gone or cannot be read.
+        """
+        path = self.runs_folder / "jobs" / job_id / "probe.json"
+        try:
+            return [ProbeUtterance(**item) for item in json.loads(path.read_text(encoding="utf-8"))]
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"The list of utterances {path} cannot be read ({error}). Put it back.") from error
 
     def request_check(self, config: dict[str, Any]) -> CheckRecord:
         """Ask for a look at settings that needs torch; its record says when it is done."""
