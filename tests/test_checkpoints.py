@@ -1,0 +1,131 @@
+"""Adapters on disk: best and last are always whole, whatever happens while they are written."""
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+from core.checkpoints import Name, save_adapters
+from core.config import Lora, Mapping
+from core.lora import adapter_parameters, add_adapters, merged
+from core.mapping import PointMap
+from tests.tiny_model import WIDTH, logits, tiny_model
+
+LORA = Lora(rank=2, alpha=4, encoder_targets=("fc1",))
+BOTH: tuple[Name, ...] = ("best", "last")
+FILES = {"adapter_config.json", "adapter_model.safetensors", "projection.safetensors"}
+
+
+@pytest.fixture
+def model() -> PeftModel:
+    return add_adapters(tiny_model(), LORA, freeze_below=0, seed=0).eval()
+
+
+@pytest.fixture
+def point_map() -> PointMap:
+    return PointMap(Mapping(), student_width=WIDTH, teacher_width=WIDTH)
+
+
+def trained_to(model: PeftModel, value: float) -> PeftModel:
+    """Give every adapter one value, so that a step is known by its weights."""
+    with torch.no_grad():
+        for parameter in adapter_parameters(model).values():
+            parameter.fill_(value)
+    return model
+
+
+def value_in(folder: Path) -> float:
+    (value,) = {
+        float(weight)
+        for tensor in load_file(folder / "adapter_model.safetensors").values()
+        for weight in tensor.unique()
+    }
+    return value
+
+
+def visible(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def test_what_is_written_is_what_was_trained(tmp_path: Path, model: PeftModel, point_map: PointMap) -> None:
+    trained_to(model, 0.25)
+    assert point_map.projection is not None
+    torch.nn.init.normal_(point_map.projection.weight)
+    folder = save_adapters(tmp_path / "adapters", model=model, point_map=point_map, step=50, names=BOTH)
+    assert folder == tmp_path / "adapters" / "step-000050"
+    assert {path.name for path in folder.iterdir()} >= FILES
+    assert torch.allclose(logits(merged(tiny_model(), folder).eval()), logits(model), atol=1e-5)
+    assert torch.equal(load_file(folder / "projection.safetensors")["weight"], point_map.projection.weight)
+
+
+def test_without_a_projection_none_is_written(tmp_path: Path, model: PeftModel) -> None:
+    bare = PointMap(Mapping(projection="none"), student_width=WIDTH, teacher_width=WIDTH)
+    folder = save_adapters(tmp_path, model=model, point_map=bare, step=1, names=BOTH)
+    assert not (folder / "projection.safetensors").exists()
+
+
+def test_best_stays_where_it_is_while_last_moves_on(tmp_path: Path, model: PeftModel, point_map: PointMap) -> None:
+    for step, names in ((10, BOTH), (20, ("last",)), (30, ("last",))):
+        save_adapters(tmp_path, model=trained_to(model, step / 100), point_map=point_map, step=step, names=names)
+    assert value_in(tmp_path / "best") == pytest.approx(0.1)
+    assert value_in(tmp_path / "last") == pytest.approx(0.3)
+    # What nothing points at is removed.
+    assert visible(tmp_path) == {"best", "last", "step-000010", "step-000030"}
+
+
+def test_a_better_step_takes_the_place_of_the_best(tmp_path: Path, model: PeftModel, point_map: PointMap) -> None:
+    for step in (10, 20):
+        save_adapters(tmp_path, model=trained_to(model, step / 100), point_map=point_map, step=step, names=BOTH)
+    assert value_in(tmp_path / "best") == value_in(tmp_path / "last") == pytest.approx(0.2)
+    assert visible(tmp_path) == {"best", "last", "step-000020"}
+
+
+def test_the_names_move_with_the_run_when_its_folder_is_moved(
+    tmp_path: Path, model: PeftModel, point_map: PointMap
+) -> None:
+    save_adapters(tmp_path / "here", model=trained_to(model, 0.5), point_map=point_map, step=10, names=BOTH)
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert value_in(tmp_path / "there" / "best") == 0.5
+
+
+def test_a_disk_that_fills_up_in_the_middle_leaves_the_previous_ones(
+    tmp_path: Path, model: PeftModel, point_map: PointMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_adapters(tmp_path, model=trained_to(model, 0.1), point_map=point_map, step=10, names=BOTH)
+
+    def fill_up(self: PeftModel, folder: str, **options: Any) -> None:
+        Path(folder, "adapter_model.safetensors").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PeftModel, "save_pretrained", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        save_adapters(tmp_path, model=trained_to(model, 0.2), point_map=point_map, step=20, names=BOTH)
+    assert {path.name for path in tmp_path.iterdir()} == {"best", "last", "step-000010"}
+    assert value_in(tmp_path / "best") == value_in(tmp_path / "last") == pytest.approx(0.1)
+    monkeypatch.undo()
+    save_adapters(tmp_path, model=trained_to(model, 0.3), point_map=point_map, step=20, names=BOTH)
+    assert value_in(tmp_path / "best") == pytest.approx(0.3)
+
+
+def test_what_a_killed_process_left_half_done_is_in_nobodys_way(
+    tmp_path: Path, model: PeftModel, point_map: PointMap
+) -> None:
+    save_adapters(tmp_path, model=trained_to(model, 0.1), point_map=point_map, step=10, names=BOTH)
+    half = tmp_path / ".writing-killed"
+    half.mkdir()
+    (half / "adapter_model.safetensors").write_bytes(b"half")
+    (tmp_path / ".last").symlink_to("step-000020")
+    assert value_in(tmp_path / "last") == pytest.approx(0.1)
+    save_adapters(tmp_path, model=trained_to(model, 0.2), point_map=point_map, step=20, names=("last",))
+    assert value_in(tmp_path / "last") == pytest.approx(0.2)
+    assert value_in(tmp_path / "best") == pytest.approx(0.1)
+
+
+def test_a_step_that_was_written_is_not_written_again(tmp_path: Path, model: PeftModel, point_map: PointMap) -> None:
+    save_adapters(tmp_path, model=trained_to(model, 0.1), point_map=point_map, step=10, names=("last",))
+    save_adapters(tmp_path, model=trained_to(model, 0.9), point_map=point_map, step=10, names=("best",))
+    assert value_in(tmp_path / "best") == value_in(tmp_path / "last") == pytest.approx(0.1)
