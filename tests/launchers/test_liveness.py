@@ -69,4 +69,4 @@ def test_several_that_look_at_once_mark_a_dead_job_once(store: Store, configs: t
     job = started(store, configs, dead(), "running")
     with ThreadPoolExecutor(4) as threads:
         marked = list(threads.map(interrupt_dead_jobs, [store] * 4))
-    assert sum(marked, []) == [job.id]
+    assert [job_id for ids in marked for job_id in ids] == [job.id]

@@ -64,7 +64,7 @@ def test_a_child_that_ended_leaves_no_zombie(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_a_job_error(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match="could not be started.*No such file"):
+    with pytest.raises(JobError, match=r"could not be started.*No such file"):
         start_detached(["/no/such/program"], log=tmp_path / "log.txt")
 
 

@@ -1,5 +1,4 @@
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,13 +10,6 @@ from core.store import EvaluationRecord, JobRecord, Store
 @pytest.fixture
 def configs() -> tuple[RunConfig, ...]:
     return read_preset("quickstart")[1]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path}/runs.db")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,0 +1,158 @@
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from core.cli.tables import ablation_csv, ablation_json, notes, print_ablation, print_runs, runs_json
+from core.config import RunConfig
+from core.runs import AblationTable, JobRecord, Studio
+
+METHODS = ["ce", "kd", "cosine", "manifold", "manifold-alone"]
+
+
+@pytest.fixture
+def table(studio: Studio, configs: tuple[RunConfig, ...], complete: Callable[..., JobRecord]) -> AblationTable:
+    job = complete(studio.store.create_job("quickstart", configs))
+    return studio.ablation(job.id)
+
+
+def text_of(table: AblationTable) -> str:
+    console = Console(file=io.StringIO(), width=140)
+    print_ablation(table, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_text_and_json_show_the_same_numbers(table: AblationTable) -> None:
+    lines = text_of(table).splitlines()
+    data = ablation_json(table)
+    for subject, name in ((data["teacher"], "teacher "), (data["student_before"], "student before ")):
+        line = next(line for line in lines if name in line)
+        assert f" {subject['wer']:.1f} " in line
+        assert f" {subject['substitutions']} " in line
+    for run in data["runs"]:
+        line = next(line for line in lines if f"{run['name']} " in line)
+        assert f" {run['wer']:.1f} " in line
+        assert "250,000 (0.68 %)" in line
+        assert "1 min 1 s" in line
+        if run["difference"] is None:
+            assert "baseline" in line
+        else:
+            low, high = run["interval"]
+            assert f"{run['difference']:+.1f} [{low:+.1f}, {high:+.1f}]" in line
+
+
+def test_json_has_what_was_promised(table: AblationTable) -> None:
+    data = json.loads(json.dumps(ablation_json(table), allow_nan=False))
+    counted = {"method", "wer", "substitutions", "deletions", "insertions", "words", "heldout_kl", "real_speech"}
+    for subject in (data["teacher"], data["student_before"], *data["runs"]):
+        assert counted <= subject.keys()
+        errors = subject["substitutions"] + subject["deletions"] + subject["insertions"]
+        assert subject["wer"] == pytest.approx(100 * errors / subject["words"])
+        assert subject["real_speech"]["words"] < subject["words"]
+    assert [run["method"] for run in data["runs"]] == METHODS
+    for run in data["runs"]:
+        assert run["trainable"] == {
+            "adapters": 200_000,
+            "projections": 50_000,
+            "share_of_teacher": pytest.approx(250_000 / 37_000_000),
+        }
+        assert (run["seconds"], run["seed"]) == (61.0, 0)
+    baseline, *others = data["runs"]
+    assert baseline["difference"] is None
+    for run in others:
+        assert run["difference"] == pytest.approx(run["wer"] - baseline["wer"])
+        assert run["interval"][0] <= run["difference"] <= run["interval"][1]
+
+
+def test_a_difference_beyond_chance_is_marked(table: AblationTable) -> None:
+    marked = {row.run.name for row in table.rows if row.significant}
+    assert marked
+    assert marked < {row.run.name for row in table.rows}
+    for row in table.rows:
+        line = next(line for line in text_of(table).splitlines() if f"{row.run.name} " in line)
+        assert ("] *" in line) == (row.run.name in marked)
+
+
+def test_the_notes_tell_size_seed_speech_and_decoding(table: AblationTable) -> None:
+    told = " ".join(notes(table))
+    for part in ("100 utterances, 700 words", "generated speech", "Seed 0", "whisper-english 0.1.15", "greedy", "Holm"):
+        assert part in told
+
+
+def test_recorded_speech_has_a_table_of_its_own_and_no_test(table: AblationTable) -> None:
+    after = text_of(table).split("real: 12 utterances")[1]
+    assert "too few to test" in after
+    assert "] *" not in after
+
+
+def test_rows_that_were_not_tested_yet_are_left_open(studio: Studio, configs: tuple[RunConfig, ...]) -> None:
+    table = studio.ablation(studio.store.create_job("quickstart", configs).id)
+    assert "Nothing was evaluated yet." in text_of(table)
+    data = ablation_json(table)
+    assert (data["teacher"], data["student_before"]) == (None, None)
+    assert all("wer" not in run and run["state"] == "queued" for run in data["runs"])
+    assert ablation_csv(table).count("\n") == 1 + 2 + len(configs)
+
+
+def test_a_manifest_as_source_is_not_called_generated(
+    studio: Studio, configs: tuple[RunConfig, ...], complete: Callable[..., JobRecord]
+) -> None:
+    source = {"kind": "manifest", "train": "a", "development": "b", "test": "c"}
+    own = RunConfig.model_validate({**configs[0].model_dump(), "source": source})
+    table = studio.ablation(complete(studio.store.create_job("mine", [own])).id)
+    assert "speech from a manifest" in notes(table)[0]
+    assert table.test == ""
+
+
+def test_csv_holds_the_numbers_and_no_formula(table: AblationTable) -> None:
+    rows = list(csv.DictReader(io.StringIO(ablation_csv(table))))
+    data = ablation_json(table)
+    assert [row["name"] for row in rows] == [
+        "teacher",
+        "student before",
+        "LoRA + CE",
+        *(f"'+ {m}" for m in ("logit KD", "cosine", "manifold")),
+        "manifold alone",
+    ]
+    assert [float(row["wer"]) for row in rows[2:]] == [run["wer"] for run in data["runs"]]
+    assert [row["difference"] for row in rows[:3]] == ["", "", ""]
+    assert float(rows[4]["low"]) == data["runs"][2]["interval"][0]
+    assert rows[0]["adapters"] == ""
+    assert rows[2]["adapters"] == "200000"
+
+
+def test_a_name_that_looks_like_markup_is_printed_as_it_is(
+    studio: Studio, configs: tuple[RunConfig, ...], complete: Callable[..., JobRecord]
+) -> None:
+    name = "[red]all[/nothing] [link=x]"
+    job = complete(studio.store.create_job(name, [configs[0].model_copy(update={"name": name})]))
+    table = studio.ablation(job.id)
+    assert text_of(table).count(name) >= 3
+    assert text_of(replace(table, baseline=name)).count(name) >= 3
+
+
+def test_runs_are_listed_with_their_state_and_error_rate(
+    studio: Studio, configs: tuple[RunConfig, ...], complete: Callable[..., JobRecord]
+) -> None:
+    complete(studio.store.create_job("first", configs))
+    waiting = studio.store.create_job("second", configs)
+    found = studio.store.runs()
+    wer = {item.run_id: item.wer for item in studio.store.evaluations(test_set="test") if item.run_id}
+    console = Console(file=io.StringIO(), width=140)
+    print_runs(found, wer, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    data = runs_json(found, wer)["runs"]
+    assert len(data) == 2 * len(configs)
+    for run in data:
+        line = next(line for line in lines if run["id"] in line)
+        assert run["name"] in line
+        assert f" {run['state']} " in line
+        assert (run["wer"] is None) == (run["job"] == waiting.id)
+        if run["wer"] is not None:
+            assert f" {run['wer']:.1f} " in line
