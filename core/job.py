@@ -120,8 +120,8 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     progress.begin("Loading the models")
     teacher, student = load_models(config)
     require_sound(configs, student=student, teacher=teacher)
-    teacher.model.to(device)
-    student.model.to(device)
+    teacher.to(device)
+    student.to(device)
     progress.begin("Preparing the speech")
     splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
     tests = _test_sets(config, splits)
@@ -168,10 +168,9 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
     store, folder = recorder.store, recorder.runs_folder / run.id
     store.run_state(run.id, "running")
     store.set_parameters(run.id, parameter_counts(config, student=shared.student, teacher=shared.teacher))
-    device = next(shared.teacher.model.parameters()).device
-    adapted = add_adapters(shared.student.model, config.lora, freeze_below=config.freeze_below, seed=config.seed)
+    adapted = add_adapters(shared.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = shared.student.with_model(adapted)
-    point_map = point_map_of(config, student=shared.student, teacher=shared.teacher).to(device)
+    point_map = point_map_of(config, student=shared.student, teacher=shared.teacher).to(shared.teacher.device)
     pairs = pairs_of(config, student=shared.student, teacher=shared.teacher)
     watcher = RunWatcher(
         run,
@@ -187,8 +186,8 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
     lesson = Lesson(shared.train, pairs, shared.means, shared.teacher)
     train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
     # What is measured is what is deployed: the adapters merged into the weights, without the projection.
-    best = merged(shared.student.model, folder / "adapters" / "best")
-    deployed = shared.student.with_model(best.to(device).eval())
+    best = merged(shared.student.plain, folder / "adapters" / "best")
+    deployed = shared.student.with_model(best.eval()).to(shared.teacher.device)
     for name, prepared in shared.tests.items():
         progress.begin(f"Transcribing with {run.name} ({name})")
         recorder.evaluate(

@@ -48,11 +48,12 @@ def layer_pairs(
         teacher_decoder: See above.
         freeze_below: Student encoder layers below this number are frozen.
     """
-    pairs = []
-    for side, student, teacher in (
+    pairs: list[LayerPair] = []
+    sides: tuple[tuple[Side, int, int], ...] = (
         ("encoder", student_encoder, teacher_encoder),
         ("decoder", student_decoder, teacher_decoder),
-    ):
+    )
+    for side, student, teacher in sides:
         for student_layer, teacher_layer in _side_pairs(mapping.layers, student, teacher):
             if side == "decoder" or student_layer >= freeze_below:
                 pairs.append(LayerPair(side, student_layer, teacher_layer))

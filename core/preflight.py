@@ -59,7 +59,7 @@ def point_map_of(config: RunConfig, *, student: Whisper, teacher: Whisper) -> Po
 
 def parameter_counts(config: RunConfig, *, student: Whisper, teacher: Whisper) -> ParameterCounts:
     """Count what a run would train, each storage once, by building it."""
-    adapted = add_adapters(student.model, config.lora, freeze_below=config.freeze_below, seed=config.seed)
+    adapted = add_adapters(student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     projections = 0
     if config.method.aligns:
         projections = count_parameters(point_map_of(config, student=student, teacher=teacher))

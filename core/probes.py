@@ -43,7 +43,8 @@ class ProbeSet:
     def save_teacher(self, folder: Path) -> None:
         """Write the teacher's states, their means, and which utterance and moment each point is."""
         tensors: dict[str, Tensor] = {}
-        for side, layer in sorted({(pair.side, pair.teacher) for pair in self.pairs}):
+        for pair in self.pairs:
+            side, layer = pair.side, pair.teacher
             tensors[f"teacher.{side}.{layer}"] = self.teacher_states(side, layer).half().cpu().contiguous()
             tensors[f"mean.{side}.{layer}"] = self.means[side, layer].float().cpu().contiguous()
         for side, moment, stride in (("encoder", "frame", FRAME_STRIDE), ("decoder", "token", 1)):
@@ -76,6 +77,7 @@ class ProbeSet:
         """Return the student's states by (side, layer), [points, width], in the order of the teacher's."""
         student.model.eval()
         parts: dict[tuple[Side, int], list[Tensor]] = {}
+        keys: set[tuple[Side, int]] = {(pair.side, pair.student) for pair in self.pairs}
         for first in range(0, len(self.prepared), batch_size):
             batch = self.prepared[first : first + batch_size]
             signals = student_signals(
@@ -85,7 +87,7 @@ class ProbeSet:
                 audio_context=self.audio_context,
                 with_decoder=any(pair.side == "decoder" for pair in self.pairs),
             )
-            for side, layer in {(pair.side, pair.student) for pair in self.pairs}:
+            for side, layer in keys:
                 states = getattr(signals, side)[layer]
                 if side == "encoder":
                     counts = [len(item.teacher["encoder", self._teacher_layer(layer)]) for item in batch]

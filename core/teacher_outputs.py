@@ -68,16 +68,15 @@ def prepare_utterances(
         advance: Called with the number of utterances done since the last call; may raise to stop.
     """
     shared = shares_start(student, teacher, freeze_below)
-    device = next(teacher.model.parameters()).device
     prepared: list[Prepared] = []
     for batch in _batches(utterances, batch_size):
-        mel = teacher.mel([read_audio(item.audio_path) for item in batch], audio_context).to(device)
+        mel = teacher.mel([read_audio(item.audio_path) for item in batch], audio_context).to(teacher.device)
         start = student.encode_start(mel, freeze_below)
         teacher_start = start if shared else teacher.encode_start(mel, freeze_below if shared else 0)
         encoder = teacher.encode_rest(teacher_start, freeze_below if shared else 0)
         tokens = [student.tokens(item.text) for item in batch]
         collated = teacher.collate(tokens, [item.duration for item in batch], audio_context)
-        decoder = teacher.decode(encoder[teacher.encoder_layers - 1], collated.inputs.to(device))
+        decoder = teacher.decode(encoder[teacher.encoder_layers - 1], collated.inputs.to(teacher.device))
         for row, item in enumerate(batch):
             frames = frame_count(item.duration)
             mask = collated.token_mask[row]

@@ -41,6 +41,15 @@ class StudioServer:
                 f"The studio ended by itself (exit status {code}). The end of {self._log}:\n{_tail(self._log)}"
             )
 
+    def end(self) -> None:
+        """End the studio, by force if it does not listen."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
     def wait_until_it_answers(self) -> None:
         """Wait for the health page.
 
@@ -94,15 +103,11 @@ def studio_server(*, database_url: str, runs_folder: Path, port: int) -> Iterato
             )
     except OSError as error:
         raise JobError(f"The studio could not be started: {error}.") from error
+    server = StudioServer(process, f"http://{ADDRESS}:{port}", log)
     try:
-        yield StudioServer(process, f"http://{ADDRESS}:{port}", log)
+        yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.end()
 
 
 def open_browser(url: str) -> None:

@@ -15,14 +15,16 @@ class Row(Settings):
     """One run of an ablation."""
 
     name: str = Field(min_length=1, max_length=120, description="What the run is called.")
-    changes: dict[str, Any] = Field({}, description="Fields of RunConfig that differ from the base, nested as there.")
+    changes: dict[str, Any] = Field(
+        default={}, description="Fields of RunConfig that differ from the base, nested as there."
+    )
 
 
 class Ablation(Settings):
     """A base configuration and the rows that change it."""
 
     name: str = Field(min_length=1, max_length=60, description="Name of the ablation.")
-    description: str = Field("", description="What question it answers, in a sentence.")
+    description: str = Field(default="", description="What question it answers, in a sentence.")
     base: dict[str, Any] = Field(description="Fields of RunConfig that all rows share.")
     rows: tuple[Row, ...] = Field(min_length=1, description="The runs; the first is the baseline.")
 

@@ -14,7 +14,7 @@ from core.config.base import Settings
 class LossSettings(Settings):
     """A term of the training objective."""
 
-    weight: float = Field(1.0, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
+    weight: float = Field(default=1.0, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
 
     needs_states: ClassVar[bool] = False
     needs_transcripts: ClassVar[bool] = True
@@ -37,8 +37,10 @@ class SoftLabels(LossSettings):
     """Kullback-Leibler divergence from the teacher's to the student's token distribution."""
 
     kind: Literal["soft_labels"] = "soft_labels"
-    weight: float = Field(0.8, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
-    temperature: float = Field(2.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them.")
+    weight: float = Field(default=0.8, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
+    temperature: float = Field(
+        default=2.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them."
+    )
 
     meaning: ClassVar[str] = "Learn the teacher's distribution over the next token."
     formula: ClassVar[str] = "T^2 * mean_i KL(softmax(q_i / T) || softmax(p_i / T))"
@@ -48,8 +50,8 @@ class SoftLabels(LossSettings):
 class AlignmentSettings(LossSettings):
     """A term that compares hidden states, point by point, through the method's mapping."""
 
-    encoder: bool = Field(True, description="Align encoder states (frames, 50 per second of audio).")
-    decoder: bool = Field(True, description="Align decoder states (tokens); needs transcripts.")
+    encoder: bool = Field(default=True, description="Align encoder states (frames, 50 per second of audio).")
+    decoder: bool = Field(default=True, description="Align decoder states (tokens); needs transcripts.")
 
     needs_states: ClassVar[bool] = True
 

@@ -12,21 +12,21 @@ class Mapping(Settings):
     """Which student layer meets which teacher layer, and through which projection."""
 
     layers: Literal["spaced", "last"] = Field(
-        "spaced",
+        default="spaced",
         description=(
             "spaced: student layer l meets teacher layer round(l * teacher layers / student layers), counted from 1; "
             "last: only the last layer of each side. Layers that are frozen in the student take no part."
         ),
     )
     projection: Literal["shared", "none"] = Field(
-        "shared",
+        default="shared",
         description=(
             "shared: one trainable linear map, student width to teacher width, for all layer pairs, discarded at "
             "export; none: compare the states as they are (equal widths only)."
         ),
     )
     states: Literal["centred", "raw"] = Field(
-        "centred",
+        default="centred",
         description="centred: subtract the teacher's mean state of each layer before normalising; raw: do not.",
     )
 
@@ -35,7 +35,7 @@ class Method(Settings):
     """How the student learns."""
 
     name: str = Field(
-        "manifold",
+        default="manifold",
         min_length=1,
         max_length=60,
         description="Label of the method in tables, for example 'manifold'.",
@@ -43,7 +43,7 @@ class Method(Settings):
     losses: tuple[Loss, ...] = Field(
         min_length=1, description="Terms of the objective; their weighted sum is minimised."
     )
-    mapping: Mapping = Field(Mapping(), description="Shared by all alignment terms; ignored without one.")
+    mapping: Mapping = Field(default=Mapping(), description="Shared by all alignment terms; ignored without one.")
 
     @model_validator(mode="after")
     def _each_loss_once(self) -> "Method":

@@ -11,11 +11,13 @@ class Teacher(Settings):
     """A frozen model to learn from."""
 
     model: str = Field(
-        "openai/whisper-tiny.en",
+        default="openai/whisper-tiny.en",
         min_length=1,
         description="A local folder (transformers or CTranslate2), or a Hub id.",
     )
-    revision: str | None = Field(None, description="Hub revision (commit, tag or branch); none takes the newest.")
+    revision: str | None = Field(
+        default=None, description="Hub revision (commit, tag or branch); none takes the newest."
+    )
 
 
 class PretrainedStudent(Settings):
@@ -23,7 +25,9 @@ class PretrainedStudent(Settings):
 
     kind: Literal["pretrained"] = "pretrained"
     model: str = Field(min_length=1, description="A local folder (transformers or CTranslate2), or a Hub id.")
-    revision: str | None = Field(None, description="Hub revision (commit, tag or branch); none takes the newest.")
+    revision: str | None = Field(
+        default=None, description="Hub revision (commit, tag or branch); none takes the newest."
+    )
 
 
 class PrunedStudent(Settings):
@@ -31,10 +35,14 @@ class PrunedStudent(Settings):
 
     kind: Literal["pruned"] = "pruned"
     encoder_layers: tuple[int, ...] | None = Field(
-        None, min_length=1, description="Teacher encoder layers that are kept, from 0, ascending; none keeps all."
+        default=None,
+        min_length=1,
+        description="Teacher encoder layers that are kept, from 0, ascending; none keeps all.",
     )
     decoder_layers: tuple[int, ...] | None = Field(
-        None, min_length=1, description="Teacher decoder layers that are kept, from 0, ascending; none keeps all."
+        default=None,
+        min_length=1,
+        description="Teacher decoder layers that are kept, from 0, ascending; none keeps all.",
     )
 
 
@@ -44,13 +52,13 @@ Student = Annotated[PretrainedStudent | PrunedStudent, Field(discriminator="kind
 class Lora(Settings):
     """Low-rank adapters: the only weights of the student that are trained."""
 
-    rank: int = Field(32, ge=1, le=512, description="Rank of every adapter.")
-    alpha: float = Field(64.0, gt=0, le=4096, description="The adapter's output is scaled by alpha / rank.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input, a probability.")
+    rank: int = Field(default=32, ge=1, le=512, description="Rank of every adapter.")
+    alpha: int = Field(default=64, ge=1, le=4096, description="The adapter's output is scaled by alpha / rank.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input, a probability.")
     encoder_targets: tuple[str, ...] = Field(
-        ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+        default=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
         description="Linear modules of encoder layers to adapt, by name or by the end of their path.",
     )
     decoder_targets: tuple[str, ...] = Field(
-        (), description="The same for decoder layers, for example 'encoder_attn.q_proj'."
+        default=(), description="The same for decoder layers, for example 'encoder_attn.q_proj'."
     )

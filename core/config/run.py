@@ -13,62 +13,75 @@ from core.config.sources import GeneratedSpeech, Source
 class Training(Settings):
     """The optimisation."""
 
-    steps: int = Field(150, ge=1, le=1_000_000, description="Optimiser steps.")
-    batch_size: int = Field(8, ge=1, le=1024, description="Utterances per step.")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak rate of AdamW.")
-    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the rate rises linearly.")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW's decay, on matrices only.")
-    clip: float = Field(1.0, gt=0, le=1000, description="Largest gradient norm; adapters and projections separately.")
+    steps: int = Field(default=150, ge=1, le=1_000_000, description="Optimiser steps.")
+    batch_size: int = Field(default=8, ge=1, le=1024, description="Utterances per step.")
+    learning_rate: float = Field(default=1e-3, gt=0, le=1, description="Peak rate of AdamW.")
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises linearly.")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="AdamW's decay, on matrices only.")
+    clip: float = Field(
+        default=1.0, gt=0, le=1000, description="Largest gradient norm; adapters and projections separately."
+    )
     audio_context: float = Field(
-        15.0, ge=2, le=30, description="Audio that the encoder sees, in seconds; clips are padded or refused."
+        default=15.0, ge=2, le=30, description="Audio that the encoder sees, in seconds; clips are padded or refused."
     )
     evaluations: int = Field(
-        3, ge=1, le=100, description="How often the development set is transcribed, evenly spread; the best is kept."
+        default=3,
+        ge=1,
+        le=100,
+        description="How often the development set is transcribed, evenly spread; the best is kept.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 or float16 where the device is fast with it, else float32."
+        default="auto", description="auto: bfloat16 or float16 where the device is fast with it, else float32."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the first CUDA device, else the CPU.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: the first CUDA device, else the CPU."
+    )
 
 
 class Evaluation(Settings):
     """How the result is measured."""
 
-    audio_context: float = Field(30.0, ge=2, le=30, description="Audio context of the reported rows, in seconds.")
-    batch_size: int = Field(16, ge=1, le=1024, description="Utterances decoded together.")
+    audio_context: float = Field(
+        default=30.0, ge=2, le=30, description="Audio context of the reported rows, in seconds."
+    )
+    batch_size: int = Field(default=16, ge=1, le=1024, description="Utterances decoded together.")
     tokens_per_second: float = Field(
-        8.0,
+        default=8.0,
         gt=0,
         le=50,
         description="Decoding stops at 10 tokens plus this many per second of audio, so that loops end.",
     )
     extra_tests: tuple[str, ...] = Field(
-        (), description="Manifests that are transcribed too, each reported on its own, never pooled."
+        default=(), description="Manifests that are transcribed too, each reported on its own, never pooled."
     )
 
 
 class RunConfig(Settings):
     """Everything that defines a run. A YAML or JSON file with these fields is a run."""
 
-    name: str = Field("run", min_length=1, max_length=120, description="What the run is called in lists.")
-    family: Literal["whisper"] = Field("whisper", description="Architecture of teachers and student.")
-    teachers: tuple[Teacher, ...] = Field((Teacher(),), min_length=1, description="Frozen models to learn from.")
-    student: Student = Field(
-        PrunedStudent(encoder_layers=(0, 1, 3)), description="The model that is trained and deployed."
+    name: str = Field(default="run", min_length=1, max_length=120, description="What the run is called in lists.")
+    family: Literal["whisper"] = Field(default="whisper", description="Architecture of teachers and student.")
+    teachers: tuple[Teacher, ...] = Field(
+        default=(Teacher(),), min_length=1, description="Frozen models to learn from."
     )
-    lora: Lora = Field(Lora(), description="Adapters.")
+    student: Student = Field(
+        default=PrunedStudent(encoder_layers=(0, 1, 3)), description="The model that is trained and deployed."
+    )
+    lora: Lora = Field(default=Lora(), description="Adapters.")
     freeze_below: int = Field(
-        2,
+        default=2,
         ge=0,
         le=128,
         description="Student encoder layers below this number stay as they are; their output is computed once.",
     )
-    language: str = Field("en", min_length=2, max_length=8, description="Language of the speech, as Whisper writes it.")
-    source: Source = Field(GeneratedSpeech(), description="Where the speech comes from.")
+    language: str = Field(
+        default="en", min_length=2, max_length=8, description="Language of the speech, as Whisper writes it."
+    )
+    source: Source = Field(default=GeneratedSpeech(), description="Where the speech comes from.")
     method: Method = Field(description="How the student learns.")
-    training: Training = Field(Training(), description="The optimisation.")
-    evaluation: Evaluation = Field(Evaluation(), description="How the result is measured.")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of initialisation and data order.")
+    training: Training = Field(default=Training(), description="The optimisation.")
+    evaluation: Evaluation = Field(default=Evaluation(), description="How the result is measured.")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of initialisation and data order.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":

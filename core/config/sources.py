@@ -11,13 +11,17 @@ class GeneratedSpeech(Settings):
     """English sentences that the project brings, spoken by hibari-tts, with noise. For demonstrations and tests."""
 
     kind: Literal["generated"] = "generated"
-    train: int = Field(240, ge=1, le=240, description="Sentences for training.")
-    development: int = Field(40, ge=1, le=40, description="Sentences that choose the checkpoint.")
-    test: int = Field(100, ge=1, le=100, description="Sentences that are read once, at the end.")
-    signal_to_noise: float = Field(3.0, ge=-10, le=60, description="Speech to noise power ratio, in dB.")
-    slowest: float = Field(0.85, ge=0.5, le=2.0, description="Lowest speaking rate, as a factor of the voice's own.")
-    fastest: float = Field(1.25, ge=0.5, le=2.0, description="Highest speaking rate, as a factor of the voice's own.")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of voice, rate and noise.")
+    train: int = Field(default=240, ge=1, le=240, description="Sentences for training.")
+    development: int = Field(default=40, ge=1, le=40, description="Sentences that choose the checkpoint.")
+    test: int = Field(default=100, ge=1, le=100, description="Sentences that are read once, at the end.")
+    signal_to_noise: float = Field(default=3.0, ge=-10, le=60, description="Speech to noise power ratio, in dB.")
+    slowest: float = Field(
+        default=0.85, ge=0.5, le=2.0, description="Lowest speaking rate, as a factor of the voice's own."
+    )
+    fastest: float = Field(
+        default=1.25, ge=0.5, le=2.0, description="Highest speaking rate, as a factor of the voice's own."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of voice, rate and noise.")
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> "GeneratedSpeech":
@@ -34,7 +38,7 @@ class Manifest(Settings):
     development: str = Field(min_length=1, description="Path of the manifest that chooses the checkpoint.")
     test: str = Field(min_length=1, description="Path of the manifest that is read once, at the end.")
     longest_seconds: float = Field(
-        30.0, gt=0, le=30, description="Clips longer than this, in seconds, are an error (Whisper hears 30 s)."
+        default=30.0, gt=0, le=30, description="Clips longer than this, in seconds, are an error (Whisper hears 30 s)."
     )
 
 

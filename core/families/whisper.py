@@ -8,6 +8,7 @@ differs between English-only and multilingual models.
 
 import copy
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from peft import PeftModel
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperEncoder
 
 from core.config import PrunedStudent
 from core.errors import ConfigError, ModelError, Problem
@@ -64,7 +66,7 @@ class Whisper:
         self.language = language
         self.model = loaded.model if model is None else model
         self.prompt = list(loaded.prompt(language))
-        self.end_token = int(loaded.model.config.eos_token_id)
+        self.end_token = cast(int, loaded.tokenizer.convert_tokens_to_ids("<|endoftext|>"))
         self.suppress = sorted({*loaded.suppress_tokens})
         self.suppress_first = sorted({*loaded.suppress_tokens, *loaded.begin_suppress_tokens})
 
@@ -73,14 +75,30 @@ class Whisper:
         return Whisper(self.loaded, language=self.language, model=model)
 
     @property
-    def encoder(self) -> nn.Module:
+    def encoder(self) -> WhisperEncoder:
         """Return the encoder of the model, or of the model inside its adapters."""
-        return self.model.get_encoder()
+        return cast(WhisperEncoder, self.model.get_encoder())
 
     @property
-    def decoder(self) -> nn.Module:
+    def decoder(self) -> WhisperDecoder:
         """Return the decoder."""
-        return self.model.get_decoder()
+        return cast(WhisperDecoder, self.model.get_decoder())
+
+    @property
+    def plain(self) -> PreTrainedModel:
+        """Return the model, which has no adapters around it."""
+        assert isinstance(self.model, PreTrainedModel)
+        return self.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.parameters()).device
+
+    def to(self, device: torch.device) -> "Whisper":
+        """Move the model and return this."""
+        nn.Module.to(self.model, device)
+        return self
 
     @property
     def width(self) -> int:
@@ -171,7 +189,7 @@ class Whisper:
 
     def head(self, states: Float[Tensor, "*points width"]) -> Float[Tensor, "*points vocabulary"]:
         """Return raw logits."""
-        return self.model.get_output_embeddings()(states)
+        return cast(nn.Linear, self.model.get_output_embeddings())(states)
 
     @torch.inference_mode()
     def transcribe(self, encoder_states: Float[Tensor, "batch frames width"], *, token_caps: list[int]) -> list[str]:
@@ -223,18 +241,20 @@ def prune(teacher: Whisper, student: PrunedStudent) -> Whisper:
     ]
     if problems:
         raise ConfigError("The student cannot be cut from this teacher:", problems)
-    model = copy.deepcopy(teacher.model)
-    for side, layers in kept.items():
-        module = model.get_encoder() if side == "encoder" else model.get_decoder()
-        module.layers = nn.ModuleList(module.layers[layer] for layer in layers)
-    for number, layer in enumerate(model.get_decoder().layers):
-        layer.self_attn.layer_idx = layer.encoder_attn.layer_idx = number
+    model = copy.deepcopy(teacher.plain)
+    pruned = teacher.with_model(model)
+    for part, layers in ((pruned.encoder, kept["encoder"]), (pruned.decoder, kept["decoder"])):
+        part.layers = nn.ModuleList([part.layers[layer] for layer in layers])
+    for number, layer in enumerate(pruned.decoder.layers):
+        # The key-value cache finds a layer's entries by this number.
+        for attention in ("self_attn", "encoder_attn"):
+            cast(WhisperAttention, layer.get_submodule(attention)).layer_idx = number
     model.config.encoder_layers, model.config.decoder_layers = len(kept["encoder"]), len(kept["decoder"])
     model.config.num_hidden_layers = model.config.encoder_layers
     if model.generation_config is not None:
         # Alignment heads name layers of the teacher; word timestamps of the student would read the wrong ones.
-        model.generation_config.alignment_heads = None
-    return teacher.with_model(model)
+        setattr(model.generation_config, "alignment_heads", None)  # noqa: B010 - a field of Whisper's alone
+    return pruned
 
 
 def shares_start(student: Whisper, teacher: Whisper, layers: int) -> bool:

@@ -29,8 +29,8 @@ def test_a_text_has_one_start_token(whisper: Whisper) -> None:
     batch = whisper.collate([tokens], [1.0], audio_context=2.0)
 
     start = whisper.loaded.tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
-    assert (batch.inputs == start).sum() == 1
-    assert not (batch.labels == start).any()
+    assert batch.inputs.flatten().tolist().count(start) == 1
+    assert start not in batch.labels.flatten().tolist()
     assert tokens == whisper.tokens("  A cat sat down. ")
 
 
@@ -74,7 +74,10 @@ def test_pruning_keeps_the_named_layers_and_leaves_the_teacher_alone() -> None:
 
     assert (student.encoder_layers, student.decoder_layers) == (3, 2)
     assert (teacher.encoder_layers, teacher.decoder_layers) == (4, 3)
-    kept, original = student.encoder.layers[2].fc1.weight, teacher.encoder.layers[3].fc1.weight
+    kept, original = (
+        student.encoder.get_parameter("layers.2.fc1.weight"),
+        teacher.encoder.get_parameter("layers.3.fc1.weight"),
+    )
     assert torch.equal(kept, original)
     assert kept.data_ptr() != original.data_ptr()
     assert shares_start(student, teacher, 2)

@@ -1,0 +1,5 @@
+"""``python -m core.cli`` is ``manifold``."""
+
+from core.cli import main
+
+main()
