@@ -29,7 +29,7 @@ def curve(
     description: str,
     height: int = 180,
     markers: bool = False,
-) -> alt.LayerChart:
+) -> alt.LayerChart | alt.FacetChart:
     """Draw one or a few series over the steps of a run.
 
     Args:
@@ -43,8 +43,8 @@ def curve(
     names = list(dict.fromkeys(frame["series"]))
     palette = [STUDENT, TEACHER, "#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL]
     base = alt.Chart(frame).encode(
-        x=alt.X("step:Q", title="Step", axis=alt.Axis(grid=False, tickCount=4, format="d")),
-        y=alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
+        x=alt.X("step:Q", title="Step" if height >= 140 else None, axis=alt.Axis(grid=False, tickCount=4, format="d")),
+        y=alt.Y("value:Q", title=unit or None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format="~g")),
         color=alt.Color(
             "series:N",
             title=None,
@@ -160,36 +160,62 @@ def alignment_map(
 
 
 def rates(frame: pd.DataFrame, *, description: str) -> alt.LayerChart:
-    """Draw word error rates as dots, one row per model, whiskers where a rate has an interval.
+    """Draw word error rates as dots, one row per model.
 
     Args:
-        frame: Columns ``name``, ``role`` ("Teacher" or "Student"), ``wer``, ``low`` and ``high``, all in percent;
-            low and high may be missing. Rows keep their order.
+        frame: Columns ``name``, ``role`` ("Teacher" or "Student") and ``wer`` in percent. Rows keep their order.
         description: What the chart shows, for people who do not see it.
     """
-    order = list(frame["name"])
-    row = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False))
-    role = alt.Scale(domain=["Teacher", "Student"], range=[TEACHER, STUDENT])
+    colour = alt.Scale(domain=["Teacher", "Student"], range=[TEACHER, STUDENT])
     shape = alt.Scale(domain=["Teacher", "Student"], range=["circle", "diamond"])
-    base = alt.Chart(frame)
-    whiskers = (
-        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
-        .mark_rule(strokeWidth=2, opacity=0.55)
-        .encode(x=alt.X("low:Q"), x2="high:Q", y=row, color=alt.Color("role:N", scale=role, legend=None))
-    )
-    dots = base.mark_point(filled=True, size=110, opacity=1).encode(
+    legend = alt.Legend(orient="top", title=None)
+    base = alt.Chart(frame).encode(
         x=alt.X("wer:Q", title="Word error rate, % (lower is better)", scale=alt.Scale(zero=True, nice=True)),
-        y=row,
-        color=alt.Color("role:N", scale=role, title=None, legend=alt.Legend(orient="top")),
-        shape=alt.Shape("role:N", scale=shape, title=None, legend=alt.Legend(orient="top")),
+        y=_rows(frame),
+        color=alt.Color("role:N", scale=colour, legend=legend),
+        tooltip=[alt.Tooltip("name:N", title="Model"), alt.Tooltip("wer:Q", title="WER, %", format=".1f")],
+    )
+    dots = base.mark_point(filled=True, size=120, opacity=1).encode(
+        shape=alt.Shape("role:N", scale=shape, legend=legend)
+    )
+    labels = base.mark_text(align="left", dx=10, fontSize=12).encode(text=alt.Text("wer:Q", format=".1f"))
+    return alt.layer(dots, labels).properties(height=_height(frame), description=description)
+
+
+def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart:
+    """Draw how far each run is from the baseline: a dot with its interval, filled where it is more than chance.
+
+    Args:
+        frame: Columns ``name``, ``difference``, ``low`` and ``high`` in points, ``verdict`` (words) and ``clear``.
+        description: What the chart shows, for people who do not see it.
+    """
+    base = alt.Chart(frame).encode(
+        y=_rows(frame),
         tooltip=[
-            alt.Tooltip("name:N", title="Model"),
-            alt.Tooltip("wer:Q", title="WER, %", format=".1f"),
-            alt.Tooltip("low:Q", title="from", format=".1f"),
-            alt.Tooltip("high:Q", title="to", format=".1f"),
+            alt.Tooltip("name:N", title="Run"),
+            alt.Tooltip("difference:Q", title="Points", format="+.1f"),
+            alt.Tooltip("low:Q", title="from", format="+.1f"),
+            alt.Tooltip("high:Q", title="to", format="+.1f"),
+            alt.Tooltip("verdict:N", title="Verdict"),
         ],
     )
-    return alt.layer(whiskers, dots).properties(height=40 * len(order) + 60, description=description)
+    zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=NEUTRAL, strokeDash=[4, 3]).encode(x="at:Q")
+    title = "Points of WER against the baseline (left of 0 is better)"
+    whiskers = base.mark_rule(color=STUDENT, strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    dots = base.mark_point(color=STUDENT, shape="diamond", size=120, opacity=1, strokeWidth=2).encode(
+        x=alt.X("difference:Q", title=title),
+        fill=alt.condition("datum.clear", alt.value(STUDENT), alt.value("transparent")),
+    )
+    return alt.layer(zero, whiskers, dots).properties(height=_height(frame), description=description)
+
+
+def _rows(frame: pd.DataFrame) -> alt.Y:
+    axis = alt.Axis(labelLimit=150, ticks=False, domain=False)
+    return alt.Y("name:N", sort=list(frame["name"]), title=None, axis=axis)
+
+
+def _height(frame: pd.DataFrame) -> int:
+    return 34 * len(frame) + 110
 
 
 def _lines(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:

@@ -11,19 +11,21 @@ import plotly.graph_objects  # noqa: F401
 import streamlit as st
 
 from app import state
-from app.views import ablations, alignment, new_run, run, runs
 
 st.set_page_config(page_title="Manifold Studio", page_icon=":material/graphic_eq:", layout="wide")
+st.html(Path(__file__).parent / "style.css")
+st.logo(Path(__file__).parent / "logo.svg", size="large")
+page = st.navigation(
+    [
+        st.Page("views/runs.py", title="Runs", icon=":material/list:", url_path="runs", default=True),
+        st.Page("views/new_run.py", title="New run", icon=":material/add_circle:", url_path="new"),
+        st.Page("views/run.py", title="Run", icon=":material/monitoring:", url_path="run"),
+        st.Page("views/alignment.py", title="Alignment", icon=":material/scatter_plot:", url_path="alignment"),
+        st.Page("views/ablations.py", title="Ablations", icon=":material/table_chart:", url_path="ablations"),
+    ],
+    position="top",
+)
 state.open_studio(
     os.environ.get("MANIFOLD_DB", "sqlite:///experiments.db"), Path(os.environ.get("MANIFOLD_RUNS", "runs"))
 )
-state.PAGES.update(
-    runs=st.Page(state.guarded(runs.show), title="Runs", icon=":material/list:", url_path="runs", default=True),
-    new=st.Page(state.guarded(new_run.show), title="New run", icon=":material/add_circle:", url_path="new"),
-    run=st.Page(state.guarded(run.show), title="Run", icon=":material/monitoring:", url_path="run"),
-    alignment=st.Page(
-        state.guarded(alignment.show), title="Alignment", icon=":material/scatter_plot:", url_path="alignment"
-    ),
-    ablations=st.Page(state.guarded(ablations.show), title="Ablations", icon=":material/table:", url_path="ablations"),
-)
-st.navigation(list(state.PAGES.values()), position="top").run()
+page.run()

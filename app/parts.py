@@ -1,15 +1,14 @@
-"""Pieces that several pages show: states, clips with their texts, parameter tables."""
+"""Pieces that several pages show: states, progress, logs, tables, clips with their texts."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
 from app import state, text
-from core.runs import ACTIVE, JobRecord, ParameterCounts, RunRecord
-from core.wer import word_difference
+from core.errors import DataError
+from core.runs import JobRecord, word_difference
 
 STATES = {
     "queued": ("gray", ":material/schedule:"),
@@ -23,22 +22,10 @@ STATES = {
 }
 
 
-def state_badge(name: str) -> None:
+def badge(name: str) -> None:
     """Show a state by word, sign and colour."""
     colour, icon = STATES[name]
     st.badge(name, icon=icon, color=colour)  # pyright: ignore[reportArgumentType]
-
-
-def job_status(job: JobRecord) -> None:
-    """Show how far a job is, or how it ended."""
-    if job.state in ACTIVE:
-        left = "" if job.eta_seconds is None else f" · about {text.duration(job.eta_seconds)} left"
-        seen = text.ago(job.heartbeat_at, datetime.now(UTC))
-        stage = job.stage or ("Waiting for its turn" if job.state == "queued" else "Starting")
-        st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=f"{text.plain(stage)}{left}")
-        st.caption(f"Worker last heard of {seen}.")
-    elif job.message:
-        ending(job.state, job.message)
 
 
 def ending(name: str, message: str) -> None:
@@ -47,76 +34,88 @@ def ending(name: str, message: str) -> None:
     show("  \n".join(text.plain(line) for line in message.splitlines()), icon=STATES[name][1])
 
 
+def nothing_yet(title: str, sentence: str) -> None:
+    """Show an empty page that says what will be here, and leads to where it begins."""
+    with st.container(border=True):
+        st.subheader(title)
+        st.markdown(sentence)
+        state.link("runs", "Go to the quick start", ":material/arrow_back:")
+
+
+def progress(job: JobRecord) -> None:
+    """Show how far a job is, how long it still takes, and when its worker was last heard of."""
+    stage = job.stage or {"queued": "Waiting for its turn"}.get(job.state, "Starting")
+    done = min(1.0, job.done / job.total) if job.total else 0.0
+    left = "" if job.eta_seconds is None else f" · about {text.duration(job.eta_seconds)} left"
+    st.progress(done, text=f"{text.plain(stage)} · {done:.0%}{left}")
+    if job.state == "stopping":
+        st.caption("Stopping at the next step. What it has is kept.")
+    elif job.heartbeat_at is not None:
+        st.caption(f"Worker last heard of {text.ago(job.heartbeat_at, datetime.now(UTC))}.")
+
+
+def stop_buttons(job: JobRecord) -> None:
+    """Show the two ways to stop a job."""
+    with st.container(horizontal=True):
+        if st.button(
+            "Stop",
+            key=f"stop:{job.id}",
+            icon=":material/stop_circle:",
+            help="At the next step; what it has is kept.",
+            disabled=job.state == "stopping",
+        ):
+            state.studio().stop(job.id)
+            st.rerun()
+        if st.button(
+            "Stop now",
+            key=f"stop-now:{job.id}",
+            type="tertiary",
+            icon=":material/dangerous:",
+            help="At once. What it was doing is lost; what was stored is kept.",
+        ):
+            state.studio().stop(job.id, now=True)
+            st.rerun()
+
+
 def log_tail(job: JobRecord, *, lines: int = 25) -> None:
-    """Show the last lines of a job's log, one click away."""
+    """Show the last lines of a job's log."""
     tail = state.studio().log_tail(job.id, lines)
-    with st.expander("Log, last lines", icon=":material/terminal:", expanded=job.state == "failed"):
-        st.code(tail or "The log is empty.", language=None)
-        st.caption(text.plain(job.log_path))
+    st.code(tail or "The log is empty.", language=None, wrap_lines=True)
+    st.caption(f"The last lines of {text.plain(str(state.studio().log_path(job.id)))}")
 
 
-def parameters(counts: ParameterCounts) -> None:
-    """Show the parameter table."""
-    rows = [
-        ("Teacher", counts.teacher),
-        ("Student, deployed", counts.student),
-        ("Adapters, merged at export", counts.adapters),
-        ("Projections, discarded", counts.projections),
-        ("Trainable together", counts.trainable),
-    ]
-    frame = pd.DataFrame(
-        {
-            "Part": [name for name, _ in rows],
-            "Parameters": [number for _, number in rows],
-            "Share of the teacher": [100 * number / counts.teacher for _, number in rows],
-        }
-    )
-    st.dataframe(
-        frame,
-        hide_index=True,
-        column_config={
-            "Parameters": st.column_config.NumberColumn(format="localized"),
-            "Share of the teacher": st.column_config.NumberColumn(format="%.2f %%"),
-        },
-    )
-    st.caption("Each storage is counted once: tied embeddings count once.")
+def table(frame: pd.DataFrame, *, alt: str, numbers: Sequence[str] = ()) -> None:
+    """Show a small table whose cells are texts; columns of numbers stand right."""
+    columns = {name: st.column_config.TextColumn(alignment="right") for name in numbers}
+    st.dataframe(frame, hide_index=True, column_config=columns, alt=alt)
 
 
-def clip(audio_path: str) -> None:
+def clip(audio_path: str, *, name: str) -> None:
     """Play a clip."""
-    path = Path(audio_path)
-    full = path if path.is_absolute() else state.studio().runs_folder / path
-    content = state.audio_bytes(str(full))
+    content = state.audio(audio_path)
     if content is None:
         st.info("The audio file is no longer there.", icon=":material/volume_off:")
     else:
-        st.audio(content, format="audio/flac" if full.suffix == ".flac" else "audio/wav")
+        st.audio(content, format="audio/flac" if audio_path.endswith(".flac") else "audio/wav", alt=f"Utterance {name}")
 
 
-def texts(reference: str, hypotheses: Sequence[tuple[str, str | None]]) -> None:
-    """Show the reference, and each hypothesis with what differs from it marked by sign as well as colour."""
-    st.markdown(f"**Reference**  \n{text.plain(reference)}")
-    for who, hypothesis in hypotheses:
-        if hypothesis is None:
-            st.markdown(f"**{who}**  \n{text.NOTHING}")
-        else:
-            st.markdown(f"**{who}**  \n{_marked(reference, hypothesis)}")
-    st.caption("Normalised words. ~~struck~~: missed, **+bold**: inserted or said instead.")
+def texts(reference: str, heard: Sequence[tuple[str, str | None]]) -> None:
+    """Show what was said and what each model heard, with what differs marked by sign as well as colour.
+
+    Args:
+        reference: What was said.
+        heard: Who heard what; None where nobody listened yet.
+    """
+    st.markdown(f"**Said**  \n{text.plain(reference)}")
+    for who, hypothesis in heard:
+        st.markdown(f"**{text.plain(who)}**  \n{_marked(reference, hypothesis)}")
+    st.caption("Normalised words. ~~Struck~~: said but not heard. **Bold**: heard but not said.")
 
 
-def _marked(reference: str, hypothesis: str) -> str:
-    pieces = []
-    for operation, missed, said in word_difference(reference, hypothesis):
-        if operation == "equal":
-            pieces.append(text.plain(said if isinstance(said, str) else " ".join(said)))
-            continue
-        old = text.plain(missed if isinstance(missed, str) else " ".join(missed))
-        new = text.plain(said if isinstance(said, str) else " ".join(said))
-        pieces += [f":red[~~{old}~~]"] if old else []
-        pieces += [f":orange[**\\+{new}**]"] if new else []
-    return " ".join(pieces) or text.NOTHING
-
-
-def run_names(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """Return labels by run id."""
-    return {run.id: run.name for run in runs}
+def _marked(reference: str, hypothesis: str | None) -> str:
+    if hypothesis is None:
+        return "*not transcribed at this step*"
+    try:
+        return text.marked(word_difference(reference, hypothesis))
+    except DataError:
+        return text.plain(hypothesis)

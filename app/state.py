@@ -1,20 +1,22 @@
 """The only file that touches session state, query parameters and caches."""
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
-from streamlit.navigation.page import StreamlitPage
 
-from app import text
-from core.errors import ManifoldError, NotFoundError
-from core.runs import JobRecord, RunRecord, Studio
+from app import charts, tables, text
+from core.errors import ManifoldError
+from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio
 
-PageName = Literal["runs", "new", "run", "alignment", "ablations"]
-PAGES: dict[PageName, StreamlitPage] = {}
-"""The pages by name, filled by main.py, so that a view can lead to another without importing it."""
+PageName = Literal["runs", "new_run", "run", "alignment", "ablations"]
+
+LIVE_SECONDS = 2.0
+"""How often what is alive is drawn again."""
 
 
 @st.cache_resource(show_spinner="Opening the database")
@@ -23,36 +25,47 @@ def _studio(database_url: str, runs_folder: str) -> Studio:
 
 
 def open_studio(database_url: str, runs_folder: Path) -> None:
-    """Open the database once per process; the page says so when it cannot be."""
-    try:
-        st.session_state["_studio"] = _studio(database_url, str(runs_folder))
-    except ManifoldError as error:
-        st.error(text.plain(str(error)), icon=":material/error:")
-        st.stop()
+    """Open the database, once per process; the page says so and ends when it cannot be."""
+    with sentences():
+        st.session_state["studio"] = _studio(database_url, str(runs_folder))
+        return
+    st.stop()
 
 
 def studio() -> Studio:
     """Return the open studio."""
-    return st.session_state["_studio"]
+    return st.session_state["studio"]
 
 
-def guarded(show: Callable[[], None]) -> Callable[[], None]:
-    """Return a page that says in a sentence what went wrong instead of showing a traceback."""
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Show what went wrong as its sentence, never as a traceback."""
+    try:
+        yield
+    except ManifoldError as error:
+        st.error("  \n".join(text.plain(line) for line in str(error).splitlines()), icon=":material/error:")
 
-    @functools.wraps(show)
-    def page() -> None:
-        try:
-            show()
-        except ManifoldError as error:
-            st.error(text.plain(str(error)), icon=":material/error:")
 
-    # Streamlit tells pages apart by the function's name.
-    page.__name__ = show.__module__.rsplit(".", 1)[-1]
-    return page
+def live(draw: Callable[[], bool], *, seconds: float = LIVE_SECONDS) -> None:
+    """Draw a part of the page every few seconds until it says that it has changed for good.
+
+    Args:
+        draw: Shows the part; returns whether the whole page has to be drawn anew.
+        seconds: How often.
+    """
+
+    @st.fragment(run_every=seconds)
+    def part() -> None:
+        with sentences():
+            studio().refresh()
+            if draw():
+                st.rerun()
+
+    part()
 
 
 def query(name: str) -> str | None:
-    """Return a query parameter of the page's address."""
+    """Return a parameter of the page's address."""
     return st.query_params.get(name)
 
 
@@ -65,20 +78,19 @@ def set_query(**values: Any) -> None:
             st.query_params[name] = str(value)
 
 
-def go(page: PageName, **parameters: str) -> None:
+def go_to(page: PageName, **parameters: str) -> None:
     """Lead to another page with parameters in its address."""
-    st.switch_page(PAGES[page], query_params=parameters)
+    st.switch_page(f"views/{page}.py", query_params=parameters)
 
 
 def link(page: PageName, label: str, icon: str, **parameters: str) -> None:
     """Show a link to another page with parameters in its address."""
-    st.page_link(PAGES[page], label=label, icon=icon, query_params=parameters)
+    st.page_link(f"views/{page}.py", label=label, icon=icon, query_params=parameters)
 
 
-def keep(name: str, value: Any) -> Any:
-    """Store a value for this session and return it."""
+def keep(name: str, value: Any) -> None:
+    """Store a value for this session."""
     st.session_state[name] = value
-    return value
 
 
 def kept(name: str, default: Any = None) -> Any:
@@ -86,39 +98,102 @@ def kept(name: str, default: Any = None) -> Any:
     return st.session_state.get(name, default)
 
 
-def chosen_run(runs: list[RunRecord], label: str = "Run") -> RunRecord:
-    """Let the user choose a run; the address has it. The newest is shown first.
+def choice(name: str, options: Sequence[str], *, default: str | None = None) -> str:
+    """Prepare a widget whose value stands in the page's address, and return the widget's key.
+
+    The widget is made with that key and without a value of its own; `chosen` then puts its value into the address.
+    An address that the user changes wins over the widget, the widget over the default.
+    """
+    key, seen = f"choice:{name}", f"seen:{name}"
+    wanted, value = query(name), st.session_state.get(key)
+    if wanted in options and (value is None or wanted != st.session_state.get(seen)):
+        value = wanted
+    if value not in options:
+        value = default if default in options else options[0]
+    st.session_state[key] = value
+    return key
+
+
+def chosen(name: str, value: str) -> str:
+    """Put the value of a widget that `choice` prepared into the address and return it."""
+    set_query(**{name: value})
+    st.session_state[f"seen:{name}"] = value
+    return value
+
+
+def chosen_run(runs: Sequence[RunRecord], *, label: str = "Run") -> RunRecord:
+    """Let the user choose a run; the address has it, else the one that was looked at last.
 
     Raises:
         NotFoundError: If the address names a run that does not exist.
     """
+    known = {run.id: run for run in runs}
     wanted = query("run")
-    ids = [run.id for run in runs]
-    if wanted and wanted not in ids:
-        runs = [studio().store.run(wanted), *runs]
-        ids = [run.id for run in runs]
-    index = ids.index(wanted) if wanted in ids else 0
-    named = {run.id: f"{run.name} · {run.id}" for run in runs}
-    choice = st.selectbox(label, ids, index=index, format_func=named.__getitem__, key=f"choose-run:{wanted}")
-    set_query(run=choice)
-    return next(run for run in runs if run.id == choice)
+    if wanted and wanted not in known:
+        known[wanted] = studio().store.run(wanted)
+    key = choice("run", list(known), default=kept("last run"))
+    value = st.selectbox(
+        label, list(known), format_func=lambda run_id: f"{known[run_id].name} · {run_id}", key=key, width=420
+    )
+    keep("last run", value)
+    return known[chosen("run", value)]
 
 
-def chosen_job(jobs: list[JobRecord], label: str = "Ablation") -> JobRecord:
-    """Let the user choose a job; the address has it."""
-    wanted = query("job")
-    ids = [job.id for job in jobs]
-    if wanted and wanted not in ids:
-        raise NotFoundError(f"There is no job '{wanted}'. Choose one from the list of runs.")
-    named = {job.id: f"{job.name} · {text.moment(job.created_at)}" for job in jobs}
-    index = ids.index(wanted) if wanted in ids else 0
-    choice = st.selectbox(label, ids, index=index, format_func=named.__getitem__, key=f"choose-job:{wanted}")
-    set_query(job=choice)
-    return next(job for job in jobs if job.id == choice)
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _parameters(_studio: Studio, url: str, run_id: str, state: str) -> ParameterCounts | None:
+    return _studio.store.parameters(run_id)
+
+
+def parameters(run: RunRecord) -> ParameterCounts | None:
+    """Return a run's parameter counts, read once per state: they do not change."""
+    return _parameters(studio(), studio().store.url, run.id, run.state)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def audio_bytes(path: str) -> bytes | None:
-    """Return a clip's file, or None when it is gone."""
-    file = Path(path)
+def _curves(_studio: Studio, url: str, run_id: str, state: str, step: int) -> pd.DataFrame:
+    return tables.curves(_studio.store.metrics(run_id))
+
+
+def curves(run: RunRecord) -> pd.DataFrame:
+    """Return all curves of a run; every session that looks at the same step shares one reading."""
+    return _curves(studio(), studio().store.url, run.id, run.state, run.step)
+
+
+@st.cache_data(max_entries=32, show_spinner="Comparing the runs")
+def _ablation(_studio: Studio, url: str, job_id: str, known: tuple[Any, ...]) -> AblationTable:
+    return _studio.ablation(job_id)
+
+
+def ablation(job_id: str) -> AblationTable:
+    """Return a job's ablation table, compared anew when there is something new."""
+    store = studio().store
+    evaluations = tuple(record.id for record in store.evaluations(job_id=job_id))
+    runs = tuple((run.id, run.state, run.seconds) for run in store.runs(job_id=job_id))
+    return _ablation(studio(), store.url, job_id, (evaluations, runs))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _map_points(_studio: Studio, folder: str, _record: MapRecord, path: str) -> MapPoints:
+    return _studio.map_points(_record)
+
+
+def map_points(record: MapRecord) -> MapPoints:
+    """Return a finished map's points, read once."""
+    return _map_points(studio(), str(studio().runs_folder), record, record.path)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _map_figure(folder: str, path: str, _points: MapPoints, labels: tuple[str, ...], what: str) -> go.Figure:
+    return charts.alignment_map(student=_points.student, teacher=_points.teacher, labels=labels, what=what)
+
+
+def map_figure(record: MapRecord, labels: Sequence[str]) -> go.Figure:
+    """Return a map's figure, the same to the byte at every rerun, so that zoom survives a choice in the table."""
+    what = "utterance" if record.level == "utterances" else "point"
+    return _map_figure(str(studio().runs_folder), record.path, map_points(record), tuple(labels), what)
+
+
+def audio(path: str) -> bytes | None:
+    """Return a clip's file, or None when it is gone; a relative path is in the runs folder."""
+    file = studio().runs_folder / path
     return file.read_bytes() if file.is_file() else None

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 NOTHING = "–"
@@ -28,6 +29,17 @@ def points(fraction: float | None) -> str:
     if fraction is None or not math.isfinite(fraction):
         return NOTHING
     return f"{100 * fraction:+.1f}".replace("-", "−")
+
+
+def interval(low_and_high: tuple[float, float]) -> str:
+    """Return an interval of a difference in percentage points, for example ``−8.6 to −2.1``."""
+    low, high = low_and_high
+    return f"{points(low)} to {points(high)}"
+
+
+def degrees(radians: float | None) -> str:
+    """Return an angle in degrees, for example ``48.2°``."""
+    return NOTHING if radians is None or not math.isfinite(radians) else f"{math.degrees(radians):.1f}°"
 
 
 def count(number: int | None) -> str:
@@ -75,3 +87,20 @@ def words(name: str) -> str:
     """Return the name of a setting or of a metric as a label: ``encoder_layers`` is ``Encoder layers``."""
     spaced = name.replace("_", " ").replace("/", ": ")
     return spaced[:1].upper() + spaced[1:]
+
+
+def marked(changes: Iterable[tuple[str, list[str], list[str]]]) -> str:
+    """Return what was heard as Markdown, with what differs from what was said marked by sign as well as colour.
+
+    Args:
+        changes: Stretches of words as (operation, said, heard); operation "equal" means that they agree.
+    """
+    pieces = []
+    for operation, said, heard in changes:
+        missed, instead = plain(" ".join(said)), plain(" ".join(heard))
+        if operation == "equal":
+            pieces.append(instead)
+            continue
+        pieces += [f":red-background[~~{missed}~~]"] if missed else []
+        pieces += [f":orange-background[**{instead}**]"] if instead else []
+    return " ".join(pieces) or "*nothing*"

@@ -1,20 +1,15 @@
 """Alignment: how alike are teacher and student, where, and for which utterances?"""
 
-import json
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
-from safetensors.numpy import load_file
 
-from app import charts, parts, state, text
-from core.errors import StoreError
-from core.runs import AlignmentRecord, MapRecord, RunRecord
+from app import charts, parts, state, tables, text
+from core.runs import AlignmentRecord, MapPoints, MapRecord, ProbeUtterance, RunRecord
 
-LEVELS = {"utterances": "Utterances (mean of their states)", "points": "Points (frames or tokens)"}
+LEVELS = {"utterances": "Utterances", "points": "Points"}
 
 
 def show() -> None:
@@ -23,223 +18,242 @@ def show() -> None:
     st.title("Alignment")
     runs = studio.store.runs(limit=500)
     if not runs:
-        st.info("Maps of teacher and student states appear here with the first run.", icon=":material/scatter_plot:")
-        state.link("runs", "To the quick start", ":material/list:")
+        parts.nothing_yet("No states yet", "Maps of what teacher and student make of the same speech will be here.")
         return
     run = state.chosen_run(runs)
     records = studio.store.alignments(run.id)
     if not records:
-        st.info(
-            "No states have been stored yet. They are taken from the first step on.", icon=":material/hourglass_top:"
-        )
+        st.info("No states of this run are stored. They are taken from its first step on.", icon=":material/info:")
         state.link("run", "To the run", ":material/monitoring:", run=run.id)
         return
     pair, step, level = _choose(records)
+    own = [item for item in records if _pair(item) == pair]
     left, right = st.columns([3, 2], gap="large")
     with left:
-        record = studio.request_map(run.id, pair.side, pair.student_layer, pair.teacher_layer, step, level)
-        _map(run, record)
+        record = _map(run, own[0], step, level)
     with right:
-        _measures([item for item in records if _same_pair(item, pair)])
+        _measures(own, step)
+    if record is not None:
+        _explore(run, record)
 
 
-def _choose(records: list[AlignmentRecord]) -> tuple[AlignmentRecord, int, Any]:
-    """Let the user choose layer pair, step and level; the address has them."""
-    pairs = {f"{item.side}-{item.student_layer}-{item.teacher_layer}": item for item in records}
-    order = sorted(pairs, key=lambda key: (pairs[key].side != "encoder", -pairs[key].student_layer))
-    steps = sorted({item.step for item in records})
-    layer, level, when = st.columns([2, 2, 3])
-    wanted = state.query("layer")
-    chosen = layer.selectbox(
-        "Layers",
-        order,
-        index=order.index(wanted) if wanted in order else 0,
-        format_func=lambda key: (
-            f"{pairs[key].side.title()}: student {pairs[key].student_layer} → teacher {pairs[key].teacher_layer}"
-        ),
-    )
-    kinds = list(LEVELS)
-    chosen_level = level.selectbox(
-        "Level",
-        kinds,
-        index=kinds.index("points") if state.query("level") == "points" else 0,
-        format_func=LEVELS.__getitem__,
-    )
-    asked = state.query("step")
-    start = int(asked) if asked and asked.isdecimal() and int(asked) in steps else steps[-1]
-    step = when.select_slider("Step", steps, value=start) if len(steps) > 1 else steps[0]
-    state.set_query(layer=chosen, level=chosen_level, step=step)
-    return pairs[chosen], step, chosen_level
+def _pair(record: AlignmentRecord) -> str:
+    return f"{record.side}-{record.student_layer}-{record.teacher_layer}"
 
 
-def _same_pair(one: AlignmentRecord, other: AlignmentRecord) -> bool:
-    return (one.side, one.student_layer, one.teacher_layer) == (other.side, other.student_layer, other.teacher_layer)
+def _choose(records: list[AlignmentRecord]) -> tuple[str, int, str]:
+    """Let the user choose layer pair, level and step; the address has them."""
+    named = {
+        _pair(item): f"{item.side.title()}: student layer {item.student_layer} → teacher layer {item.teacher_layer}"
+        for item in sorted(records, key=lambda item: (item.side == "decoder", -item.student_layer, -item.teacher_layer))
+    }
+    steps = [str(step) for step in sorted({item.step for item in records})]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        key = state.choice("layers", list(named))
+        pair = st.selectbox("Layers", list(named), format_func=named.__getitem__, key=key, width=340)
+        key = state.choice("level", list(LEVELS))
+        level = st.segmented_control(
+            "One dot is",
+            list(LEVELS),
+            format_func=LEVELS.__getitem__,
+            key=key,
+            required=True,
+            help="Utterances: the mean of an utterance's states. Points: every state, a frame or a token.",
+        )
+        step = steps[0]
+        if len(steps) > 1:
+            key = state.choice("step", steps, default=steps[-1])
+            step = st.select_slider("Step", steps, key=key, width=320, format_func=lambda at: _step_name(at, steps))
+    level = level or "utterances"
+    return state.chosen("layers", pair), int(state.chosen("step", step)), state.chosen("level", level)
 
 
-def _map(run: RunRecord, record: MapRecord) -> None:
+def _step_name(step: str, steps: list[str]) -> str:
+    return f"{step} (before)" if step == steps[0] else f"{step} (after)" if step == steps[-1] else step
+
+
+def _map(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRecord | None:
+    """Show the map, or how far it is; return it when it is there."""
+    record = _requested(run, pair, step, level)
     if record.state in ("queued", "running"):
-        _wait(record.id)
-        return
+        _wait(record)
+        return None
     if record.state == "failed":
         st.error(text.plain(record.message), icon=":material/error:")
-        return
-    arrays, probe = _map_data(str(state.studio().runs_folder / record.path)), _probe(run)
-    ids = [probe[int(index)]["id"] for index in arrays["utterance"]]
-    labels = (
-        ids
-        if record.level == "utterances"
-        else [f"{name} · {moment}" for name, moment in zip(ids, arrays["moment"].tolist(), strict=True)]
-    )
-    about = (
-        f"Map of {record.points} student and teacher states of one layer pair; near points are alike. "
-        "The table below holds the same points."
-    )
-    st.plotly_chart(
-        _figure(str(state.studio().runs_folder / record.path), labels),
+        if st.button("Draw it again", icon=":material/refresh:"):
+            _request(run, pair, step, level)
+            st.rerun()
+        return None
+    points = state.map_points(record)
+    event = st.plotly_chart(
+        state.map_figure(record, _labels(record, points, state.studio().probe(run.job_id))),
         key=f"map:{record.id}",
-        config={"displaylogo": False, "scrollZoom": True},
-        alt=about,
+        on_select=lambda: _take_from_map(record),
+        selection_mode="points",
+        config={"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        alt=(
+            f"Map of {record.points} {record.level}, a circle for the teacher's state and a diamond for the student's; "
+            "near means alike. The table below lists the same points."
+        ),
     )
-    shown = f"{text.count(record.points)} of {text.count(record.points_total)} {record.level} shown"
-    trust = "" if record.trustworthiness is None else f" The map keeps {record.trustworthiness:.0%} of neighbourhoods."
-    st.caption(text.plain(f"UMAP of both sides together, brought into one space by: {record.how}. {shown}.{trust}"))
-    _points(run, record, arrays, probe, labels)
+    del event
+    count = f"{text.count(record.points)} of {text.count(record.points_total)} {record.level} shown"
+    trust = record.trustworthiness
+    kept = "" if trust is None else f" The map keeps {trust:.0%} of the neighbourhoods of the states."
+    st.caption(f"UMAP of both sides together, in one space by {text.plain(record.how)}. {count}.{kept}")
+    return record
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _map_data(path: str) -> dict[str, np.ndarray]:
-    if not Path(path).is_file():
-        raise StoreError(f"The map's file {path} is gone. Choose another step, or put the file back.")
-    return load_file(path)
+def _requested(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRecord:
+    """Return the map that was asked for, asking for it once."""
+    wanted = (pair.side, pair.student_layer, pair.teacher_layer, step, level)
+    for record in state.studio().store.maps(run.id):
+        if (record.side, record.student_layer, record.teacher_layer, record.step, record.level) == wanted:
+            return record
+    return _request(run, pair, step, level)
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _figure(path: str, labels: list[str]) -> Any:
-    """Return the figure, the same to the byte at every rerun, so that zoom survives a choice in the table."""
-    arrays = _map_data(path)
-    return charts.alignment_map(student=arrays["student_xy"], teacher=arrays["teacher_xy"], labels=labels)
+def _request(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRecord:
+    return state.studio().request_map(
+        run.id, pair.side, pair.student_layer, pair.teacher_layer, step, "points" if level == "points" else "utterances"
+    )
 
 
-@st.fragment(run_every=1)
-def _wait(map_id: int) -> None:
-    studio = state.studio()
-    studio.refresh()
-    record = studio.store.map(map_id)
-    if record.state in ("finished", "failed"):
-        st.rerun()
-    with st.container(border=True, height=300):
-        st.markdown("**The map is being drawn**")
-        st.caption(
-            "The first one after a start takes about half a minute, later ones seconds. You may leave this page."
-        )
-        st.progress(
-            0.5 if record.state == "running" else 0.1, text="Drawing" if record.state == "running" else "In line"
-        )
+def _wait(asked: MapRecord) -> None:
+    def part() -> bool:
+        record = state.studio().store.map(asked.id)
+        with st.container(border=True, height=480, vertical_alignment="center", horizontal_alignment="center"):
+            st.markdown("**The map is being drawn**", width="content")
+            waiting = "It waits for another map." if record.state == "queued" else "UMAP is at work."
+            st.caption(f"{waiting} The first takes about half a minute, the next ones seconds.", width="content")
+        return record.state in ("finished", "failed")
+
+    state.live(part, seconds=1.0)
 
 
-def _points(
-    run: RunRecord, record: MapRecord, arrays: dict[str, np.ndarray], probe: list[dict[str, Any]], labels: list[str]
-) -> None:
-    """Show the table of the points; a chosen row is heard and read."""
-    owners = arrays["utterance"].tolist()
+def _labels(record: MapRecord, points: MapPoints, probe: list[ProbeUtterance]) -> list[str]:
+    """Return a name for every point: its utterance, and its moment where it is one."""
+    ids = [probe[place].id for place in points.utterance.tolist()]
+    if record.level == "utterances":
+        return ids
+    return [f"{name}@{moment}" for name, moment in zip(ids, points.moment.tolist(), strict=True)]
+
+
+def _take_from_map(record: MapRecord) -> None:
+    chosen = state.kept(f"map:{record.id}")["selection"]["points"]
+    if chosen:
+        state.keep("point", chosen[0]["customdata"])
+        state.set_query(point=chosen[0]["customdata"])
+
+
+def _take_from_table(key: str, labels: list[str]) -> None:
+    rows = state.kept(key)["selection"]["rows"]
+    if rows:
+        state.set_query(point=labels[rows[0]])
+
+
+def _explore(run: RunRecord, record: MapRecord) -> None:
+    """Show the table of the points, and beside it the utterance of the chosen one."""
+    points, probe = state.map_points(record), state.studio().probe(run.job_id)
+    labels = _labels(record, points, probe)
+    owners = [probe[place] for place in points.utterance.tolist()]
     frame = pd.DataFrame(
         {
             "Point": labels,
-            "Angle": np.degrees(arrays["angle"]),
-            "Seconds": [probe[owner]["duration"] for owner in owners],
-            "Reference": [probe[owner]["text"] for owner in owners],
+            "Angle": np.degrees(points.angle.astype(float)),
+            "Said": [owner.text for owner in owners],
         }
     )
     order = frame.sort_values("Angle", ascending=False, kind="stable").index
-    event = st.dataframe(
-        frame.loc[order],
-        hide_index=True,
-        height=260,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"points:{record.id}",
-        column_config={
-            "Angle": st.column_config.NumberColumn(
-                "Angle ↓ °", format="%.1f", help="Between student and teacher state."
-            ),
-            "Seconds": st.column_config.NumberColumn(format="%.1f"),
-        },
-        alt="The points of the map: utterance, angle between student and teacher state, length and text",
-    )
-    st.caption("Furthest apart first. Choose a row to hear the utterance and read its texts.")
-    wanted = state.query("point")
-    rows = event["selection"]["rows"]
-    chosen = int(order[rows[0]]) if rows else labels.index(wanted) if wanted in labels else None
-    if chosen is None:
-        return
-    state.set_query(point=labels[chosen])
-    _utterance(run, probe[owners[chosen]])
-
-
-def _utterance(run: RunRecord, utterance: dict[str, Any]) -> None:
-    with st.container(border=True):
-        st.markdown(f"**{text.plain(utterance['id'])}** · {utterance['duration']:.1f} s")
-        parts.clip(utterance["audio_path"])
-        evaluations = state.studio().store.evaluations(job_id=run.job_id, test_set="development")
-        teacher = [record.id for record in evaluations if record.subject == "teacher"]
-        student = [record.id for record in evaluations if record.run_id == run.id]
-        parts.texts(
-            utterance["text"],
-            [("Teacher", _hypothesis(teacher, utterance["id"])), ("Student", _hypothesis(student, utterance["id"]))],
+    sorted_labels = [labels[place] for place in order]
+    listed, card = st.columns([3, 2], gap="large")
+    with listed:
+        st.subheader("Furthest apart")
+        key = f"points:{record.id}"
+        st.dataframe(
+            frame.loc[order],
+            hide_index=True,
+            height=420,
+            on_select=lambda: _take_from_table(key, sorted_labels),
+            selection_mode="single-row",
+            key=key,
+            column_config={
+                "Point": "Utterance"
+                if record.level == "utterances"
+                else st.column_config.TextColumn(help="Utterance @ frame (50 a second) or token."),
+                "Angle": st.column_config.NumberColumn(
+                    "Angle ° ↓", format="%.1f", help="Between the student's and the teacher's state, before the map."
+                ),
+            },
+            alt="The points of the map, those first whose student and teacher states are furthest apart",
         )
+        st.caption("The points of the map. Choose a row, or click a point of the map, to hear the utterance.")
+    wanted = state.query("point")
+    with card:
+        if wanted in labels:
+            place = labels.index(wanted)
+            _utterance(run, record, owners[place], math.degrees(float(points.angle[place])))
+        else:
+            _hint()
 
 
-def _hypothesis(evaluations: list[int], utterance_id: str) -> str | None:
-    """Return what the last of some evaluations heard in an utterance."""
-    if not evaluations:
+def _hint() -> None:
+    st.subheader("Utterance")
+    with st.container(border=True):
+        st.markdown("**None chosen**")
+        st.caption("The audio, what was said, and what teacher and student heard appear here.")
+
+
+def _utterance(run: RunRecord, record: MapRecord, utterance: ProbeUtterance, angle: float) -> None:
+    st.subheader("Utterance")
+    with st.container(border=True):
+        speaker = f" · {text.plain(utterance.speaker)}" if utterance.speaker else ""
+        st.markdown(f"**{text.plain(utterance.id)}** · {utterance.duration:.1f} s · angle {angle:.1f}°{speaker}")
+        parts.clip(utterance.audio_path, name=utterance.id)
+        store = state.studio().store
+        evaluations = store.evaluations(job_id=run.job_id, test_set=utterance.split)
+        teacher = [item for item in evaluations if item.subject == "teacher"]
+        student = [item for item in evaluations if item.run_id == run.id and (item.step or 0) <= record.step]
+        student.sort(key=lambda item: item.step or 0)
+        heard = [("Teacher", _heard(teacher[-1].id if teacher else None, utterance.id))]
+        when = f"Student, step {student[-1].step}" if student else "Student"
+        heard.append((when, _heard(student[-1].id if student else None, utterance.id)))
+        parts.texts(utterance.text, heard)
+
+
+def _heard(evaluation_id: int | None, utterance_id: str) -> str | None:
+    if evaluation_id is None:
         return None
-    results = state.studio().store.utterance_results(evaluations[-1])
+    results = state.studio().store.utterance_results(evaluation_id)
     return next((item.hypothesis for item in results if item.utterance_id == utterance_id), None)
 
 
-def _measures(records: list[AlignmentRecord]) -> None:
-    """Show the measures before and after, and over the steps."""
+def _measures(records: list[AlignmentRecord], step: int) -> None:
+    """Show the measures before and at the chosen step, and over all steps."""
     records = sorted(records, key=lambda item: item.step)
-    before, after = records[0], records[-1]
+    before, now = records[0], next(item for item in records if item.step == step)
     st.subheader("How alike")
-    for name, value, good, about in (
-        ("Linear CKA", lambda item: item.linear_cka, "normal", "Debiased; 1 means the same up to rotation and scale."),
-        ("Mean angle, °", lambda item: math.degrees(item.geodesic_angle), "inverse", "Between paired states, centred."),
-        (
-            "Shared neighbours",
-            lambda item: item.mutual_knn,
-            "normal",
-            f"Of the {after.neighbours} nearest, on both sides.",
-        ),
+    frame = tables.measures(before, now)
+    parts.table(frame, alt="Measures of alignment before and at the chosen step", numbers=list(frame.columns[1:]))
+    st.caption(
+        f"{text.count(now.points)} pairs of states. CKA is debiased; the angle is that of the loss, after the "
+        f"projection; neighbours are the {now.neighbours} nearest."
+    )
+    if len(records) < 2:
+        return
+    for title, values in (
+        ("Linear CKA ↑", [item.linear_cka for item in records]),
+        ("Angle ° ↓", [math.degrees(item.geodesic_angle) for item in records]),
+        ("Shared neighbours % ↑", [100 * item.mutual_knn for item in records]),
     ):
-        last = value(after)
-        st.metric(
-            name,
-            text.decimal(last),
-            delta=None if before is after else round(last - value(before), 3),
-            delta_color=good,  # pyright: ignore[reportArgumentType]
-            help=about,
-            border=True,
-        )
-    st.caption(f"At step {after.step}, change since step {before.step}; {after.points} paired states of the probe set.")
-    if len(records) > 1:
-        frame = pd.DataFrame(
-            [(item.step, name, value) for item in records for name, value in _series(item)],
-            columns=["step", "series", "value"],
-        )
-        st.altair_chart(
-            charts.curve(frame, unit="Measure", description="CKA and shared neighbours over the steps", markers=True),
-            key="measures",
-        )
+        data = pd.DataFrame({"step": [item.step for item in records], "series": title, "value": values}).dropna()
+        if data.empty:
+            continue
+        about = f"{title} over the steps, from {data['value'].iloc[0]:.3g} to {data['value'].iloc[-1]:.3g}"
+        st.markdown(f"**{title}**")
+        st.altair_chart(charts.curve(data, unit="", description=about, markers=True, height=110), key=f"over:{title}")
 
 
-def _series(item: AlignmentRecord) -> list[tuple[str, float]]:
-    return [("Linear CKA", item.linear_cka), ("Shared neighbours", item.mutual_knn)]
-
-
-def _probe(run: RunRecord) -> list[dict[str, Any]]:
-    path = state.studio().runs_folder / "jobs" / run.job_id / "probe.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"The list of probe utterances {path} cannot be read ({error}). Put it back.") from error
+if __name__ == "__main__":
+    with state.sentences():
+        show()

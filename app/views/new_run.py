@@ -6,154 +6,197 @@ import pandas as pd
 import streamlit as st
 import yaml
 
-from app import parts, state, text
+from app import parts, state, tables, text
 from app.forms import settings_form
-from core.config import RunConfig, dump_run, parse_run, preset_names, read_preset
-from core.errors import ConfigError
+from core.config import Ablation, RunConfig, parse_run, preset_names, read_preset
+from core.errors import ConfigError, Problem
 from core.runs import ParameterCounts
 
 VISIBLE = (
     "name",
+    "teachers.0.model",
+    "student.encoder_layers",
+    "source.kind",
     "method.losses",
     "training.steps",
-    "training.learning_rate",
-    "training.batch_size",
-    "lora.rank",
-    "source.kind",
 )
-"""Fields that stand in front; all others are under "Advanced settings"."""
+"""Fields that stand in front, and those that have no default; all others are under "Advanced settings"."""
+
+HOW = {"whole": "The whole ablation", "one": "One run"}
 
 
 def show() -> None:
     state.studio().refresh()
     st.title("New run")
-    preset = st.selectbox("Preset", preset_names(), format_func=text.words)
+    start = state.query("start")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        presets = preset_names()
+        preset = st.selectbox(
+            "Preset", presets, format_func=text.words, key="preset", persist_state="session", width=260
+        )
+        key = state.choice("launch", list(HOW), default="one" if start else "whole")
+        how = st.segmented_control("Launch", list(HOW), format_func=HOW.__getitem__, key=key, required=True)
+    how = state.chosen("launch", how or "whole")
     ablation, configs = read_preset(preset)
     st.caption(text.plain(ablation.description))
-    whole, one = st.tabs([f"The whole ablation ({len(configs)} runs)", "One run"])
-    with whole:
-        _whole(ablation.name, configs)
-    with one:
-        _one(configs)
+    if how == "whole":
+        _whole(ablation, configs)
+    else:
+        _one(preset, configs, start)
 
 
-def _whole(name: str, configs: tuple[RunConfig, ...]) -> None:
-    base = configs[0]
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "Run": [config.name for config in configs],
-                "Differs from the baseline in": ["baseline", *(_differences(base, config) for config in configs[1:])],
-            }
-        ),
-        hide_index=True,
+def _whole(ablation: Ablation, configs: tuple[RunConfig, ...]) -> None:
+    base = configs[0].model_dump(mode="json")
+    words = [tables.difference_in_words(base, config.model_dump(mode="json")) for config in configs]
+    frame = pd.DataFrame(
+        {
+            "Run": [config.name for config in configs],
+            "Differs from the baseline in": ["the baseline", *words[1:]],
+            "Steps": [config.training.steps for config in configs],
+        }
     )
+    st.dataframe(frame, hide_index=True, height="content", alt="The runs of this ablation, and what each changes")
     st.caption("One job: the teacher listens once for all of them, and they train one after the other.")
     if st.button(f"Launch {len(configs)} runs", type="primary", icon=":material/rocket_launch:"):
         studio = state.studio()
-        job = studio.start_quick_start() if name == "quickstart" else studio.start(configs, name=name)
-        state.go("run", run=studio.store.runs(job_id=job.id)[0].id)
+        with st.spinner("Starting"):
+            quick = ablation.name == "quickstart"
+            job = studio.start_quick_start() if quick else studio.start(configs, name=ablation.name)
+        state.go_to("run", run=studio.store.runs(job_id=job.id)[0].id)
 
 
-def _one(configs: tuple[RunConfig, ...]) -> None:
-    names = [config.name for config in configs]
-    start = st.selectbox("Start from", names, index=len(names) - 2 if len(names) > 1 else 0)
-    base = next(config for config in configs if config.name == start)
-    how = st.segmented_control("Write it as", ["Form", "YAML"], default="Form", required=True)
-    summary = st.container()
-    if how == "YAML":
-        typed = st.text_area("Run as YAML", value=dump_run(base), height=420, key=f"yaml:{start}")
-        fields, show = _parsed(typed), None
-    else:
-        filled = settings_form(RunConfig, base.model_dump(mode="json"), key=f"form:{start}", visible=VISIBLE)
-        fields, show = filled.values, filled.show
+def _one(preset: str, configs: tuple[RunConfig, ...], start: str | None) -> None:
+    bases = {config.name: config.model_dump(mode="json") for config in configs}
+    if start:
+        run = state.studio().store.run(start)
+        bases = {f"{run.name} · {run.id}": run.config, **bases}
+    names = list(bases)
+    default = 0 if start else max(0, len(names) - 2)
+    chosen = st.selectbox(
+        "Start from", names, index=default, key=f"start:{preset}:{start}", persist_state="session", width=420
+    )
+    # What is read from YAML replaces the form's first values; another number makes its widgets anew.
+    draft, number = state.kept(f"draft:{preset}:{start}:{chosen}", (bases[chosen], 0))
+    top = st.container()
+    with st.container(border=True):
+        filled = settings_form(RunConfig, draft, key=f"form:{preset}:{start}:{chosen}:{number}", visible=VISIBLE)
+    problems: list[Problem] = []
     config = None
     try:
-        config = parse_run(fields)
+        config = parse_run(filled.values)
     except ConfigError as error:
-        if show:
-            show(error.problems)
-        with summary:
-            _mistakes([(problem.where, problem.message) for problem in error.problems] or [("", str(error))])
-    if config is not None:
-        st.caption(f"Differs from the baseline in: {text.plain(_differences(configs[0], config))}")
-    check, launch, download = st.columns(3)
-    if check.button("Check", icon=":material/rule:", disabled=config is None, width="stretch") and config:
-        state.keep("check", state.studio().request_check(config.model_dump(mode="json")).id)
-    if launch.button(
-        "Launch", type="primary", icon=":material/rocket_launch:", disabled=config is None, width="stretch"
-    ):
-        assert config is not None
-        studio = state.studio()
-        job = studio.start([config], name=config.name)
-        state.go("run", run=studio.store.runs(job_id=job.id)[0].id)
-    download.download_button(
-        "YAML",
-        dump_run(config) if config else "",
-        file_name="run.yaml",
-        mime="text/yaml",
-        icon=":material/download:",
-        disabled=config is None,
-        width="stretch",
-    )
-    if state.kept("check") is not None:
-        _check(state.kept("check"))
+        problems = error.problems or [Problem("", error.summary)]
+        filled.show(problems)
+        with top:
+            _mistakes(problems)
+    _difference(bases[configs[0].name], filled.values, configs[0].name)
+    _launch(config, problems)
+    _yaml(filled.values, lambda fields: state.keep(f"draft:{preset}:{start}:{chosen}", (fields, number + 1)))
 
 
-def _parsed(typed: str) -> Any:
-    try:
-        return yaml.safe_load(typed)
-    except yaml.YAMLError as error:
-        st.error(text.plain(f"This is not valid YAML: {error}"), icon=":material/error:")
-        return {}
+def _difference(base: dict[str, Any], values: dict[str, Any], name: str) -> None:
+    frame = tables.differences(base, values)
+    if frame.empty:
+        st.caption(f"The same settings as the baseline, {text.plain(name)}.")
+        return
+    st.markdown(f"**Differs from the baseline, {text.plain(name)}**")
+    st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline")
 
 
-def _mistakes(mistakes: list[tuple[str, str]]) -> None:
-    lines = [f"- **{text.plain(where)}** {text.plain(message)}" for where, message in mistakes]
-    st.error("\n".join(["Correct these before it can be launched:", *lines]), icon=":material/error:")
-
-
-@st.fragment(run_every=1)
-def _check(check_id: int) -> None:
-    """Show what the analysis worker found; polled until it has answered."""
+def _launch(config: RunConfig | None, problems: list[Problem]) -> None:
+    with st.container(horizontal=True):
+        launch = st.button("Launch", type="primary", icon=":material/rocket_launch:")
+        check = st.button(
+            "Check",
+            icon=":material/fact_check:",
+            help="Looks at the models: counts parameters, and finds what only they can tell.",
+        )
+    if (launch or check) and config is None:
+        one = len(problems) == 1
+        st.error(
+            f"Correct {'the mistake' if one else f'the {len(problems)} mistakes'} above first. Nothing was started.",
+            icon=":material/error:",
+        )
+        return
     studio = state.studio()
-    studio.refresh()
-    record = studio.store.check(check_id)
+    if launch and config is not None:
+        with st.spinner("Starting"):
+            job = studio.start([config], name=config.name)
+        state.go_to("run", run=studio.store.runs(job_id=job.id)[0].id)
+    if check and config is not None:
+        asked = config.model_dump(mode="json")
+        state.keep("check", (studio.request_check(asked).id, asked))
+    kept = state.kept("check")
+    if kept is not None and config is not None:
+        check_id, asked = kept
+        if asked == config.model_dump(mode="json"):
+            _check(check_id)
+        else:
+            st.caption("The settings have changed since they were checked.")
+
+
+def _check(check_id: int) -> None:
+    """Show what the analysis worker found; asked again every second until it has answered."""
+    record = state.studio().store.check(check_id)
+    if record.state in ("queued", "running"):
+
+        def part() -> bool:
+            with st.container(border=True):
+                st.markdown(":material/hourglass_top: Looking at the models. The first time takes some seconds.")
+            return state.studio().store.check(check_id).state in ("finished", "failed")
+
+        state.live(part, seconds=1.0)
+        return
     with st.container(border=True):
-        if record.state in ("queued", "running"):
-            st.markdown("Looking at the models …")
-            return
         if record.state == "failed" or record.result is None:
             st.error(text.plain(record.message), icon=":material/error:")
             return
-        problems = record.result["problems"]
+        problems = [Problem(**problem) for problem in record.result["problems"]]
         if problems:
-            _mistakes([(problem["where"], problem["message"]) for problem in problems])
+            _mistakes(problems)
             return
-        st.success("This run can start.", icon=":material/check_circle:")
-        counts = {name: value for name, value in record.result["parameters"].items() if name != "share_of_teacher"}
-        parts.parameters(ParameterCounts(**counts))
+        st.markdown(":green[:material/check_circle:] **This run can start**")
+        counts = ParameterCounts(
+            **{name: record.result["parameters"][name] for name in ("teacher", "student", "adapters", "projections")}
+        )
+        about = "Parameters of teacher, student, adapters and projections, and their shares of the teacher"
+        parts.table(tables.parameters(counts), alt=about, numbers=("Parameters", "Of the teacher"))
         adapted = record.result["adapted"]
         st.caption(text.plain(f"Weights from {record.result['origin']}. {len(adapted)} modules get an adapter."))
 
 
-def _differences(base: RunConfig, config: RunConfig) -> str:
-    """Return the fields in which a run differs from another, but for its name."""
-    mine, theirs = _flat(config.model_dump(mode="json")), _flat(base.model_dump(mode="json"))
-    changed = [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
-    shown = [
-        f"{key} = {mine[key]}" if key in mine else f"no {key}" for key in changed if key not in ("name", "method.name")
-    ]
-    return "; ".join(shown) or "nothing"
+def _mistakes(problems: list[Problem]) -> None:
+    count = "One mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    lines = [f"- **{text.plain(problem.where)}** {text.plain(problem.message)}" for problem in problems]
+    st.error("\n".join([f"{count} to correct before it can start:", "", *lines]), icon=":material/error:")
 
 
-def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in fields.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict) and "kind" in value[0]:
-            value = {item["kind"]: {k: v for k, v in item.items() if k != "kind"} for item in value}
-        if isinstance(value, dict):
-            result.update(_flat(value, f"{prefix}{key}."))
-        else:
-            result[f"{prefix}{key}"] = value
-    return result
+def _yaml(values: dict[str, Any], load: Any) -> None:
+    """Let the settings be taken away as YAML, and be read from it."""
+    with st.expander("As a file: take these settings away, or bring some in", icon=":material/description:"):
+        away, in_ = st.columns(2, gap="large")
+        with away:
+            written = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            st.code(written, language="yaml", height=300)
+            st.download_button("Download", written, "run.yaml", "text/yaml", icon=":material/download:")
+        with in_:
+            uploaded = st.file_uploader("A YAML file of a run", type=["yaml", "yml", "json"])
+            typed = st.text_area("Or its text", height=200, key="yaml", persist_state="session")
+            if not st.button("Read into the form", icon=":material/upload:"):
+                return
+            content = uploaded.getvalue().decode("utf-8", errors="replace") if uploaded else typed
+            try:
+                fields = yaml.safe_load(content)
+                config = parse_run(fields, name="the file")
+            except yaml.YAMLError as error:
+                st.error(text.plain(f"This is not valid YAML: {error}"), icon=":material/error:")
+            except ConfigError as error:
+                _mistakes(error.problems or [Problem("", error.summary)])
+            else:
+                load(config.model_dump(mode="json"))
+                st.rerun()
+
+
+if __name__ == "__main__":
+    with state.sentences():
+        show()

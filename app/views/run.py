@@ -4,10 +4,20 @@ import pandas as pd
 import streamlit as st
 import yaml
 
-from app import charts, parts, state, text
-from core.runs import ACTIVE, EvaluationRecord, RunRecord
+from app import charts, parts, state, tables, text
+from core.runs import EvaluationRecord, JobRecord, RunRecord
 
 MOST_UTTERANCES = 200
+TABS = ["Curves", "Results", "Utterances", "Settings", "Log"]
+
+UNITS = {
+    "total": "weighted sum",
+    "cross_entropy": "nats per token",
+    "soft_labels": "nats per token, times T²",
+    "cosine": "1 − cosine",
+    "geodesic": "radians",
+}
+"""Units of the loss terms, as they stand on the axes."""
 
 
 def show() -> None:
@@ -16,194 +26,222 @@ def show() -> None:
     runs = studio.store.runs(limit=500)
     if not runs:
         st.title("Run")
-        st.info("There are no runs yet.", icon=":material/info:")
-        state.link("runs", "To the quick start", ":material/list:")
+        parts.nothing_yet("No runs yet", "A run's curves, results and settings will be here.")
         return
     run = state.chosen_run(runs)
-    st.title(text.plain(run.name))
-    _head(run)
-    overview, curves, utterances, settings = st.tabs(["Overview", "Curves", "Utterances", "Settings"])
-    with overview:
-        _overview(run)
-    with curves:
-        _curves(run.id, live=run.state in ACTIVE)
-    with utterances:
-        _utterances(run)
-    with settings:
-        st.code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), language="yaml")
-        st.caption(f"As it ran. Hash {run.config_hash}. Save it as a file and start it again with: manifold run FILE")
-
-
-def _head(run: RunRecord) -> None:
-    job = state.studio().store.job(run.job_id)
-    if run.state in ACTIVE:
-        _live_head(run.id)
-    else:
-        parts.state_badge(run.state)
+    job = studio.store.job(run.job_id)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(text.plain(run.name), width="content")
+        parts.badge(run.state)
+    st.caption(f"{text.plain(job.name)} · {text.plain(run.method)} · seed {run.seed} · {text.moment(run.created_at)}")
+    if job.active:
+        _live(run, job)
+    if not run.active:
         message = run.message or (job.message if run.state != "finished" else "")
         if message:
             parts.ending(run.state, message)
         if run.state in ("failed", "interrupted"):
             parts.log_tail(job)
+    _metrics(run)
     with st.container(horizontal=True):
         state.link("alignment", "Alignment", ":material/scatter_plot:", run=run.id)
-        state.link("ablations", "Ablation table", ":material/table:", job=run.job_id)
+        state.link("ablations", "Ablation table", ":material/table_chart:", job=run.job_id)
+        state.link("new_run", "New run from this one", ":material/content_copy:", start=run.id)
+    _tabs(run, job)
 
 
-@st.fragment(run_every=2)
-def _live_head(run_id: str) -> None:
-    studio = state.studio()
-    studio.refresh()
-    run = studio.store.run(run_id)
-    job = studio.store.job(run.job_id)
-    if run.state not in ACTIVE:
-        st.rerun()
-    parts.state_badge(run.state)
-    if run.state == "running":
-        st.caption(f"Step {run.step} of {run.steps}")
-    parts.job_status(job)
-    with st.container(horizontal=True):
-        if st.button("Stop", icon=":material/stop_circle:", help="At the next step; what it has is kept."):
-            studio.stop(job.id)
-        if st.button("Stop now", icon=":material/dangerous:", help="At once; what it was doing is lost."):
-            studio.stop(job.id, now=True)
-    if job.message:
-        parts.log_tail(job)
+def _live(run: RunRecord, job: JobRecord) -> None:
+    """Show how far the job is; the page is drawn anew when this run or the job changes its state."""
+
+    def strip() -> bool:
+        store = state.studio().store
+        now, own = store.job(job.id), store.run(run.id)
+        with st.container(border=True):
+            if own.state == "queued" and now.state == "running":
+                st.caption("This run waits for the job's runs before it.")
+            parts.progress(now)
+            parts.stop_buttons(now)
+        return own.state != run.state or now.state != job.state
+
+    state.live(strip)
 
 
-def _overview(run: RunRecord) -> None:
+def _metrics(run: RunRecord) -> None:
     store = state.studio().store
-    counts = store.parameters(run.id)
-    evaluations = [record for record in store.evaluations(job_id=run.job_id) if record.run_id in (None, run.id)]
-    own = next((record for record in evaluations if record.run_id and record.test_set == "test"), None)
-    test = {record.subject: record for record in evaluations if record.test_set == "test"}
-    first, second, third, fourth = st.columns(4)
-    teacher, before = test.get("teacher"), test.get("student_before")
-    first.metric("WER ↓", text.percent(own.wer if own else None), border=True)
-    second.metric("Teacher", text.percent(teacher.wer if teacher else None), border=True)
-    third.metric("Student before", text.percent(before.wer if before else None), border=True)
-    fourth.metric("Trainable of teacher", text.percent(counts.share_of_teacher if counts else None, 2), border=True)
-    if counts is None:
-        st.caption("Parameters are counted when the run begins.")
+    test = [record for record in store.evaluations(job_id=run.job_id, test_set="test")]
+    rates = {record.subject: record.wer for record in test if record.run_id in (None, run.id)}
+    counts = state.parameters(run)
+    with st.container(horizontal=True):
+        st.metric("WER ↓, test set", text.percent(rates.get("student")), border=True)
+        st.metric("Teacher", text.percent(rates.get("teacher")), border=True)
+        st.metric("Student before", text.percent(rates.get("student_before")), border=True)
+        share = text.percent(counts.share_of_teacher, 2) if counts else text.NOTHING
+        st.metric("Trained, of the teacher", share, border=True)
+        st.metric("Training time", text.duration(run.seconds), border=True)
+
+
+def _tabs(run: RunRecord, job: JobRecord) -> None:
+    default = "Results" if run.state == "finished" else "Curves"
+    key = state.choice("tab", TABS, default=default)
+    # Segments, not tabs: only the part that is looked at is read and drawn, and the address has it.
+    tab = st.segmented_control("Show", TABS, key=key, required=True, label_visibility="collapsed")
+    tab = state.chosen("tab", tab or default)
+    if tab == "Curves":
+        _curves(run)
+    elif tab == "Results":
+        _results(run)
+    elif tab == "Utterances":
+        _utterances(run)
+    elif tab == "Log":
+        parts.log_tail(job, lines=60)
     else:
-        st.subheader("Parameters")
-        parts.parameters(counts)
-    if evaluations:
-        st.subheader("Evaluations")
-        st.dataframe(
-            _evaluation_frame(evaluations),
-            hide_index=True,
-            column_config={
-                "WER": st.column_config.NumberColumn("WER ↓ %", format="%.1f"),
-                "CER": st.column_config.NumberColumn("CER ↓ %", format="%.1f"),
-                "Held-out KL": st.column_config.NumberColumn(format="%.3f", help="Nats per token; lower is closer."),
-                "Real-time factor": st.column_config.NumberColumn(format="%.3f", help="Decoding time over audio time."),
-                "Context": st.column_config.NumberColumn(format="%g s"),
-            },
-        )
-        st.caption(f"Seed {run.seed}. {text.plain(evaluations[0].normaliser)}; {text.plain(evaluations[0].decoding)}.")
-    st.caption(f"Training time {text.duration(run.seconds)}. Created {text.moment(run.created_at)}.")
+        st.code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), language="yaml")
+        st.caption(f"As it ran; hash {run.config_hash}. Saved as a file, it starts again with: manifold run FILE")
 
 
-def _evaluation_frame(records: list[EvaluationRecord]) -> pd.DataFrame:
-    who = {"teacher": "Teacher", "student_before": "Student before", "student": "Student"}
-    return pd.DataFrame(
-        {
-            "Model": [who[record.subject] for record in records],
-            "Set": [record.test_set for record in records],
-            "Step": [record.step for record in records],
-            "WER": [100 * record.wer for record in records],
-            "CER": [100 * record.cer for record in records],
-            "S": [record.substitutions for record in records],
-            "D": [record.deletions for record in records],
-            "I": [record.insertions for record in records],
-            "Words": [record.words for record in records],
-            "Held-out KL": [record.heldout_kl for record in records],
-            "Real-time factor": [record.real_time_factor for record in records],
-            "Context": [record.audio_context for record in records],
-        }
-    )
+def _curves(run: RunRecord) -> None:
+    if not run.active:
+        _draw_curves(run)
+        return
+
+    def part() -> bool:
+        _draw_curves(state.studio().store.run(run.id))
+        return False
+
+    state.live(part)
 
 
-def _curves(run_id: str, *, live: bool) -> None:
-    if live:
-        _live_curves(run_id)
-    else:
-        _draw_curves(run_id)
-
-
-@st.fragment(run_every=2)
-def _live_curves(run_id: str) -> None:
-    _draw_curves(run_id)
-
-
-def _draw_curves(run_id: str) -> None:
-    metrics = state.studio().store.metrics(run_id)
-    if not metrics:
+def _draw_curves(run: RunRecord) -> None:
+    frame = state.curves(run)
+    if frame.empty:
         st.info("Curves appear with the first step.", icon=":material/show_chart:")
         return
-    frame = pd.DataFrame(
-        [(metric.name, metric.step, metric.value) for metric in metrics], columns=["name", "step", "value"]
-    )
-    left, right = st.columns(2)
-    for place, group, unit, about in (
-        (left, "loss/", "Loss", "Each term of the objective, without its weight, and their weighted sum"),
-        (right, "share/", "Share", "Share of each weighted term in the sum"),
-        (left, "development/wer", "WER %", "Word error rate on the development set, which chooses the checkpoint"),
-        (right, "gradient_norm/", "Norm", "Norm of the gradients before clipping"),
-        (left, "learning_rate", "Rate", "Learning rate"),
-    ):
-        part = frame[frame["name"].str.startswith(group)].copy()
+    terms = [name for name in dict.fromkeys(frame["name"]) if name.startswith("loss/")]
+    terms.sort(key=lambda name: list(UNITS).index(name[5:]) if name[5:] in UNITS else len(UNITS))
+    cards = [(name, f"Loss: {text.words(name[5:]).lower()}", UNITS.get(name[5:], "")) for name in terms]
+    cards += [
+        ("share/", "Share of each term", "share"),
+        ("development/wer", "Word error rate, development set", "%"),
+        ("gradient_norm/", "Gradient norm before clipping", "norm"),
+        ("learning_rate", "Learning rate", "rate"),
+    ]
+    places: list[st.delta_generator.DeltaGenerator] = []
+    for group, title, unit in cards:
+        part = frame[frame["name"].str.startswith(group)]
         if part.empty:
             continue
-        part["series"] = part["name"].str.removeprefix(group).map(text.words).replace("", unit)
-        if group == "development/wer":
-            part["value"] *= 100
-            part["series"] = "Development"
-        with place.container(border=True):
-            st.markdown(f"**{about}**")
-            if group == "share/":
-                st.altair_chart(charts.shares(part, description=about), key=f"{group}:{run_id}")
-            else:
-                chart = charts.curve(part, unit=unit, description=about, markers=group == "development/wer")
-                st.altair_chart(chart, key=f"{group}:{run_id}")
+        if not places:
+            places = list(st.columns(3))
+        with places.pop(0).container(border=True):
+            st.markdown(f"**{title}**" + (f" · {unit}" if unit else ""))
+            _curve(part, group, title, key=f"{group}:{run.id}")
+
+
+def _curve(frame: pd.DataFrame, group: str, title: str, *, key: str) -> None:
+    names = frame["name"].str.removeprefix(group)
+    frame = frame.assign(series=names.map(text.words).where(names != "", title))
+    last = frame.groupby("series", sort=False)["value"].last()
+    about = f"{title} by step. Last: " + ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+    if group == "share/":
+        st.altair_chart(charts.shares(frame, description=about), key=key)
+        return
+    if group == "development/wer":
+        frame = frame.assign(value=100 * frame["value"])
+    chart = charts.curve(frame, unit="", description=about, markers=group == "development/wer", height=150)
+    st.altair_chart(chart, key=key)
+
+
+def _results(run: RunRecord) -> None:
+    store = state.studio().store
+    evaluations = [record for record in store.evaluations(job_id=run.job_id) if record.run_id in (None, run.id)]
+    counts = state.parameters(run)
+    if counts is not None:
+        st.subheader("Parameters")
+        about = "Parameters of teacher, student, adapters and projections, and their shares of the teacher"
+        parts.table(tables.parameters(counts), alt=about, numbers=("Parameters", "Of the teacher"))
+        st.caption("Each storage counts once, so tied embeddings count once.")
+    if not evaluations:
+        st.info("Results appear with the first evaluation.", icon=":material/hourglass_top:")
+        return
+    st.subheader("Evaluations")
+    st.dataframe(
+        tables.evaluations(evaluations),
+        hide_index=True,
+        placeholder=text.NOTHING,
+        column_config={
+            "Model": st.column_config.TextColumn(),
+            "Step": st.column_config.TextColumn(alignment="right"),
+            "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f"),
+            "CER": st.column_config.NumberColumn("CER % ↓", format="%.1f"),
+            "S": st.column_config.NumberColumn(help="Substitutions"),
+            "D": st.column_config.NumberColumn(help="Deletions"),
+            "I": st.column_config.NumberColumn(help="Insertions"),
+            "Held-out KL": st.column_config.NumberColumn(
+                "Held-out KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token."
+            ),
+            "Real-time factor": st.column_config.NumberColumn(format="%.3f", help="Decoding time over audio time."),
+            "Context": st.column_config.NumberColumn(format="%g s", help="Audio that the encoder sees."),
+        },
+        alt="Every evaluation of this run, its teacher and its student before training",
+    )
+    st.caption(f"{text.plain(evaluations[0].normaliser)}; {text.plain(evaluations[0].decoding)}.")
 
 
 def _utterances(run: RunRecord) -> None:
     store = state.studio().store
-    evaluations = [
-        record for record in store.evaluations(run_id=run.id) if record.subject == "student" and record.words
-    ]
+    evaluations = {str(record.id): record for record in store.evaluations(run_id=run.id)}
     if not evaluations:
-        st.info("Utterances appear after the first evaluation.", icon=":material/graphic_eq:")
+        st.info("Utterances appear with the first evaluation.", icon=":material/graphic_eq:")
         return
-    named = {record.id: f"{record.test_set}, step {record.step}" for record in evaluations}
-    order = sorted(named, key=lambda key: (named[key].startswith("development"), -key))
-    choice = st.selectbox("Set", order, format_func=named.__getitem__)
-    results = sorted(
-        store.utterance_results(choice), key=lambda item: (-item.errors / max(1, item.words), item.position)
-    )[:MOST_UTTERANCES]
-    frame = pd.DataFrame(
-        {
-            "Utterance": [item.utterance_id for item in results],
-            "WER": [100 * item.errors / max(1, item.words) for item in results],
-            "Errors": [item.errors for item in results],
-            "Words": [item.words for item in results],
-            "Reference": [item.reference for item in results],
-        }
+    order = sorted(evaluations, key=lambda key: (evaluations[key].test_set == "development", -evaluations[key].id))
+    key = state.choice("evaluation", order)
+    shown = state.chosen(
+        "evaluation", st.selectbox("Evaluation", order, format_func=lambda k: _named(evaluations[k]), key=key)
     )
-    event = st.dataframe(
-        frame,
-        hide_index=True,
-        height=280,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"utterances:{choice}",
-        column_config={"WER": st.column_config.NumberColumn("WER ↓ %", format="%.0f")},
-    )
-    st.caption(f"{len(results)} utterances, worst first. Choose a row to hear it.")
-    for row in event["selection"]["rows"]:
-        item = results[row]
-        with st.container(border=True):
-            parts.clip(item.audio_path)
-            parts.texts(item.reference, [("Student", item.hypothesis)])
+    results = store.utterance_results(int(shown))
+    results.sort(key=lambda item: (-item.errors / max(1, item.words), item.position))
+    worst = results[:MOST_UTTERANCES]
+    listed, card = st.columns([3, 2], gap="medium")
+    with listed:
+        event = st.dataframe(
+            tables.utterances(worst),
+            hide_index=True,
+            placeholder=text.NOTHING,
+            height=420,
+            on_select="rerun",
+            selection_mode="single-row",
+            key=f"utterances:{shown}",
+            column_config={"WER": st.column_config.NumberColumn("WER % ↓", format="%.0f")},
+            alt="Utterances of this evaluation, worst first",
+        )
+        st.caption(f"{len(worst)} of {len(results)} utterances, worst first. Choose a row to hear it.")
+    rows = event["selection"]["rows"]
+    with card.container(border=True):
+        if not rows:
+            st.markdown("**No utterance chosen**")
+            st.caption("Tick a row on its left: its audio and its texts appear here.")
+            return
+        item = worst[rows[0]]
+        st.markdown(f"**{text.plain(item.utterance_id)}** · {item.duration:.1f} s")
+        parts.clip(item.audio_path, name=item.utterance_id)
+        heard = _teacher_heard(run, evaluations[shown], item.utterance_id)
+        parts.texts(item.reference, [*heard, ("Student", item.hypothesis)])
+
+
+def _named(record: EvaluationRecord) -> str:
+    step = "" if record.step is None else f", step {record.step}"
+    return f"{text.words(record.test_set)} set{step}: WER {text.percent(record.wer)}"
+
+
+def _teacher_heard(run: RunRecord, record: EvaluationRecord, utterance_id: str) -> list[tuple[str, str | None]]:
+    store = state.studio().store
+    for other in store.evaluations(job_id=run.job_id, test_set=record.test_set):
+        if other.subject == "teacher":
+            heard = (item.hypothesis for item in store.utterance_results(other.id) if item.utterance_id == utterance_id)
+            return [("Teacher", next(heard, None))]
+    return []
+
+
+if __name__ == "__main__":
+    with state.sentences():
+        show()

@@ -1,10 +1,9 @@
 """Runs: what is running, what needs me, what is best so far?"""
 
-import pandas as pd
 import streamlit as st
 
-from app import parts, state, text
-from core.runs import ACTIVE, JobRecord, RunRecord
+from app import parts, state, tables, text
+from core.runs import JobRecord, RunRecord
 
 MOST_RUNS = 500
 
@@ -12,93 +11,128 @@ MOST_RUNS = 500
 def show() -> None:
     studio = state.studio()
     studio.refresh()
-    heading, new = st.columns([4, 1], vertical_alignment="center")
-    heading.title("Runs")
-    with new:
-        state.link("new", "New run", ":material/add_circle:")
     runs = studio.store.runs(limit=MOST_RUNS)
     if not runs:
         _welcome()
         return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("Runs", width="stretch")
+        if st.button("New run", type="primary", icon=":material/add:"):
+            state.go_to("new_run")
     jobs = studio.store.jobs(limit=50)
-    active = [job for job in jobs if job.state in ACTIVE]
+    active = [job for job in jobs if job.active]
     if active:
-        _live([job.id for job in active])
-    _trouble([job for job in jobs[:5] if job.state in ("failed", "interrupted")])
-    _table(runs)
+        _live(active, runs)
+    _trouble(jobs, runs)
+    _best(jobs)
+    _table(runs, {job.id: job.name for job in jobs})
 
 
 def _welcome() -> None:
+    st.title("Manifold Studio")
     with st.container(border=True):
-        st.subheader("No runs yet")
+        st.subheader("Heal a cut model, and see what did it")
         st.markdown(
-            "The quick start distils **Whisper tiny.en** into a student with one encoder layer less, five ways, on "
-            "generated speech: without the teacher, with its tokens, and with its hidden states aligned along the "
-            "chord and along the sphere. It needs no GPU and about ten minutes, and ends in a table of word error "
-            "rates that you can take apart."
+            "The quick start takes a layer out of Whisper tiny.en and heals the cut five ways, each with adapters of "
+            "less than 1 % of the teacher's parameters: from transcripts alone, with the teacher's tokens, and with "
+            "its hidden states aligned along the chord and along the sphere. It ends in a table of word error rates, "
+            "and in maps of what happened inside. It needs no GPU, and about ten minutes."
         )
-        if st.button("Run the quick start", type="primary", icon=":material/play_arrow:"):
-            job = state.studio().start_quick_start()
-            state.go("run", run=state.studio().store.runs(job_id=job.id)[0].id)
+        with st.container(horizontal=True):
+            if st.button("Run the quick start", type="primary", icon=":material/play_arrow:"):
+                with st.spinner("Starting"):
+                    job = state.studio().start_quick_start()
+                state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
+            if st.button("Set up a run of your own", icon=":material/tune:"):
+                state.go_to("new_run")
 
 
-@st.fragment(run_every=2)
-def _live(job_ids: list[str]) -> None:
-    """Show what is running; the page is drawn anew when one of them ends."""
-    studio = state.studio()
-    studio.refresh()
-    jobs = [studio.store.job(job_id) for job_id in job_ids]
+def _live(jobs: list[JobRecord], runs: list[RunRecord]) -> None:
+    """Show what is running; the page is drawn anew when a run or a job changes its state."""
+    drawn = {run.id: run.state for run in runs}
+
+    def strip() -> bool:
+        store = state.studio().store
+        now = [store.job(job.id) for job in jobs]
+        for job in now:
+            with st.container(border=True):
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    st.markdown(f"**{text.plain(job.name)}**", width="content")
+                    parts.badge(job.state)
+                parts.progress(job)
+                parts.stop_buttons(job)
+        changed = any(run.state != drawn.get(run.id) for job in jobs for run in store.runs(job_id=job.id))
+        return changed or not all(job.active for job in now)
+
+    state.live(strip)
+
+
+def _trouble(jobs: list[JobRecord], runs: list[RunRecord]) -> None:
+    """Show what ended badly since something last went well."""
     for job in jobs:
-        with st.container(border=True):
-            name, stop = st.columns([5, 1], vertical_alignment="center")
-            name.markdown(f"**{text.plain(job.name)}**")
-            if stop.button("Stop", key=f"stop:{job.id}", icon=":material/stop_circle:"):
-                studio.stop(job.id)
-            parts.job_status(job)
-    if any(job.state not in ACTIVE for job in jobs):
-        st.rerun()
+        if job.state == "finished":
+            return
+        if job.state in ("failed", "interrupted"):
+            parts.ending(job.state, f"{job.name}: {job.message}")
+            first = next((run.id for run in runs if run.job_id == job.id), None)
+            if first:
+                state.link("run", "Open it, with its log", ":material/monitoring:", run=first)
 
 
-def _trouble(jobs: list[JobRecord]) -> None:
+def _best(jobs: list[JobRecord]) -> None:
+    """Show the best run of the newest job that has one, between its teacher and its student before."""
+    store = state.studio().store
     for job in jobs:
-        parts.ending(job.state, f"{job.name}: {job.message}")
+        evaluations = store.evaluations(job_id=job.id, test_set="test") if job.state == "finished" else []
+        students = [record for record in evaluations if record.run_id]
+        if not students:
+            continue
+        best = min(students, key=lambda record: record.wer)
+        others = {record.subject: record for record in evaluations if not record.run_id}
+        st.subheader(f"Best of {text.plain(job.name)}")
+        with st.container(horizontal=True):
+            name = store.run(best.run_id).name if best.run_id else ""
+            st.metric(f"WER ↓ of {text.plain(name)}", text.percent(best.wer), border=True)
+            for subject, label in (("teacher", "Its teacher"), ("student_before", "Student before training")):
+                if subject in others:
+                    st.metric(label, text.percent(others[subject].wer), border=True)
+        return
 
 
-def _table(runs: list[RunRecord]) -> None:
-    studio = state.studio()
-    wer = {record.run_id: record.wer for record in studio.store.evaluations(test_set="test") if record.run_id}
-    shares = {run.id: studio.store.parameters(run.id) for run in runs}
-    frame = pd.DataFrame(
-        {
-            "Run": [run.name for run in runs],
-            "State": [run.state for run in runs],
-            "Method": [run.method for run in runs],
-            "WER": [_scaled(wer.get(run.id)) for run in runs],
-            "Trainable": [_scaled(None if (own := shares[run.id]) is None else own.share_of_teacher) for run in runs],
-            "Training": [text.duration(run.seconds) for run in runs],
-            "Created": [run.created_at for run in runs],
-            "Id": [run.id for run in runs],
-        }
+def _table(runs: list[RunRecord], jobs: dict[str, str]) -> None:
+    store = state.studio().store
+    frame = tables.runs(
+        runs,
+        jobs=jobs,
+        wer={record.run_id: record.wer for record in store.evaluations(test_set="test") if record.run_id},
+        parameters={run.id: state.parameters(run) for run in runs},
     )
     event = st.dataframe(
         frame,
         hide_index=True,
+        placeholder=text.NOTHING,
         on_select="rerun",
-        selection_mode="single-row",
-        # The rows are part of the key: a selection is a row number, and a new run on top would move it to another run.
-        key=f"runs:{runs[0].id}:{len(runs)}",
+        selection_mode=["single-row", "single-cell"],
+        # A selection is a place in the table: with other rows it is another table, so that no run is mistaken.
+        key=f"runs:{hash(tuple(frame['Id']))}",
         column_config={
-            "WER": st.column_config.NumberColumn("WER ↓ %", format="%.1f", help="Test set; lower is better."),
-            "Trainable": st.column_config.NumberColumn("Trainable %", format="%.2f", help="Share of the teacher."),
+            "Run": st.column_config.TextColumn(),
+            "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f", help="On the test set; lower is better."),
+            "Trainable": st.column_config.NumberColumn(
+                "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
+            ),
+            "Step": st.column_config.TextColumn(alignment="right"),
+            "Training": st.column_config.TextColumn(alignment="right"),
             "Created": st.column_config.DatetimeColumn(format="distance"),
         },
-        alt="All runs with their state, method, word error rate, trainable share and training time",
+        alt="All runs with their state, job, word error rate, trained share, steps and training time",
     )
-    rows = event["selection"]["rows"]
-    if rows:
-        state.go("run", run=runs[rows[0]].id)
     st.caption(f"{len(runs)} runs, newest first. Choose a row to open it.")
+    rows = [*event["selection"]["rows"], *(cell[0] for cell in event["selection"]["cells"])]
+    if rows:
+        state.go_to("run", run=runs[rows[0]].id)
 
 
-def _scaled(fraction: float | None) -> float | None:
-    return None if fraction is None else 100 * fraction
+if __name__ == "__main__":
+    with state.sentences():
+        show()

@@ -1,0 +1,304 @@
+"""Tables: records in, data frames and texts out; no st.*. Rates are in percent here, as they are shown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from app import text
+from core.runs import (
+    AblationRow,
+    AblationTable,
+    AlignmentRecord,
+    EvaluationRecord,
+    Metric,
+    ParameterCounts,
+    RunRecord,
+    UtteranceResult,
+)
+
+STATE_SIGNS = {
+    "queued": "○ queued",
+    "starting": "◔ starting",
+    "running": "▶ running",
+    "stopping": "◼ stopping",
+    "finished": "✓ finished",
+    "failed": "✕ failed",
+    "stopped": "◼ stopped",
+    "interrupted": "⚠ interrupted",
+}
+SUBJECTS = {"teacher": "Teacher", "student_before": "Student before", "student": "Student"}
+
+
+def runs(
+    records: Sequence[RunRecord],
+    *,
+    jobs: Mapping[str, str],
+    wer: Mapping[str, float],
+    parameters: Mapping[str, ParameterCounts | None],
+) -> pd.DataFrame:
+    """Return the list of runs.
+
+    Args:
+        records: In the order in which they are shown.
+        jobs: Names of jobs by id.
+        wer: Word error rate on the test set by run, a fraction.
+        parameters: By run.
+    """
+    return pd.DataFrame(
+        {
+            "State": [STATE_SIGNS[run.state] for run in records],
+            "Run": [run.name for run in records],
+            "Job": [jobs.get(run.job_id, run.job_id) for run in records],
+            "WER": [_scaled(wer.get(run.id)) for run in records],
+            "Trainable": [_scaled(own.share_of_teacher if (own := parameters[run.id]) else None) for run in records],
+            "Step": [f"{run.step} / {run.steps}" for run in records],
+            "Training": [text.duration(run.seconds) for run in records],
+            "Created": [run.created_at for run in records],
+            "Id": [run.id for run in records],
+        }
+    ).astype({"WER": "float", "Trainable": "float"})
+
+
+def curves(metrics: Sequence[Metric]) -> pd.DataFrame:
+    """Return metrics as columns ``name``, ``step`` and ``value``; values that are not finite are left out."""
+    frame = pd.DataFrame([(item.name, item.step, item.value) for item in metrics], columns=["name", "step", "value"])
+    return frame[frame["value"].abs() < float("inf")].reset_index(drop=True)
+
+
+def parameters(counts: ParameterCounts) -> pd.DataFrame:
+    """Return what a run has and trains, as numbers and as shares of the teacher."""
+    rows = {
+        "Teacher": counts.teacher,
+        "Student, deployed": counts.student,
+        "Adapters: trained, merged at export": counts.adapters,
+        "Projections: trained, discarded": counts.projections,
+        "Trained together": counts.trainable,
+    }
+    return pd.DataFrame(
+        {
+            "Part": list(rows),
+            "Parameters": [text.count(number) for number in rows.values()],
+            "Of the teacher": [text.percent(number / counts.teacher, 2) for number in rows.values()],
+        }
+    )
+
+
+def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
+    """Return evaluations as they are listed on a run's page."""
+    return pd.DataFrame(
+        {
+            "Model": [SUBJECTS[record.subject] for record in records],
+            "Set": [record.test_set for record in records],
+            "Step": [text.NOTHING if record.step is None else str(record.step) for record in records],
+            "WER": [100 * record.wer for record in records],
+            "CER": [100 * record.cer for record in records],
+            "S": [record.substitutions for record in records],
+            "D": [record.deletions for record in records],
+            "I": [record.insertions for record in records],
+            "Words": [record.words for record in records],
+            "Held-out KL": [record.heldout_kl for record in records],
+            "Real-time factor": [record.real_time_factor for record in records],
+            "Context": [record.audio_context for record in records],
+        }
+    ).astype({"Held-out KL": "float"})
+
+
+def utterances(results: Sequence[UtteranceResult]) -> pd.DataFrame:
+    """Return utterances with their errors, in the order given."""
+    return pd.DataFrame(
+        {
+            "Utterance": [item.utterance_id for item in results],
+            "WER": [100 * item.errors / max(1, item.words) for item in results],
+            "S": [item.substitutions for item in results],
+            "D": [item.deletions for item in results],
+            "I": [item.insertions for item in results],
+            "Reference": [item.reference for item in results],
+            "Student": [item.hypothesis for item in results],
+        }
+    )
+
+
+def measures(before: AlignmentRecord, now: AlignmentRecord) -> pd.DataFrame:
+    """Return how alike one layer pair is at two steps, in words and numbers."""
+    rows = (
+        ("Linear CKA ↑", text.decimal(before.linear_cka, 2), text.decimal(now.linear_cka, 2)),
+        ("Angle ↓", text.degrees(before.geodesic_angle), text.degrees(now.geodesic_angle)),
+        ("Shared neighbours ↑", text.percent(before.mutual_knn, 0), text.percent(now.mutual_knn, 0)),
+    )
+    frame = pd.DataFrame(rows, columns=["Measure", "Before", f"Step {now.step}"])
+    return frame if now.step != before.step else frame[["Measure", "Before"]]
+
+
+def ablation(table: AblationTable) -> pd.DataFrame:
+    """Return an ablation as it is shown: teacher, student before, then each run."""
+    fixed = [(SUBJECTS[item.subject], item) for item in (table.teacher, table.student_before) if item is not None]
+    rows = [_ablation_row(name, record, None, table) for name, record in fixed]
+    rows += [_ablation_row(row.run.name, row.evaluation, row, table) for row in table.rows]
+    return pd.DataFrame(rows).astype({"WER": "float", "Held-out KL": "float", "Trainable": "float"})
+
+
+def _ablation_row(
+    name: str, record: EvaluationRecord | None, row: AblationRow | None, table: AblationTable
+) -> dict[str, object]:
+    parameters = row.parameters if row else None
+    known = row is not None and row.interval is not None
+    return {
+        "Model": name,
+        "WER": _scaled(record.wer if record else None),
+        "S": record.substitutions if record else None,
+        "D": record.deletions if record else None,
+        "I": record.insertions if record else None,
+        "Difference": text.points(row.difference) if row and known else "",
+        "95 % interval": text.interval(row.interval) if row and row.interval else "",
+        "Verdict": verdict(row, table) if row else "",
+        "Held-out KL": record.heldout_kl if record else None,
+        "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
+        "Training": text.duration(row.run.seconds) if row else "",
+    }
+
+
+def verdict(row: AblationRow, table: AblationTable) -> str:
+    """Return in words whether a run differs from the baseline by more than chance."""
+    if row.run.id == table.rows[0].run.id:
+        return "baseline"
+    if row.difference is None or row.interval is None:
+        return "not compared" if row.run.state == "finished" else row.run.state
+    if row.p_value is None:
+        return "too few to test"
+    p = "p < 0.001" if row.p_value < 0.001 else f"p = {row.p_value:.3f}"
+    if not row.significant:
+        return f"not significant, {p}"
+    return f"{'better' if row.difference < 0 else 'worse'}, {p}"
+
+
+def ablation_notes(table: AblationTable) -> list[str]:
+    """Return what must stand under every table: its size, seeds, and how it was measured."""
+    record = table.teacher or next((row.evaluation for row in table.rows if row.evaluation), None)
+    if record is None:
+        return []
+    seeds = ", ".join(map(str, sorted({row.run.seed for row in table.rows})))
+    size = f"{table.utterances} utterances, " if table.utterances else ""
+    lines = [f"{size}{record.words} words, read once; one run per row, seed {seeds}."]
+    lines += [table.test] if table.test else []
+    lines.append(f"{record.audio_context:g} s of audio context; normaliser {record.normaliser}; {record.decoding}.")
+    return lines
+
+
+def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
+    """Return what the chart of rates shows, and a sentence about what it leaves out.
+
+    The student before training transcribes nothing right: on one axis it would push all others into a corner.
+    """
+    rows = [("Teacher", "Teacher", table.teacher)] if table.teacher else []
+    rows += [(row.run.name, "Student", row.evaluation) for row in table.rows if row.evaluation]
+    frame = pd.DataFrame(
+        [{"name": name, "role": role, "wer": 100 * record.wer} for name, role, record in rows if record],
+        columns=["name", "role", "wer"],
+    )
+    before = table.student_before
+    if before is None or frame.empty:
+        return frame, ""
+    return frame, f"Outside the picture: the student before training, {text.percent(before.wer)}."
+
+
+def contrasts(table: AblationTable) -> pd.DataFrame:
+    """Return what the chart of differences shows: each run against the baseline, in points."""
+    return pd.DataFrame(
+        [
+            {
+                "name": row.run.name,
+                "difference": 100 * row.difference,
+                "low": 100 * row.interval[0],
+                "high": 100 * row.interval[1],
+                "verdict": verdict(row, table),
+                "clear": row.significant,
+            }
+            for row in table.rows
+            if row.difference is not None and row.interval is not None
+        ],
+        columns=["name", "difference", "low", "high", "verdict", "clear"],
+    )
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """Return a table as CSV in which no cell runs as a formula in a spreadsheet."""
+    inert = frame.map(lambda value: f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r−" else value)
+    return inert.to_csv(index=False)
+
+
+def markdown(frame: pd.DataFrame, notes: Sequence[str]) -> str:
+    """Return a table in Markdown with its notes under it."""
+    cells = frame.map(_cell)
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * len(frame.columns)]
+    lines += ["| " + " | ".join(row) + " |" for row in cells.to_numpy()]
+    return "\n".join([*lines, "", *notes, ""])
+
+
+def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the settings in which two runs differ, but for what they are called."""
+    left, right = _flat(base), _flat(other)
+    changed = [key for key in dict.fromkeys([*left, *right]) if left.get(key, _ABSENT) != right.get(key, _ABSENT)]
+    changed = [key for key in changed if key not in ("name", "method.name")]
+    return pd.DataFrame(
+        {
+            "Setting": changed,
+            "Baseline": [_setting(left.get(key, _ABSENT)) for key in changed],
+            "Here": [_setting(right.get(key, _ABSENT)) for key in changed],
+        }
+    )
+
+
+def difference_in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return the settings in which a run differs from another, on one line."""
+    frame = differences(base, other)
+    parts = [f"{row.Setting}: {row.Here}" for row in frame.itertuples()]
+    return "; ".join(parts) or "nothing but its name"
+
+
+_ABSENT = object()
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return settings by path; a member of a list of kinds is one setting, known by its kind."""
+    result: dict[str, Any] = {}
+    for key, value in fields.items():
+        if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
+            if all("kind" in item for item in value):
+                result.update({f"{prefix}{key}.{item['kind']}": _member(item) for item in value})
+                continue
+            value = {str(place): item for place, item in enumerate(value)}
+        if isinstance(value, Mapping):
+            result.update(_flat(value, f"{prefix}{key}."))
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def _member(item: Mapping[str, Any]) -> str:
+    """Return the fields of one member in words: ``weight 20, no decoder``."""
+    said = [
+        f"{key} {_setting(value)}" if not isinstance(value, bool) else f"no {key}"
+        for key, value in item.items()
+        if key != "kind" and value is not True
+    ]
+    return ", ".join(said)
+
+
+def _setting(value: Any) -> str:
+    if value is _ABSENT:
+        return text.NOTHING
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:
+        return ""
+    shown = f"{value:.2f}" if isinstance(value, float) else str(value)
+    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<")
+
+
+def _scaled(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
