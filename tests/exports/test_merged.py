@@ -29,7 +29,7 @@ LORA = {"rank": 4, "alpha": 8, "decoder_targets": ["q_proj"]}
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Utterance, ...]:
-    source = GeneratedSpeech.model_validate({"train": 1, "development": 1, "test": 2, "signal_to_noise": 40})
+    source = GeneratedSpeech.model_validate({"train": 1, "development": 1, "test": 1, "signal_to_noise": 40})
     return generated_splits(source, tmp_path_factory.mktemp("data"), lambda done, total: None).test
 
 
