@@ -80,7 +80,7 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
     try:
         slot = _wait_for_turn(job_id, store=store, runs_folder=runs_folder, stop=stop)
         if slot is None:
-            store.job_state(job_id, "stopped", "Stopped before it began.")
+            store.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",))
         else:
             with slot:
                 state, message = _outcome(
