@@ -1,4 +1,4 @@
-"""How well a model transcribes: hypotheses, error counts, real-time factor, and held-out divergence from the teacher."""
+"""How well a model transcribes: hypotheses, error counts, time, and held-out divergence from the teacher."""
 
 import time
 from collections.abc import Callable, Sequence

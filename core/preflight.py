@@ -124,8 +124,8 @@ def require_fits(utterances: Sequence[Utterance], *, audio_context: float, field
     if longer:
         worst = max(longer, key=lambda item: item.duration)
         raise ConfigError(
-            f"{len(longer)} clips are longer than {field} = {audio_context:g} s; the longest is {worst.audio_path} with "
-            f"{worst.duration:.1f} s. Raise {field} (up to 30) or remove the clips."
+            f"{len(longer)} clips are longer than {field} = {audio_context:g} s; the longest is {worst.audio_path} "
+            f"with {worst.duration:.1f} s. Raise {field} (up to 30) or remove the clips."
         )
 
 

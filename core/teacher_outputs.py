@@ -1,9 +1,10 @@
 """What the teacher says about each utterance, computed once and read by every run of a job.
 
-One pass over the audio makes the student's frozen lower states and, from the same states where teacher and student share
-their first layers, the teacher's. Kept per utterance are the valid points only: the teacher's states of the layers that
-some run compares, and the last decoder state, from which logits are made when a loss asks (384 numbers a token instead
-of 51,864). This is the seam where a cache on disk goes: losses see `Signals` and never know where they came from.
+One pass over the audio makes the student's frozen lower states and, from the same states where teacher and student
+share their first layers, the teacher's. Kept per utterance are the valid points only: the teacher's states of the
+layers that some run compares, and the last decoder state, from which logits are made when a loss asks (384 numbers a
+token instead of 51,864). This is the seam where a cache on disk goes: losses see `Signals` and never know where they
+came from.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -13,8 +13,8 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
 from peft import PeftModel
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperEncoder
@@ -169,7 +169,7 @@ class Whisper:
     def encode_rest(
         self, states: Float[Tensor, "batch frames width"], start: int
     ) -> dict[int, Float[Tensor, "batch frames width"]]:
-        """Return the states of every layer from `start` on; the last layer's after the final norm, as decoders read it."""
+        """Return the states of every layer from `start` on; the last layer's after the final norm."""
         encoder = self.encoder
         outputs = {}
         for number in range(start, self.encoder_layers):

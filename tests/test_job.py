@@ -1,0 +1,120 @@
+"""The whole work of a job on the real tiny.en, with very little speech."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from core.config import parse_run
+from core.errors import ConfigError, ManifoldError, Stopped
+from core.job import run_job
+from core.store import Store
+from core.watching import evaluation_steps
+
+SMALL = {
+    "lora": {"rank": 4, "alpha": 8},
+    "training": {"steps": 2, "batch_size": 2, "audio_context": 6, "evaluations": 1, "learning_rate": 0.003},
+    "evaluation": {"audio_context": 8},
+    "source": {"kind": "generated", "train": 2, "development": 2, "test": 2},
+}
+MANIFOLD = {
+    "name": "manifold",
+    "losses": [{"kind": "cross_entropy"}, {"kind": "soft_labels"}, {"kind": "geodesic", "weight": 8}],
+}
+ALONE = {"name": "alone", "losses": [{"kind": "geodesic", "decoder": False}]}
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path, str]:
+    """Two runs, one of which cannot learn, on the real model; done once for the tests below."""
+    folder = tmp_path_factory.mktemp("job")
+    store = Store.open(f"sqlite:///{folder / 'experiments.db'}")
+    idle = {"rank": 2, "decoder_targets": ["fc1"]}
+    configs = [
+        parse_run({**SMALL, "name": "manifold", "method": MANIFOLD}),
+        parse_run({**SMALL, "name": "idle adapters", "method": ALONE, "lora": idle}),
+    ]
+    job = store.create_job("two", configs)
+    with pytest.raises(ManifoldError, match="idle adapters"):
+        run_job(job.id, store=store, runs_folder=folder / "runs", stop=never)
+    return store, folder / "runs", job.id
+
+
+def test_a_run_ends_with_its_student_measured(finished: tuple[Store, Path, str]) -> None:
+    store, folder, job_id = finished
+    run = next(run for run in store.runs(job_id=job_id) if run.name == "manifold")
+
+    assert (run.state, run.step) == ("finished", 2)
+    assert {metric.step for metric in store.metrics(run.id, ["loss/total"])} == {1, 2}
+    counts = store.parameters(run.id)
+    assert counts is not None
+    assert counts.projections == 384 * 384
+    assert counts.adapters == 4 * (4 * 768 + 2 * (384 + 1536))
+    subjects = {(item.subject, item.test_set) for item in store.evaluations(job_id=job_id)}
+    assert subjects == {
+        ("teacher", "development"),
+        ("teacher", "test"),
+        ("student_before", "test"),
+        ("student", "development"),
+        ("student", "test"),
+    }
+    result = next(item for item in store.evaluations(run_id=run.id) if item.test_set == "test")
+    teacher = next(item for item in store.evaluations(job_id=job_id, test_set="test") if item.subject == "teacher")
+    assert result.heldout_kl is not None
+    assert result.heldout_kl > 0
+    assert result.audio_context == 8
+    assert teacher.wer < 0.7 <= result.wer
+    assert [item.utterance_id for item in store.utterance_results(result.id)] == ["test-000", "test-001"]
+    assert (folder / run.id / "adapters" / "best" / "adapter_model.safetensors").is_file()
+
+
+def test_the_alignment_is_followed_from_before_to_after(finished: tuple[Store, Path, str]) -> None:
+    store, folder, job_id = finished
+    run = next(run for run in store.runs(job_id=job_id) if run.name == "manifold")
+
+    records = store.alignments(run.id)
+    assert {(item.side, item.student_layer, item.teacher_layer) for item in records} == {
+        ("encoder", 2, 3),
+        *(("decoder", layer, layer) for layer in range(4)),
+    }
+    assert {item.stage for item in records} == {"before", "during", "after"}
+    probe = json.loads((folder / "jobs" / job_id / "probe.json").read_text())
+    teacher = load_file(folder / "jobs" / job_id / "teacher_states.safetensors")
+    student = load_file(folder / run.id / "states" / "000002.safetensors")
+    assert [item["id"] for item in probe] == ["development-000", "development-001"]
+    assert student["student.encoder.2"].shape == teacher["teacher.encoder.3"].shape
+    assert set(teacher["decoder.utterance"].tolist()) == {0, 1}
+    assert [item.side for item in store.maps(run.id)] == ["encoder", "encoder"]
+
+
+def test_a_run_that_cannot_learn_fails_alone_with_what_to_do(finished: tuple[Store, Path, str]) -> None:
+    store, _, job_id = finished
+    run = next(run for run in store.runs(job_id=job_id) if run.name == "idle adapters")
+    assert run.state == "failed"
+    assert "Remove their targets" in run.message
+
+
+def test_a_job_that_is_told_to_stop_stops(store: Store, tmp_path: Path) -> None:
+    job = store.create_job("one", [parse_run({**SMALL, "method": MANIFOLD})])
+    with pytest.raises(Stopped):
+        run_job(job.id, store=store, runs_folder=tmp_path / "runs", stop=lambda: True)
+
+
+def test_runs_that_share_nothing_are_refused_as_one_job(store: Store, tmp_path: Path) -> None:
+    configs = [
+        parse_run({**SMALL, "name": "a", "method": MANIFOLD}),
+        parse_run({**SMALL, "name": "b", "method": MANIFOLD, "freeze_below": 1}),
+    ]
+    job = store.create_job("two", configs)
+    with pytest.raises(ConfigError, match="freeze_below"):
+        run_job(job.id, store=store, runs_folder=tmp_path / "runs", stop=never)
+
+
+def test_evaluations_are_evenly_spread_and_end_with_the_last_step() -> None:
+    assert evaluation_steps(160, 2) == [80, 160]
+    assert evaluation_steps(3, 10) == [1, 2, 3]
