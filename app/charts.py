@@ -159,7 +159,7 @@ def alignment_map(
     return figure
 
 
-def rates(frame: pd.DataFrame, *, description: str) -> alt.LayerChart:
+def rates(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.FacetChart:
     """Draw word error rates as dots, one row per model.
 
     Args:
@@ -182,7 +182,7 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.LayerChart:
     return alt.layer(dots, labels).properties(height=_height(frame), description=description)
 
 
-def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart:
+def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.FacetChart:
     """Draw how far each run is from the baseline: a dot with its interval, filled where it is more than chance.
 
     Args:

@@ -63,7 +63,7 @@ def runs(
 def curves(metrics: Sequence[Metric]) -> pd.DataFrame:
     """Return metrics as columns ``name``, ``step`` and ``value``; values that are not finite are left out."""
     frame = pd.DataFrame([(item.name, item.step, item.value) for item in metrics], columns=["name", "step", "value"])
-    return frame[frame["value"].abs() < float("inf")].reset_index(drop=True)
+    return frame.loc[frame["value"].abs() < float("inf")].reset_index(drop=True)
 
 
 def parameters(counts: ParameterCounts) -> pd.DataFrame:
@@ -127,7 +127,7 @@ def measures(before: AlignmentRecord, now: AlignmentRecord) -> pd.DataFrame:
         ("Shared neighbours ↑", text.percent(before.mutual_knn, 0), text.percent(now.mutual_knn, 0)),
     )
     frame = pd.DataFrame(rows, columns=["Measure", "Before", f"Step {now.step}"])
-    return frame if now.step != before.step else frame[["Measure", "Before"]]
+    return frame if now.step != before.step else frame.iloc[:, :2]
 
 
 def ablation(table: AblationTable) -> pd.DataFrame:
@@ -252,7 +252,7 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFra
 def difference_in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Return the settings in which a run differs from another, on one line."""
     frame = differences(base, other)
-    parts = [f"{row.Setting}: {row.Here}" for row in frame.itertuples()]
+    parts = [f"{setting}: {here}" for setting, here in zip(frame["Setting"], frame["Here"], strict=True)]
     return "; ".join(parts) or "nothing but its name"
 
 

@@ -114,7 +114,9 @@ def _charts(table: AblationTable) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Word error rate")
-        about = "Word error rates: " + ", ".join(f"{row.name} {row.wer:.1f} %" for row in rates.itertuples(index=False))
+        about = "Word error rates: " + ", ".join(
+            f"{name} {wer:.1f} %" for name, wer in zip(rates["name"], rates["wer"], strict=True)
+        )
         st.altair_chart(charts.rates(rates, description=about), key=f"rates:{table.job.id}")
         if outside:
             st.caption(text.plain(outside))

@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 import yaml
+from streamlit.delta_generator import DeltaGenerator
 
 from app import charts, parts, state, tables, text
 from core.runs import EvaluationRecord, JobRecord, RunRecord
@@ -125,9 +126,9 @@ def _draw_curves(run: RunRecord) -> None:
         ("gradient_norm/", "Gradient norm before clipping", "norm"),
         ("learning_rate", "Learning rate", "rate"),
     ]
-    places: list[st.delta_generator.DeltaGenerator] = []
+    places: list[DeltaGenerator] = []
     for group, title, unit in cards:
-        part = frame[frame["name"].str.startswith(group)]
+        part = frame.loc[frame["name"].str.startswith(group)]
         if part.empty:
             continue
         if not places:

@@ -1,0 +1,36 @@
+"""The studio's pages in Streamlit's own test runner, on a database of the test's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.store import Store
+
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+
+
+@pytest.fixture
+def runs_folder(tmp_path: Path) -> Path:
+    """Return the folder of runs."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def open_page(store: Store, runs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    """Return what opens a page, by the name of its file, with parameters in its address."""
+    monkeypatch.setenv("MANIFOLD_DB", store.url)
+    monkeypatch.setenv("MANIFOLD_RUNS", str(runs_folder))
+
+    def open_page(page: str, **parameters: str) -> AppTest:
+        test = AppTest.from_file(str(MAIN), default_timeout=30)
+        test.run()
+        test.switch_page(f"views/{page}.py")
+        for name, value in parameters.items():
+            test.query_params[name] = value
+        return test.run()
+
+    return open_page

@@ -1,0 +1,247 @@
+"""A database such as real jobs leave behind: rows through the store's own writes, files in the formats of the engine.
+
+The numbers are made up; what is drawn depends on a seed alone.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from safetensors.numpy import save_file
+
+from core.config import read_preset
+from core.runs import AlignmentRecord, ParameterCounts, RunRecord, UtteranceResult
+from core.store import Store
+from core.store.records import State
+
+SENTENCES = (
+    "the harbour master counts the boats before the fog comes in",
+    "a kettle on a camp stove sings louder than the river",
+    "she keeps the old maps in a drawer under the window",
+    "twelve swallows sat on the wire and left at noon",
+    "the baker closes early when the bread is gone",
+    "nobody remembers who planted the walnut tree",
+    "his letters arrive on thursdays or not at all",
+    "we crossed the bridge on foot because the tram had stopped",
+)
+UTTERANCES = 24
+STEPS = 160
+PROBED = (0, 20, 40, 80, 120, 160)
+WORD_ERROR_RATES = (0.62, 0.55, 0.21, 0.18, 0.24)
+"""Of the five runs of the quick start, as the sample pretends."""
+
+
+def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:
+    """Store a finished quick start with everything that its pages show, and return its runs."""
+    _, configs = read_preset("quickstart")
+    job = store.create_job("quickstart", configs)
+    write_log(runs_folder, job.id, ["Training LoRA + CE", "Finished"])
+    utterances = [f"test-{number:03d}" for number in range(UTTERANCES)]
+    write_audio(runs_folder / "data" / "sample", utterances)
+    write_probe(runs_folder, job.id, utterances)
+    for test_set in ("development", "test", "real"):
+        evaluate(store, job.id, None, "teacher", test_set, None, 0.09, utterances)
+    evaluate(store, job.id, None, "student_before", "test", None, 1.0, utterances)
+    store.job_state(job.id, "running")
+    for run, rate in zip(store.runs(job_id=job.id), WORD_ERROR_RATES, strict=True):
+        store.run_state(run.id, "running")
+        add_curves(store, run, STEPS)
+        store.set_parameters(
+            run.id, ParameterCounts(37_184_640, 35_410_560, 184_320, 147_456 if run.position > 1 else 0)
+        )
+        for step in (80, 160):
+            evaluate(store, job.id, run.id, "student", "development", step, rate * (1 + 40 / step), utterances)
+        for test_set in ("test", "real"):
+            evaluate(store, job.id, run.id, "student", test_set, STEPS, rate, utterances)
+        store.add_alignments(alignments(run))
+        store.run_progress(run.id, STEPS, 88.0 + run.position)
+        store.run_state(run.id, "finished")
+        for step in (0, 160):
+            for level in ("utterances", "points"):
+                add_map(store, runs_folder, run, step, level)
+    store.progress(job.id, "Finished", 1000, 1000, 0.0)
+    store.job_state(job.id, "finished")
+    return store.runs(job_id=job.id)
+
+
+def add_job(store: Store, runs_folder: Path, state: State, message: str = "") -> list[RunRecord]:
+    """Store a job of one run that is, or ended, in a state, and return its runs."""
+    _, configs = read_preset("quickstart")
+    job = store.create_job(f"a job that is {state}", configs[3:4])
+    (run,) = store.runs(job_id=job.id)
+    write_log(runs_folder, job.id, ["Reading the models", "Training + manifold", message])
+    if state == "queued":
+        return [run]
+    store.heartbeat(job.id)
+    store.job_state(job.id, "running")
+    store.run_state(run.id, "running")
+    store.progress(job.id, "Training + manifold", 420, 1000, 93.0)
+    add_curves(store, run, 60)
+    store.run_progress(run.id, 60, 31.5)
+    if state != "running":
+        store.job_state(job.id, state, message)
+        store.run_state(run.id, state, message)
+    return store.runs(job_id=job.id)
+
+
+def add_curves(store: Store, run: RunRecord, steps: int) -> None:
+    random = np.random.default_rng(run.position)
+    weights = {loss["kind"]: loss["weight"] for loss in run.config["method"]["losses"]}
+    for step in range(1, steps + 1):
+        decay = float(np.exp(-step / 50))
+        terms = {kind: (0.4 + 2.5 * decay) * float(random.uniform(0.85, 1.15)) for kind in weights}
+        whole = sum(weights[kind] * value for kind, value in terms.items())
+        values = {"loss/total": whole, "learning_rate": 0.003 * min(step / 16, 1 - step / 170)}
+        values |= {f"loss/{kind}": value for kind, value in terms.items()}
+        values |= {f"share/{kind}": weights[kind] * value / whole for kind, value in terms.items()}
+        values |= {f"gradient_norm/{part}": 0.2 + decay for part in ("adapters", "projections")}
+        if step % 80 == 0:
+            values["development/wer"] = 0.3 + 20 / step
+        store.add_metrics(run.id, step, values)
+
+
+def evaluate(
+    store: Store,
+    job_id: str,
+    run_id: str | None,
+    subject: str,
+    test_set: str,
+    step: int | None,
+    rate: float,
+    utterances: Sequence[str],
+) -> None:
+    random = np.random.default_rng([len(subject), len(test_set), int(1000 * rate)])
+    results = [heard(position, name, rate, random) for position, name in enumerate(utterances)]
+    words = sum(item.words for item in results)
+    kinds = [sum(getattr(item, kind) for item in results) for kind in ("substitutions", "deletions", "insertions")]
+    store.add_evaluation(
+        job_id=job_id,
+        run_id=run_id,
+        subject=subject,  # pyright: ignore[reportArgumentType]
+        test_set=test_set,
+        test_set_hash=f"hash of {test_set}",
+        step=step,
+        audio_context=15.0 if test_set == "development" else 30.0,
+        normaliser="whisper-english 0.1.15",
+        decoding="greedy, at most 10 + 8 tokens per second",
+        wer=sum(kinds) / words,
+        cer=sum(kinds) / words / 2,
+        substitutions=kinds[0],
+        deletions=kinds[1],
+        insertions=kinds[2],
+        words=words,
+        heldout_kl=None if subject == "teacher" else 3 * rate,
+        real_time_factor=0.05,
+        seconds=12.0,
+        results=results,
+    )
+
+
+def heard(position: int, name: str, rate: float, random: np.random.Generator) -> UtteranceResult:
+    """Return an utterance of which about so many words were misheard or missed."""
+    said = SENTENCES[position % len(SENTENCES)].split()
+    wrong = random.random(len(said)) < rate
+    missed = wrong & (random.random(len(said)) < 0.3)
+    hypothesis = [
+        f"{word[::-1]}" if bad else word for word, bad, gone in zip(said, wrong, missed, strict=True) if not gone
+    ]
+    return UtteranceResult(
+        utterance_id=name,
+        position=position,
+        reference=" ".join(said),
+        hypothesis=" ".join(hypothesis),
+        substitutions=int(wrong.sum() - missed.sum()),
+        deletions=int(missed.sum()),
+        insertions=0,
+        words=len(said),
+        speaker=None,
+        duration=1.5,
+        audio_path=f"data/sample/{name}.flac",
+    )
+
+
+def alignments(run: RunRecord) -> list[AlignmentRecord]:
+    return [
+        AlignmentRecord(
+            run_id=run.id,
+            step=step,
+            stage="before" if step == 0 else "after" if step == STEPS else "during",
+            side="encoder" if layer == 2 else "decoder",
+            student_layer=layer,
+            teacher_layer=layer + 1,
+            points=1200,
+            linear_cka=0.95 - 0.6 * float(np.exp(-step / 40)),
+            geodesic_angle=0.5 + 0.9 * float(np.exp(-step / 40)),
+            mutual_knn=0.7 - 0.5 * float(np.exp(-step / 40)),
+            neighbours=10,
+        )
+        for step in PROBED
+        for layer in (2, 3)
+    ]
+
+
+def add_map(store: Store, runs_folder: Path, run: RunRecord, step: int, level: str) -> None:
+    """Store a finished map of the encoder's layer pair and its file."""
+    store.request_map(run.id, "encoder", 2, 3, step, level)  # pyright: ignore[reportArgumentType]
+    record = store.claim_map()
+    assert record is not None
+    random = np.random.default_rng(7)
+    each = 1 if level == "utterances" else 20
+    points = UTTERANCES * each
+    teacher = random.normal(size=(points, 2)).astype(np.float32) * 3
+    spread = 0.4 if step else 2.5
+    student = teacher + random.normal(size=(points, 2)).astype(np.float32) * spread
+    path = Path(run.id) / "maps" / f"{record.id}.safetensors"
+    (runs_folder / path).parent.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {
+            "student_xy": student,
+            "teacher_xy": teacher,
+            "utterance": np.repeat(np.arange(UTTERANCES), each).astype(np.int32),
+            "moment": np.full(points, -1, np.int32)
+            if each == 1
+            else np.tile(np.arange(each) * 4, UTTERANCES).astype(np.int32),
+            "angle": np.linalg.norm(student - teacher, axis=1).astype(np.float32) / 6,
+        },
+        runs_folder / path,
+    )
+    store.finish_map(
+        record.id,
+        path=str(path),
+        trustworthiness=0.87,
+        points=points,
+        points_total=points,
+        how="learned projection",
+        seconds=3.0,
+    )
+
+
+def write_probe(runs_folder: Path, job_id: str, utterances: Sequence[str]) -> None:
+    described = [
+        {
+            "id": name,
+            "text": SENTENCES[position % len(SENTENCES)],
+            "audio_path": f"data/sample/{name}.flac",
+            "speaker": None,
+            "duration": 1.5,
+            "split": "development",
+        }
+        for position, name in enumerate(utterances)
+    ]
+    (runs_folder / "jobs" / job_id / "probe.json").write_text(json.dumps(described), encoding="utf-8")
+
+
+def write_audio(folder: Path, utterances: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    time = np.arange(int(1.5 * 16_000)) / 16_000
+    for number, name in enumerate(utterances):
+        tone = 0.2 * np.sin(2 * np.pi * (200 + 20 * number) * time)
+        soundfile.write(folder / f"{name}.flac", tone.astype(np.float32), 16_000)
+
+
+def write_log(runs_folder: Path, job_id: str, lines: Sequence[str]) -> None:
+    log = runs_folder / "jobs" / job_id / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("\n".join(lines), encoding="utf-8")
