@@ -69,7 +69,8 @@ def test_without_a_projection_none_is_written(tmp_path: Path, model: PeftModel) 
 
 
 def test_best_stays_where_it_is_while_last_moves_on(tmp_path: Path, model: PeftModel, point_map: PointMap) -> None:
-    for step, names in ((10, BOTH), (20, ("last",)), (30, ("last",))):
+    steps: dict[int, tuple[Name, ...]] = {10: BOTH, 20: ("last",), 30: ("last",)}
+    for step, names in steps.items():
         save_adapters(tmp_path, model=trained_to(model, step / 100), point_map=point_map, step=step, names=names)
     assert value_in(tmp_path / "best") == pytest.approx(0.1)
     assert value_in(tmp_path / "last") == pytest.approx(0.3)

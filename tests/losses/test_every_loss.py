@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -153,7 +153,7 @@ def test_states_in_half_precision_are_compared_in_float32(loss: LossSettings) ->
 @every_loss
 def test_its_settings_survive_json(loss: LossSettings) -> None:
     changed = loss.model_copy(update={"weight": 3.25})
-    adapter = TypeAdapter(Loss)
+    adapter: TypeAdapter[Any] = TypeAdapter(Loss)
     assert adapter.validate_python(json.loads(adapter.dump_json(changed))) == changed
 
 
