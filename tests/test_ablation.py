@@ -1,1 +1,181 @@
-# Being written by the second hand of the store (05:55); the tests of the store itself stay with the first.
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from core.ablation import AblationRow, ablation_table
+from core.config import RunConfig
+from core.errors import ConfigError, NotFoundError
+from core.significance import paired_bootstrap
+from core.store import EvaluationRecord, JobRecord, ParameterCounts, Store, UtteranceResult
+
+WORDS = 5
+
+Evaluate = Callable[..., EvaluationRecord]
+
+
+@pytest.fixture
+def job(store: Store, make_config: Callable[..., RunConfig]) -> JobRecord:
+    return store.create_job("ablation", [make_config(name=name) for name in ("ce", "kd", "manifold")])
+
+
+@pytest.fixture
+def evaluate(store: Store, job: JobRecord) -> Evaluate:
+    """Return a function that stores what a run (or, without a position, the teacher) did on a set."""
+
+    def add(errors: Sequence[int], position: int | None = None, *, words: Sequence[int] = (), **fields: Any) -> Any:
+        counts = list(words) or [WORDS] * len(errors)
+        run_id = None if position is None else store.runs(job_id=job.id)[position].id
+        usual: dict[str, Any] = {
+            "job_id": job.id,
+            "run_id": run_id,
+            "subject": "teacher" if position is None else "student",
+            "test_set": "test",
+            "test_set_hash": "abc",
+            "step": None,
+            "audio_context": 30.0,
+            "normaliser": "whisper-english 0.1.15",
+            "decoding": "greedy",
+            "wer": sum(errors) / sum(counts),
+            "cer": 0.0,
+            "substitutions": sum(errors),
+            "deletions": 0,
+            "insertions": 0,
+            "words": sum(counts),
+            "heldout_kl": None,
+            "real_time_factor": 0.1,
+            "seconds": 1.0,
+            "results": [
+                UtteranceResult(f"u{i}", i, "reference", "hypothesis", own, 0, 0, count, None, 1.0, f"{i}.flac")
+                for i, (own, count) in enumerate(zip(errors, counts, strict=True))
+            ],
+        }
+        return store.add_evaluation(**(usual | fields))
+
+    return add
+
+
+def test_runs_are_compared_with_the_first_of_them(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    errors = [[2] * 100, [index % 3 for index in range(100)], [0] * 99 + [4]]
+    for position, own in enumerate(errors):
+        evaluate(own, position)
+    table = ablation_table(store, job.id)
+    baseline, *others = table.rows
+    assert (table.baseline, table.utterances, baseline.difference, baseline.interval) == ("ce", 100, None, None)
+    for row, own in zip(others, errors[1:], strict=True):
+        assert row.evaluation is not None
+        assert baseline.evaluation is not None
+        assert row.difference == pytest.approx(row.evaluation.wer - baseline.evaluation.wer)
+        expected = paired_bootstrap(own, errors[0], [WORDS] * 100)
+        assert row.interval == (expected.low, expected.high)
+        assert row.significant
+    assert "paired bootstrap over 100 utterances" in table.test
+    assert "adjusted for 2 comparisons (Holm)" in table.test
+
+
+def test_two_comparisons_count_as_two(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    baseline = [1, 0] * 50
+    own = [0, 0] * 5 + [1, 0] * 45
+    for position, errors in enumerate((baseline, own, own)):
+        evaluate(errors, position)
+    alone = paired_bootstrap(own, baseline, [WORDS] * 100).p_value
+    assert alone is not None
+    assert [row.p_value for row in ablation_table(store, job.id).rows] == [None, 2 * alone, 2 * alone]
+
+
+def test_equal_runs_do_not_differ(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    for position in range(2):
+        evaluate([1, 0] * 50, position)
+    row = ablation_table(store, job.id).rows[1]
+    assert (row.difference, row.interval, row.p_value, row.significant) == (0.0, (0.0, 0.0), 1.0, False)
+
+
+def test_a_small_test_set_has_an_interval_but_no_test(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    evaluate([3] * 12, 0)
+    evaluate([0] * 12, 1)
+    table = ablation_table(store, job.id)
+    assert table.rows[1].interval is not None
+    assert table.rows[1].p_value is None
+    assert not table.rows[1].significant
+    assert "12 utterances are too few to test" in table.test
+
+
+def test_an_utterance_whose_reference_is_empty_does_not_count(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    evaluate([1, 1, 9], 0, words=[5, 5, 0])
+    evaluate([0, 1, 0], 1, words=[5, 5, 0])
+    assert ablation_table(store, job.id).rows[1].difference == pytest.approx(-0.1)
+
+
+def test_runs_that_were_not_read_yet_are_left_open(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    teacher = evaluate([0] * 3)
+    before = evaluate([5] * 3, subject="student_before")
+    table = ablation_table(store, job.id)
+    assert (table.teacher, table.student_before, table.test, table.utterances) == (teacher, before, "", 0)
+    assert table.rows == tuple(AblationRow(run) for run in store.runs(job_id=job.id))
+
+
+def test_nothing_is_compared_before_the_baseline_was_read(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    evaluate([1] * 3, 1)
+    table = ablation_table(store, job.id)
+    assert (table.rows[1].difference, table.test, table.utterances) == (None, "", 3)
+
+
+def test_nothing_is_compared_while_only_the_baseline_was_read(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    evaluate([1] * 3, 0)
+    table = ablation_table(store, job.id)
+    assert ([row.difference for row in table.rows], table.test) == ([None] * 3, "")
+
+
+def test_parameters_stand_beside_their_run(store: Store, job: JobRecord) -> None:
+    counts = ParameterCounts(1000, 900, 8, 2)
+    store.set_parameters(store.runs(job_id=job.id)[1].id, counts)
+    assert [row.parameters for row in ablation_table(store, job.id).rows] == [None, counts, None]
+
+
+def test_the_reading_of_the_latest_step_counts(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    evaluate([3] * 4, 0, step=10)
+    latest = evaluate([1] * 4, 0, step=20)
+    assert ablation_table(store, job.id).rows[0].evaluation == latest
+
+
+def test_extra_test_sets_are_tables_of_their_own_and_never_pooled(
+    store: Store, job: JobRecord, evaluate: Evaluate
+) -> None:
+    for test_set, size in (("test", 4), ("development", 5), ("real", 6)):
+        evaluate([0] * size, test_set=test_set)
+        evaluate([1] * size, 0, test_set=test_set)
+    table = ablation_table(store, job.id)
+    assert list(table.extra) == ["real"]
+    assert (table.utterances, table.extra["real"].utterances) == (4, 6)
+    assert table.extra["real"] == ablation_table(store, job.id, "real")
+    assert table.extra["real"].teacher != table.teacher
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("normaliser", "none", "normaliser: differs: whisper-english 0.1.15 (teacher); none (kd)"),
+        ("test_set_hash", "xyz", "test set hash: differs: abc (teacher); xyz (kd)"),
+        ("decoding", "beam 5", "decoding: differs: greedy (teacher); beam 5 (kd)"),
+        ("audio_context", 15.0, "audio context: differs: 30.0 (teacher); 15.0 (kd)"),
+    ],
+)
+def test_what_was_not_read_alike_is_not_compared(
+    store: Store, job: JobRecord, evaluate: Evaluate, field: str, value: object, said: str
+) -> None:
+    evaluate([1])
+    evaluate([1], 1, **{field: value})
+    with pytest.raises(ConfigError) as refused:
+        ablation_table(store, job.id)
+    assert [str(problem) for problem in refused.value.problems] == [said]
+
+
+def test_a_job_that_is_missing_or_has_no_runs_is_named(store: Store, job: JobRecord) -> None:
+    with pytest.raises(NotFoundError, match="no job 'jnobody'"):
+        ablation_table(store, "jnobody")
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("DELETE FROM runs")
+    with pytest.raises(NotFoundError, match="has no runs"):
+        ablation_table(store, job.id)
