@@ -218,7 +218,7 @@ def test_a_job_that_fails_shows_what_there_is_and_why(
 
 @pytest.mark.usefixtures("busy")
 def test_ctrl_c_leaves_the_job_going_and_says_how_to_stop_it(places: list[str], studio: Studio) -> None:
-    command = [sys.executable, "-m", "core.cli", "quickstart", *places]
+    command = [sys.executable, "-c", "from core.cli import main; main()", "quickstart", *places]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         while "Waiting for its turn" not in process.stderr.readline():

@@ -1,5 +1,0 @@
-"""``python -m core.cli`` is ``manifold``."""
-
-from core.cli import main
-
-main()
