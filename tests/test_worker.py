@@ -1,1 +1,310 @@
-# Being written by the second hand of the store (05:55); the tests of the store itself stay with the first.
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import core.worker as worker
+from core.config import RunConfig, read_preset
+from core.errors import ModelError, NotFiniteError, Stopped
+from core.launchers.local import LocalLauncher
+from core.launchers.process import identify
+from core.launchers.slots import CPU, take_slot
+from core.runs import JobRecord, Studio
+from core.store import Store
+from core.worker import main, run_worker
+
+SMALL_WORKER = Path(__file__).parent / "launchers"
+
+
+@pytest.fixture
+def configs() -> tuple[RunConfig, ...]:
+    return read_preset("quickstart")[1][:2]
+
+
+@pytest.fixture
+def studio(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+    """Yield a studio whose jobs are small: see small_worker.py."""
+    monkeypatch.setenv("PYTHONPATH", str(SMALL_WORKER))
+    opened = Studio(store.url, tmp_path / "runs", launcher=LocalLauncher(worker="small_worker"))
+    yield opened
+    for job in opened.store.jobs():
+        opened.stop(job.id, now=True)
+    opened.close()
+
+
+def wait_until(holds: Callable[[], Any], *, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def work_through(
+    store: Store, configs: tuple[RunConfig, ...], folder: Path, work: Callable[..., None], *, told: bool = False
+) -> JobRecord:
+    """Let this process be the worker of a new job; return how it ended."""
+    job = store.create_job("a job", configs)
+    run_worker(job.id, store=store, runs_folder=folder, work=work, told_to_stop=lambda: told)
+    return store.job(job.id)
+
+
+def test_work_that_returns_has_finished(store: Store, configs: tuple[RunConfig, ...], tmp_path: Path) -> None:
+    seen = []
+
+    def work(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> None:
+        seen.append((store.job(job_id).state, runs_folder, stop()))
+        for run in store.runs(job_id=job_id):
+            store.run_state(run.id, "finished")
+
+    job = work_through(store, configs, tmp_path, work)
+    assert seen == [("starting", tmp_path, False)]
+    assert (job.state, job.message) == ("finished", "")
+    me = identify()
+    assert (job.pid, job.boot_id) == (me.pid, me.boot_id)
+    assert {run.state for run in store.runs(job_id=job.id)} == {"finished"}
+
+
+class OutOfMemoryError(RuntimeError):
+    """Bears the name of PyTorch's own, which is not imported here."""
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "said"),
+    [
+        (Stopped("Stopped by the user."), "stopped", "The machine told the worker to end (SIGTERM)."),
+        (ModelError("The model 'x' was not found."), "failed", "The model 'x' was not found."),
+        (NotFiniteError("The loss became NaN."), "failed", "The loss became NaN."),
+        (MemoryError(), "failed", "The machine ran out of memory."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "failed", "The machine ran out of memory."),
+        (OutOfMemoryError("CUDA out of memory."), "failed", "The GPU ran out of memory."),
+        (OSError(errno.ENOSPC, "No space left on device"), "failed", "The disk is full."),
+        (OSError(errno.EIO, "Input/output error"), "failed", "did not expect (OSError)"),
+        (KeyError("weights"), "failed", "did not expect (KeyError)"),
+    ],
+)
+def test_every_ending_has_its_sentence_and_the_log_the_rest(
+    store: Store,
+    configs: tuple[RunConfig, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    state: str,
+    said: str,
+) -> None:
+    def work(job_id: str, **places: Any) -> None:
+        raise error
+
+    job = work_through(store, configs, tmp_path, work)
+    assert job.state == state
+    assert said in job.message
+    assert "Traceback" not in job.message
+    assert ("Traceback" in capsys.readouterr().err) == (state == "failed")
+    assert {(run.state, run.message) for run in store.runs(job_id=job.id)} == {(job.state, job.message)}
+
+
+def test_a_stop_by_a_user_is_told_from_one_by_the_machine(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path
+) -> None:
+    def work(job_id: str, **places: Any) -> None:
+        store.request_stop(job_id)
+        raise Stopped("Stopped by the user.")
+
+    assert work_through(store, configs, tmp_path, work).message.startswith("Stopped on request.")
+
+
+def test_a_worker_that_is_told_to_end_while_it_waits_never_begins(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path
+) -> None:
+    job = work_through(store, configs, tmp_path, lambda *a, **k: pytest.fail("it began"), told=True)
+    assert (job.state, job.message) == ("stopped", "Stopped before it began.")
+
+
+def test_work_hears_of_a_stop_within_a_heartbeat(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.05)
+
+    def work(job_id: str, *, stop: Callable[[], bool], **places: Any) -> None:
+        first = store.job(job_id).heartbeat_at
+        wait_until(lambda: store.job(job_id).heartbeat_at != first)
+        assert not stop()
+        store.request_stop(job_id)
+        wait_until(stop)
+        raise Stopped("Stopped by the user.")
+
+    assert work_through(store, configs, tmp_path, work).state == "stopped"
+
+
+def test_a_worker_that_was_declared_dead_is_told_to_stop_and_changes_nothing(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.05)
+
+    def work(job_id: str, *, stop: Callable[[], bool], **places: Any) -> None:
+        store.job_state(job_id, "interrupted", "It was thought dead.")
+        wait_until(stop)
+
+    job = work_through(store, configs, tmp_path, work)
+    assert (job.state, job.message) == ("interrupted", "It was thought dead.")
+
+
+def test_an_ending_that_cannot_be_stored_at_first_is_stored_later(
+    store: Store,
+    configs: tuple[RunConfig, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.05)
+    lock = Path(f"{store.path}.lock")
+
+    def work(job_id: str, **places: Any) -> None:
+        # A folder in the place of the lock file: every write is refused until it is gone.
+        lock.unlink()
+        lock.mkdir()
+        threading.Timer(0.5, lock.rmdir).start()
+
+    assert work_through(store, configs, tmp_path, work).state == "finished"
+    told = capsys.readouterr().err
+    assert "heartbeat: " in told
+    assert "The job is finished (all is well), but this cannot be stored" in told
+
+
+def test_an_ending_that_can_never_be_stored_ends_the_worker_with_an_error(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "ENDING_ATTEMPTS", 2)
+    lock = Path(f"{store.path}.lock")
+
+    def work(job_id: str, **places: Any) -> None:
+        lock.unlink()
+        lock.mkdir()
+
+    job = store.create_job("a job", configs)
+    assert main([job.id, "--database-url", store.url, "--runs", str(tmp_path)], work=work) == 1
+    lock.rmdir()
+    assert store.job(job.id).active
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Put back the handler that the worker sets."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("signals")
+def test_the_exit_status_tells_whether_it_went_well(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(job_id: str, **places: Any) -> None:
+        raise ModelError("no")
+
+    places = ["--database-url", store.url, "--runs", str(tmp_path)]
+    assert main([store.create_job("a", configs).id, *places], work=lambda *a, **k: None) == 0
+    assert main([store.create_job("b", configs).id, *places], work=fail) == 1
+    assert main(["j0", *places], work=fail) == 1
+    assert "There is no job 'j0'." in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_signal_asks_the_work_to_stop(store: Store, configs: tuple[RunConfig, ...], tmp_path: Path) -> None:
+    def work(job_id: str, *, stop: Callable[[], bool], **places: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(stop)
+        raise Stopped("Stopped by the user.")
+
+    job = store.create_job("a", configs)
+    assert main([job.id, "--database-url", store.url, "--runs", str(tmp_path)], work=work) == 0
+    assert "SIGTERM" in store.job(job.id).message
+
+
+def test_a_worker_that_waits_imports_nothing_heavy(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path
+) -> None:
+    slot = take_slot(tmp_path, CPU)
+    assert slot is not None
+    job = store.create_job("a job", configs)
+    script = (
+        "import sys; from core.worker import main; main(sys.argv[1:])\n"
+        "print(sorted({'torch', 'transformers'} & {*sys.modules}))"
+    )
+    command = [sys.executable, "-c", script, job.id, "--database-url", store.url, "--runs", str(tmp_path)]
+    with slot, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: store.job(job.id).pid == process.pid)
+        time.sleep(2 * worker.TURN_SECONDS)
+        assert store.job(job.id).state == "queued"
+        store.request_stop(job.id)
+        assert process.communicate(timeout=20)[0] == "[]\n"
+
+
+def test_jobs_of_one_machine_work_one_after_the_other_in_their_order(
+    studio: Studio, configs: tuple[RunConfig, ...]
+) -> None:
+    jobs = [studio.start(configs, name=f"short {number}") for number in range(3)]
+    wait_until(lambda: not any(studio.store.job(job.id).active for job in jobs))
+    ended = [studio.store.job(job.id) for job in jobs]
+    assert [job.state for job in ended] == ["finished"] * 3
+    for earlier, later in pairwise(ended):
+        assert earlier.ended_at is not None
+        assert later.started_at is not None
+        assert earlier.ended_at <= later.started_at
+
+
+def test_a_dead_job_in_front_does_not_keep_the_others_waiting(studio: Studio, configs: tuple[RunConfig, ...]) -> None:
+    slot = take_slot(studio.runs_folder, CPU)
+    assert slot is not None
+    with slot:
+        first, second = (studio.start(configs, name="short") for _ in range(2))
+        pid = studio.store.job(first.id).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not studio.store.job(second.id).active)
+    assert studio.store.job(first.id).state == "interrupted"
+    assert studio.store.job(second.id).state == "finished"
+
+
+def kill_at_random(studio: Studio, configs: tuple[RunConfig, ...], moment: random.Random) -> None:
+    """Kill a job that counts; nothing that it was told is stored may be missing, and it may not look alive."""
+    job = studio.start(configs, name="count")
+    run = studio.store.runs(job_id=job.id)[0]
+    acknowledged = studio.runs_folder / f"{job.id}.acknowledged"
+    wait_until(acknowledged.exists)
+    time.sleep(moment.uniform(0, 0.3))
+    pid = studio.store.job(job.id).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    while studio.store.job(job.id).active:
+        studio.refresh()
+    assert time.monotonic() - killed < 15
+    steps = {int(line) for line in acknowledged.read_text().split("\n")[:-1]}
+    assert steps
+    assert steps <= {metric.step for metric in studio.store.metrics(run.id)}
+    assert studio.store.job(job.id).state == "interrupted"
+    assert {each.state for each in studio.store.runs(job_id=job.id)} == {"interrupted"}
+
+
+def test_a_killed_worker_loses_nothing_and_is_soon_interrupted(studio: Studio, configs: tuple[RunConfig, ...]) -> None:
+    moment = random.Random(0)
+    for _ in range(3):
+        kill_at_random(studio, configs, moment)
+
+
+@pytest.mark.long
+def test_forty_killed_workers_lose_nothing(studio: Studio, configs: tuple[RunConfig, ...]) -> None:
+    moment = random.Random(1)
+    for _ in range(40):
+        kill_at_random(studio, configs, moment)
