@@ -78,7 +78,8 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
     found = {(record.subject, record.run_id): record for record in store.evaluations(job_id=job_id, test_set=test_set)}
     _require_alike(list(found.values()), runs)
     evaluations = [found.get(("student", run.id)) for run in runs]
-    differences, test, utterances = _compare(store, evaluations)
+    utterances = len(store.utterance_results(next(iter(found.values())).id)) if found else 0
+    differences, test = _compare(store, evaluations, utterances)
     p_values = holm([None if difference is None else difference.p_value for difference in differences])
     rows = tuple(
         AblationRow(
@@ -103,15 +104,16 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
     )
 
 
-def _compare(store: Store, evaluations: list[EvaluationRecord | None]) -> tuple[list[Difference | None], str, int]:
-    """Compare each evaluation with the first; return the differences, what their interval is, and the set's size."""
+def _compare(
+    store: Store, evaluations: list[EvaluationRecord | None], size: int
+) -> tuple[list[Difference | None], str]:
+    """Compare each evaluation with the first; return the differences and what their interval is."""
     results = [None if record is None else store.utterance_results(record.id) for record in evaluations]
-    size = next((len(own) for own in results if own is not None), 0)
     nothing: list[Difference | None] = [None] * len(evaluations)
     # An utterance whose reference is empty has no share in a rate of words.
     baseline = {result.utterance_id: result for result in results[0] or () if result.words > 0}
     if not baseline:
-        return nothing, "", size
+        return nothing, ""
     differences = list(nothing)
     for index, own in enumerate(results[1:], start=1):
         if own is not None:
@@ -124,14 +126,14 @@ def _compare(store: Store, evaluations: list[EvaluationRecord | None]) -> tuple[
             )
     known = [difference for difference in differences if difference is not None]
     if not known:
-        return nothing, "", size
+        return nothing, ""
     sentence = (
         f"95 % interval of the difference from the baseline: paired bootstrap over {known[0].units} {known[0].unit}"
     )
     tested = sum(difference.p_value is not None for difference in known)
     if not tested:
-        return differences, f"{sentence}. {size} utterances are too few to test.", size
-    return differences, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm).", size
+        return differences, f"{sentence}. {size} utterances are too few to test."
+    return differences, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm)."
 
 
 def _require_alike(records: list[EvaluationRecord], runs: list[RunRecord]) -> None:

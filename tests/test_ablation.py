@@ -112,7 +112,7 @@ def test_runs_that_were_not_read_yet_are_left_open(store: Store, job: JobRecord,
     teacher = evaluate([0] * 3)
     before = evaluate([5] * 3, subject="student_before")
     table = ablation_table(store, job.id)
-    assert (table.teacher, table.student_before, table.test, table.utterances) == (teacher, before, "", 0)
+    assert (table.teacher, table.student_before, table.test, table.utterances) == (teacher, before, "", 3)
     assert table.rows == tuple(AblationRow(run) for run in store.runs(job_id=job.id))
 
 

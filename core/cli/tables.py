@@ -55,6 +55,7 @@ def notes(table: AblationTable) -> list[str]:
     lines = [
         f"Test set: {size}{first.words} words, {speech}; read once. Seed {seeds}.",
         f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
+        "KL: divergence from the teacher on reference tokens, in nats per token.",
     ]
     if table.test:
         lines.append(f"{table.test} * p < 0.05 against '{table.baseline}'.")
