@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -96,36 +95,6 @@ def test_a_job_is_done_by_a_process_of_its_own_that_writes_to_a_log(
     assert [run.state for run in studio.store.runs(job_id=job.id)] == ["finished", "finished"]
     assert studio.log_tail(job.id) == "at work on short"
     wait(lambda: gone(job))
-
-
-def test_a_worker_that_is_killed_is_interrupted_and_loses_nothing_it_had_stored(
-    studio: Studio, make_config: Callable[..., RunConfig]
-) -> None:
-    job = count(studio, make_config)
-    assert job.pid is not None
-    os.kill(job.pid, signal.SIGKILL)
-    wait(lambda: studio.refresh() or not studio.store.job(job.id).active)
-    ended, run = studio.store.job(job.id), studio.store.runs(job_id=job.id)[0]
-    assert (ended.state, run.state) == ("interrupted", "interrupted")
-    assert f"process {job.pid}" in ended.message
-    assert str(studio.log_path(job.id)) in ended.message
-    acknowledged = (studio.runs_folder / f"{job.id}.acknowledged").read_text().splitlines()
-    stored = {metric.step for metric in studio.store.metrics(run.id)}
-    assert acknowledged
-    assert set(map(int, acknowledged)) <= stored
-
-
-def test_the_next_job_goes_on_after_the_one_before_it_was_killed(
-    studio: Studio, make_config: Callable[..., RunConfig]
-) -> None:
-    first = count(studio, make_config)
-    second = studio.start([make_config()], name="short")
-    assert first.pid is not None
-    os.kill(first.pid, signal.SIGKILL)
-    # Nobody looks but the second job's own worker.
-    wait(lambda: studio.store.job(second.id).state == "finished")
-    studio.refresh()
-    assert studio.store.job(first.id).state == "interrupted"
 
 
 def test_a_working_job_stops_at_its_next_step(studio: Studio, make_config: Callable[..., RunConfig]) -> None:
