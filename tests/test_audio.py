@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["folder.flac"]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_audio_is_read_or_refused_and_nothing_else(data: st.DataObject, tmp_path: Path):
     path = tmp_path / "clip"

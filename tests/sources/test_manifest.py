@@ -195,7 +195,7 @@ VALUES = st.recursive(
 ROWS = st.dictionaries(st.sampled_from(["audio_filepath", "duration", "offset", "speaker", "id", *TEXT_KEYS]), VALUES)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS | VALUES), junk=st.binary(max_size=30), real=st.booleans())
 def test_hostile_manifests_only_ever_give_data_errors(rows: list, junk: bytes, real: bool, clip: Clip, tmp_path: Path):
     if real:

@@ -173,7 +173,7 @@ def test_a_damaged_ctranslate2_folder_is_refused_with_its_reason(
         load_whisper(str(tmp_path))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_folders_only_ever_give_model_errors(data: st.DataObject, small_folder: Path, tmp_path: Path):
     folder = tmp_path / "copy"
