@@ -6,6 +6,7 @@ shapes (circle and diamond), so that neither colour nor shape is needed alone.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -27,7 +28,7 @@ def curve(
     *,
     unit: str,
     description: str,
-    height: int = 180,
+    height: int = 170,
     markers: bool = False,
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw one or a few series over the steps of a run.
@@ -43,13 +44,13 @@ def curve(
     names = list(dict.fromkeys(frame["series"]))
     palette = [STUDENT, TEACHER, "#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL]
     base = alt.Chart(frame).encode(
-        x=alt.X("step:Q", title="Step" if height >= 140 else None, axis=alt.Axis(grid=False, tickCount=4, format="d")),
-        y=alt.Y("value:Q", title=unit or None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format="~g")),
+        x=alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=4, format="d")),
+        y=alt.Y("value:Q", title=unit or None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format=".3~g")),
         color=alt.Color(
             "series:N",
             title=None,
             scale=alt.Scale(domain=names, range=palette[: len(names)]),
-            legend=alt.Legend(orient="top") if len(names) > 1 else None,
+            legend=_legend(symbolType="stroke") if len(names) > 1 else None,
         ),
         tooltip=[
             alt.Tooltip("series:N", title="Curve"),
@@ -64,7 +65,7 @@ def curve(
     return alt.layer(line, spots).properties(height=height, description=description)
 
 
-def shares(frame: pd.DataFrame, *, description: str, height: int = 180) -> alt.Chart:
+def shares(frame: pd.DataFrame, *, description: str, height: int = 170) -> alt.Chart:
     """Draw which share of the objective each term has over the steps, stacked to one.
 
     Args:
@@ -79,18 +80,22 @@ def shares(frame: pd.DataFrame, *, description: str, height: int = 180) -> alt.C
         alt.Chart(frame)
         .mark_area(opacity=0.85)
         .encode(
-            x=alt.X("step:Q", title="Step", axis=alt.Axis(grid=False, tickCount=4, format="d")),
-            y=alt.Y("value:Q", title="Share", stack="normalize", axis=alt.Axis(format="%", tickCount=4)),
+            x=alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=4, format="d")),
+            y=alt.Y("value:Q", title=None, stack="normalize", axis=alt.Axis(format="%", tickCount=4)),
             color=alt.Color(
                 "series:N",
                 title=None,
                 scale=alt.Scale(domain=names, range=palette[: len(names)]),
-                legend=alt.Legend(orient="top"),
+                legend=_legend(),
             ),
             tooltip=["series:N", "step:Q", alt.Tooltip("value:Q", format=".1%")],
         )
         .properties(height=height, description=description)
     )
+
+
+def _legend(**fields: Any) -> alt.Legend:
+    return alt.Legend(orient="bottom", columns=2, labelFontSize=11, symbolSize=70, offset=4, **fields)
 
 
 def thinned(frame: pd.DataFrame) -> pd.DataFrame:
@@ -200,7 +205,7 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
         ],
     )
     zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=NEUTRAL, strokeDash=[4, 3]).encode(x="at:Q")
-    title = "Points of WER against the baseline (left of 0 is better)"
+    title = "Points of WER (left of 0 is better)"
     whiskers = base.mark_rule(color=STUDENT, strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
     dots = base.mark_point(color=STUDENT, shape="diamond", size=120, opacity=1, strokeWidth=2).encode(
         x=alt.X("difference:Q", title=title),

@@ -12,9 +12,11 @@ import streamlit as st
 
 from app import state
 
-st.set_page_config(page_title="Manifold Studio", page_icon=":material/graphic_eq:", layout="wide")
-st.html(Path(__file__).parent / "style.css")
-st.logo(Path(__file__).parent / "logo.svg", size="large")
+# A file, not the name of a symbol: Streamlit would fetch that from a server of its own choice.
+HERE = Path(__file__).parent
+st.set_page_config(page_title="Manifold Studio", page_icon=str(HERE / "icon.svg"), layout="wide")
+st.html(HERE / "style.css")
+st.logo(HERE / "logo.svg", size="large")
 page = st.navigation(
     [
         st.Page("views/runs.py", title="Runs", icon=":material/list:", url_path="runs", default=True),

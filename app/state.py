@@ -121,7 +121,9 @@ def chosen(name: str, value: str) -> str:
     return value
 
 
-def chosen_run(runs: Sequence[RunRecord], *, label: str = "Run") -> RunRecord:
+def chosen_run(
+    runs: Sequence[RunRecord], *, label: str = "Run", width: int | Literal["stretch"] = "stretch"
+) -> RunRecord:
     """Let the user choose a run; the address has it, else the one that was looked at last.
 
     Raises:
@@ -133,7 +135,7 @@ def chosen_run(runs: Sequence[RunRecord], *, label: str = "Run") -> RunRecord:
         known[wanted] = studio().store.run(wanted)
     key = choice("run", list(known), default=kept("last run"))
     value = st.selectbox(
-        label, list(known), format_func=lambda run_id: f"{known[run_id].name} · {run_id}", key=key, width=420
+        label, list(known), format_func=lambda run_id: f"{known[run_id].name} · {run_id}", key=key, width=width
     )
     keep("last run", value)
     return known[chosen("run", value)]

@@ -87,8 +87,7 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
     if not notes:
         st.caption("Nothing has been read yet. Rows fill as the job gets to them.")
         return
-    for note in notes:
-        st.caption(text.plain(note))
+    st.caption("  \n".join(text.plain(note) for note in notes))
     stem = f"{table.job.name}-{table.test_set}"
     with st.container(horizontal=True):
         st.download_button(

@@ -1,6 +1,7 @@
 """Alignment: how alike are teacher and student, where, and for which utterances?"""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -20,21 +21,25 @@ def show() -> None:
     if not runs:
         parts.nothing_yet("No states yet", "Maps of what teacher and student make of the same speech will be here.")
         return
-    run = state.chosen_run(runs)
+    controls = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    with controls:
+        run = state.chosen_run(runs, width=280)
     records = studio.store.alignments(run.id)
     if not records:
         st.info("No states of this run are stored. They are taken from its first step on.", icon=":material/info:")
         state.link("run", "To the run", ":material/monitoring:", run=run.id)
         return
-    pair, step, level = _choose(records)
+    with controls:
+        pair, step, level = _choose(records)
     own = [item for item in records if _pair(item) == pair]
     left, right = st.columns([3, 2], gap="large")
     with left:
         record = _map(run, own[0], step, level)
+        chosen = _points(run, record) if record is not None else None
     with right:
+        if record is not None:
+            _utterance(run, record, chosen)
         _measures(own, step)
-    if record is not None:
-        _explore(run, record)
 
 
 def _pair(record: AlignmentRecord) -> str:
@@ -48,22 +53,21 @@ def _choose(records: list[AlignmentRecord]) -> tuple[str, int, str]:
         for item in sorted(records, key=lambda item: (item.side == "decoder", -item.student_layer, -item.teacher_layer))
     }
     steps = [str(step) for step in sorted({item.step for item in records})]
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        key = state.choice("layers", list(named))
-        pair = st.selectbox("Layers", list(named), format_func=named.__getitem__, key=key, width=340)
-        key = state.choice("level", list(LEVELS))
-        level = st.segmented_control(
-            "One dot is",
-            list(LEVELS),
-            format_func=LEVELS.__getitem__,
-            key=key,
-            required=True,
-            help="Utterances: the mean of an utterance's states. Points: every state, a frame or a token.",
-        )
-        step = steps[0]
-        if len(steps) > 1:
-            key = state.choice("step", steps, default=steps[-1])
-            step = st.select_slider("Step", steps, key=key, width=320, format_func=lambda at: _step_name(at, steps))
+    key = state.choice("layers", list(named))
+    pair = st.selectbox("Layers", list(named), format_func=named.__getitem__, key=key, width=310)
+    key = state.choice("level", list(LEVELS))
+    level = st.segmented_control(
+        "One dot is",
+        list(LEVELS),
+        format_func=LEVELS.__getitem__,
+        key=key,
+        required=True,
+        help="Utterances: the mean of an utterance's states. Points: every state, a frame or a token.",
+    )
+    step = steps[0]
+    if len(steps) > 1:
+        key = state.choice("step", steps, default=steps[-1])
+        step = st.select_slider("Step", steps, key=key, width=240, format_func=lambda at: _step_name(at, steps))
     level = level or "utterances"
     return state.chosen("layers", pair), int(state.chosen("step", step)), state.chosen("level", level)
 
@@ -85,7 +89,7 @@ def _map(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRec
             st.rerun()
         return None
     points = state.map_points(record)
-    event = st.plotly_chart(
+    st.plotly_chart(
         state.map_figure(record, _labels(record, points, state.studio().probe(run.job_id))),
         key=f"map:{record.id}",
         on_select=lambda: _take_from_map(record),
@@ -96,7 +100,6 @@ def _map(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRec
             "near means alike. The table below lists the same points."
         ),
     )
-    del event
     count = f"{text.count(record.points)} of {text.count(record.points_total)} {record.level} shown"
     trust = record.trustworthiness
     kept = "" if trust is None else f" The map keeps {trust:.0%} of the neighbourhoods of the states."
@@ -142,7 +145,6 @@ def _labels(record: MapRecord, points: MapPoints, probe: list[ProbeUtterance]) -
 def _take_from_map(record: MapRecord) -> None:
     chosen = state.kept(f"map:{record.id}")["selection"]["points"]
     if chosen:
-        state.keep("point", chosen[0]["customdata"])
         state.set_query(point=chosen[0]["customdata"])
 
 
@@ -152,63 +154,59 @@ def _take_from_table(key: str, labels: list[str]) -> None:
         state.set_query(point=labels[rows[0]])
 
 
-def _explore(run: RunRecord, record: MapRecord) -> None:
-    """Show the table of the points, and beside it the utterance of the chosen one."""
+@dataclass(frozen=True)
+class _Chosen:
+    """A point of the map that was chosen: its utterance, and the angle between its two states in degrees."""
+
+    utterance: ProbeUtterance
+    angle: float
+
+
+def _points(run: RunRecord, record: MapRecord) -> _Chosen | None:
+    """Show the table of the points; return the one that was chosen here or on the map."""
     points, probe = state.map_points(record), state.studio().probe(run.job_id)
     labels = _labels(record, points, probe)
     owners = [probe[place] for place in points.utterance.tolist()]
-    frame = pd.DataFrame(
-        {
-            "Point": labels,
-            "Angle": np.degrees(points.angle.astype(float)),
-            "Said": [owner.text for owner in owners],
-        }
+    angles = np.degrees(points.angle.astype(float))
+    frame = pd.DataFrame({"Point": labels, "Angle": angles, "Said": [owner.text for owner in owners]})
+    frame = frame.sort_values("Angle", ascending=False, kind="stable")
+    key = f"points:{record.id}"
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=318,
+        on_select=lambda: _take_from_table(key, list(frame["Point"])),
+        selection_mode="single-row",
+        key=key,
+        column_config={
+            "Point": "Utterance"
+            if record.level == "utterances"
+            else st.column_config.TextColumn(help="Utterance @ frame (50 a second) or token."),
+            "Angle": st.column_config.NumberColumn(
+                "Angle ° ↓", format="%.1f", help="Between the student's and the teacher's state, before the map."
+            ),
+        },
+        alt="The points of the map, those first whose student and teacher states are furthest apart",
     )
-    order = frame.sort_values("Angle", ascending=False, kind="stable").index
-    sorted_labels = [labels[place] for place in order]
-    listed, card = st.columns([3, 2], gap="large")
-    with listed:
-        st.subheader("Furthest apart")
-        key = f"points:{record.id}"
-        st.dataframe(
-            frame.loc[order],
-            hide_index=True,
-            height=420,
-            on_select=lambda: _take_from_table(key, sorted_labels),
-            selection_mode="single-row",
-            key=key,
-            column_config={
-                "Point": "Utterance"
-                if record.level == "utterances"
-                else st.column_config.TextColumn(help="Utterance @ frame (50 a second) or token."),
-                "Angle": st.column_config.NumberColumn(
-                    "Angle ° ↓", format="%.1f", help="Between the student's and the teacher's state, before the map."
-                ),
-            },
-            alt="The points of the map, those first whose student and teacher states are furthest apart",
-        )
-        st.caption("The points of the map. Choose a row, or click a point of the map, to hear the utterance.")
+    st.caption("The points of the map, furthest apart first. Choose a row, or click a point, to hear the utterance.")
     wanted = state.query("point")
-    with card:
-        if wanted in labels:
-            place = labels.index(wanted)
-            _utterance(run, record, owners[place], math.degrees(float(points.angle[place])))
-        else:
-            _hint()
+    if wanted not in labels:
+        return None
+    place = labels.index(wanted)
+    return _Chosen(owners[place], float(angles[place]))
 
 
-def _hint() -> None:
-    st.subheader("Utterance")
+def _utterance(run: RunRecord, record: MapRecord, chosen: _Chosen | None) -> None:
+    """Show the chosen point's utterance: its audio, what was said, and what was heard."""
     with st.container(border=True):
-        st.markdown("**None chosen**")
-        st.caption("The audio, what was said, and what teacher and student heard appear here.")
-
-
-def _utterance(run: RunRecord, record: MapRecord, utterance: ProbeUtterance, angle: float) -> None:
-    st.subheader("Utterance")
-    with st.container(border=True):
-        speaker = f" · {text.plain(utterance.speaker)}" if utterance.speaker else ""
-        st.markdown(f"**{text.plain(utterance.id)}** · {utterance.duration:.1f} s · angle {angle:.1f}°{speaker}")
+        if chosen is None:
+            st.markdown("**No utterance chosen**")
+            st.caption("Choose one below the map: its audio, and what teacher and student heard, appear here.")
+            return
+        utterance = chosen.utterance
+        facts = f"{utterance.duration:.1f} s · angle {chosen.angle:.1f}°"
+        speaker = f" · {utterance.speaker}" if utterance.speaker else ""
+        st.markdown(f"**{text.plain(utterance.id)}** · {text.plain(facts + speaker)}")
         parts.clip(utterance.audio_path, name=utterance.id)
         store = state.studio().store
         evaluations = store.evaluations(job_id=run.job_id, test_set=utterance.split)

@@ -9,6 +9,9 @@ from app import charts, parts, state, tables, text
 from core.runs import EvaluationRecord, JobRecord, RunRecord
 
 MOST_UTTERANCES = 200
+SETS = {"test": 0, "development": 2}
+"""Order of the evaluations; extra sets stand between."""
+
 TABS = ["Curves", "Results", "Utterances", "Settings", "Log"]
 
 UNITS = {
@@ -29,12 +32,16 @@ def show() -> None:
         st.title("Run")
         parts.nothing_yet("No runs yet", "A run's curves, results and settings will be here.")
         return
-    run = state.chosen_run(runs)
+    heading, choice = st.columns([3, 2], vertical_alignment="bottom")
+    with choice:
+        run = state.chosen_run(runs, label="Another run")
     job = studio.store.job(run.job_id)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(text.plain(run.name), width="content")
-        parts.badge(run.state)
-    st.caption(f"{text.plain(job.name)} · {text.plain(run.method)} · seed {run.seed} · {text.moment(run.created_at)}")
+    with heading:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.title(text.plain(run.name), width="content")
+            parts.badge(run.state)
+        facts = (job.name, run.method, f"seed {run.seed}", text.moment(run.created_at))
+        st.caption(text.plain(" · ".join(facts)))
     if job.active:
         _live(run, job)
     if not run.active:
@@ -121,11 +128,12 @@ def _draw_curves(run: RunRecord) -> None:
     terms.sort(key=lambda name: list(UNITS).index(name[5:]) if name[5:] in UNITS else len(UNITS))
     cards = [(name, f"Loss: {text.words(name[5:]).lower()}", UNITS.get(name[5:], "")) for name in terms]
     cards += [
-        ("share/", "Share of each term", "share"),
+        ("share/", "Share of each term", ""),
         ("development/wer", "Word error rate, development set", "%"),
-        ("gradient_norm/", "Gradient norm before clipping", "norm"),
-        ("learning_rate", "Learning rate", "rate"),
+        ("gradient_norm/", "Gradient norm before clipping", ""),
+        ("learning_rate", "Learning rate", ""),
     ]
+    st.caption("By training step, of which each is one batch.")
     places: list[DeltaGenerator] = []
     for group, title, unit in cards:
         part = frame.loc[frame["name"].str.startswith(group)]
@@ -148,7 +156,12 @@ def _curve(frame: pd.DataFrame, group: str, title: str, *, key: str) -> None:
         return
     if group == "development/wer":
         frame = frame.assign(value=100 * frame["value"])
-    chart = charts.curve(frame, unit="", description=about, markers=group == "development/wer", height=150)
+    chart = charts.curve(
+        frame,
+        unit="",
+        description=about,
+        markers=group == "development/wer",
+    )
     st.altair_chart(chart, key=key)
 
 
@@ -194,10 +207,11 @@ def _utterances(run: RunRecord) -> None:
     if not evaluations:
         st.info("Utterances appear with the first evaluation.", icon=":material/graphic_eq:")
         return
-    order = sorted(evaluations, key=lambda key: (evaluations[key].test_set == "development", -evaluations[key].id))
+    order = sorted(evaluations, key=lambda key: (SETS.get(evaluations[key].test_set, 1), -evaluations[key].id))
     key = state.choice("evaluation", order)
     shown = state.chosen(
-        "evaluation", st.selectbox("Evaluation", order, format_func=lambda k: _named(evaluations[k]), key=key)
+        "evaluation",
+        st.selectbox("Evaluation", order, format_func=lambda k: _named(evaluations[k]), key=key, width=420),
     )
     results = store.utterance_results(int(shown))
     results.sort(key=lambda item: (-item.errors / max(1, item.words), item.position))
@@ -220,7 +234,7 @@ def _utterances(run: RunRecord) -> None:
     with card.container(border=True):
         if not rows:
             st.markdown("**No utterance chosen**")
-            st.caption("Tick a row on its left: its audio and its texts appear here.")
+            st.caption("Choose a row: its audio and its texts appear here.")
             return
         item = worst[rows[0]]
         st.markdown(f"**{text.plain(item.utterance_id)}** · {item.duration:.1f} s")

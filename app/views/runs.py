@@ -127,7 +127,8 @@ def _table(runs: list[RunRecord], jobs: dict[str, str]) -> None:
         },
         alt="All runs with their state, job, word error rate, trained share, steps and training time",
     )
-    st.caption(f"{len(runs)} runs, newest first. Choose a row to open it.")
+    runs_shown = "One run" if len(runs) == 1 else f"{len(runs)} runs, newest first"
+    st.caption(f"{runs_shown}. Choose a row to open it.")
     rows = [*event["selection"]["rows"], *(cell[0] for cell in event["selection"]["cells"])]
     if rows:
         state.go_to("run", run=runs[rows[0]].id)
