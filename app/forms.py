@@ -119,6 +119,8 @@ class _Form:
         """Return what the widgets of one field hold, whatever its type."""
         annotation = _bare(annotation)
         if _is_settings(annotation):
+            if "." in path:
+                self.heading(path, text.words(path.split(".")[-1]), annotation)
             return self.settings(annotation, value if isinstance(value, Mapping) else {}, path, loc)
         if members := _kinds(annotation):
             return self.one_of(members, info, value if isinstance(value, Mapping) else {}, path, loc)
@@ -128,6 +130,9 @@ class _Form:
         if _is_settings(item):
             return self.several(item, info, _mappings(value), path, loc)
         return self.leaf(annotation, info, value, path, loc)
+
+    def heading(self, path: str, name: str, settings: type[BaseModel]) -> None:
+        self.section(path).markdown(f"**{name}** · {_summary(settings)}")
 
     def one_of(
         self, members: dict[str, type[BaseModel]], info: FieldInfo, value: Mapping[str, Any], path: str, loc: str
@@ -169,7 +174,7 @@ class _Form:
             self.filled.places[loc] = st.empty()
         result = []
         for number, kind in enumerate(chosen):
-            self.section(path).markdown(f"**{text.words(kind)}** — {_summary(members[kind])}")
+            self.heading(path, text.words(kind), members[kind])
             inner = self.settings(members[kind], before.get(kind, {}), f"{path}.{kind}", f"{loc}.{number}.{kind}")
             result.append(inner)
         return result
@@ -259,9 +264,11 @@ def limits(info: FieldInfo) -> str:
 
 def _label(path: str) -> str:
     """Return a field's label with its section: ``student.encoder_layers`` is ``Student encoder layers``."""
-    parts = [part for part in path.split(".") if not part.isdigit()]
-    named = [parts[-2].removesuffix("s"), parts[-1]] if len(parts) > 1 else parts
-    return text.words(" ".join(named))
+    *above, name = path.split(".")
+    if not above:
+        return text.words(name)
+    section = above[-2].removesuffix("s") if above[-1].isdigit() else above[-1]
+    return text.words(f"{section} {name}")
 
 
 def _help(info: FieldInfo, members: Mapping[str, type[BaseModel]] | None = None) -> str:

@@ -86,7 +86,7 @@ def moment(at: datetime | None) -> str:
 def words(name: str) -> str:
     """Return the name of a setting or of a metric as a label: ``encoder_layers`` is ``Encoder layers``."""
     spaced = name.replace("_", " ").replace("/", ": ")
-    return spaced[:1].upper() + spaced[1:]
+    return re.sub(r"\blora\b", "LoRA", spaced[:1].upper() + spaced[1:], flags=re.IGNORECASE)
 
 
 def marked(changes: Iterable[tuple[str, list[str], list[str]]]) -> str:

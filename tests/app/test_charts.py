@@ -1,0 +1,61 @@
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from app import charts
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", [charts.TEACHER, charts.STUDENT])
+@pytest.mark.parametrize("background", ["#FFFFFF", "#13171A"])
+def test_teacher_and_student_stand_out_from_light_and_dark(colour: str, background: str) -> None:
+    lighter, darker = sorted([luminance(colour), luminance(background)], reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_last_value() -> None:
+    frame = pd.DataFrame({"step": range(12_345), "series": "loss", "value": range(12_345)})
+    thinned = charts.thinned(frame)
+    assert len(thinned) <= charts.MOST_POINTS_OF_A_CURVE
+    assert thinned["step"].iloc[-1] == 12_344
+    assert thinned["step"].is_monotonic_increasing
+
+
+def test_a_short_curve_keeps_every_value_of_each_series() -> None:
+    frame = pd.DataFrame({"step": [1, 1, 2, 2], "series": ["a", "b", "a", "b"], "value": [1.0, 2.0, 3.0, 4.0]})
+    assert sorted(charts.thinned(frame)["value"]) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_the_map_tells_teacher_from_student_by_shape_and_colour() -> None:
+    figure = points_on_a_map(3)
+    markers = {trace.name: (trace.marker.symbol, trace.marker.color) for trace in figure.data if trace.name}
+    assert markers == {"Teacher": ("circle", charts.TEACHER), "Student": ("diamond", charts.STUDENT)}
+
+
+def test_the_map_is_the_same_to_the_byte_when_drawn_again() -> None:
+    assert points_on_a_map(50).to_json() == points_on_a_map(50).to_json()
+
+
+def test_lines_join_the_pairs_that_are_furthest_apart() -> None:
+    teacher = np.zeros((300, 2), dtype=np.float32)
+    student = np.stack([np.arange(300), np.zeros(300)], axis=1).astype(np.float32)
+    figure = charts.alignment_map(student=student, teacher=teacher, labels=[str(i) for i in range(300)])
+    ends = np.asarray(figure.data[0].x)[1::3]
+    assert ends.tolist() == list(range(100, 300))
+
+
+def test_a_chart_says_in_words_what_it_shows() -> None:
+    frame = pd.DataFrame({"name": ["a"], "role": ["Student"], "wer": [12.0]})
+    assert charts.rates(frame, description="WER of a: 12 %").to_dict()["description"] == "WER of a: 12 %"
+
+
+def points_on_a_map(number: int) -> go.Figure:
+    random = np.random.default_rng(0)
+    student, teacher = random.normal(size=(2, number, 2))
+    return charts.alignment_map(student=student, teacher=teacher, labels=[str(place) for place in range(number)])

@@ -1,0 +1,58 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import text
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "–"), (float("inf"), "–"), (3.21, "3.2 s"), (59.4, "59 s"), (125, "2 min 05 s"), (7384, "2 h 03 min")],
+)
+def test_a_duration_is_shown_in_its_two_largest_units(seconds: float | None, shown: str) -> None:
+    assert text.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-3, "just now"), (2, "just now"), (50, "50 s ago"), (150, "2 min ago"), (7300, "2 h ago"), (90_000, "yesterday")],
+)
+def test_a_moment_is_shown_by_its_age(seconds: float, shown: str) -> None:
+    assert text.ago(NOW - timedelta(seconds=seconds), NOW) == shown
+
+
+def test_numbers_have_their_units_and_a_real_minus() -> None:
+    assert text.percent(0.2634) == "26.3 %"
+    assert text.percent(None) == "–"
+    assert text.points(-0.041) == "−4.1"
+    assert text.points(0.013) == "+1.3"
+    assert text.interval((-0.086, 0.021)) == "−8.6 to +2.1"
+    assert text.degrees(3.141592653589793 / 2) == "90.0°"
+    assert text.count(37_760_256).replace("\u202f", " ") == "37 760 256"
+
+
+def test_settings_read_as_labels() -> None:
+    assert text.words("encoder_layers") == "Encoder layers"
+    assert text.words("lora rank") == "LoRA rank"
+
+
+@given(st.text())
+def test_foreign_text_has_no_sign_left_that_markdown_would_read(foreign: str) -> None:
+    shown = text.plain(foreign)
+    for place, letter in enumerate(shown):
+        if letter in "*_`[]<>#$:~|!(){}":
+            assert shown[place - 1] == "\\"
+    assert "\n" not in shown
+
+
+def test_a_difference_is_marked_by_sign_as_well_as_colour() -> None:
+    marked = text.marked([("equal", ["a"], ["a"]), ("substitute", ["cat"], ["hat"]), ("delete", ["sat"], [])])
+    assert marked == "a :red-background[~~cat~~] :orange-background[**hat**] :red-background[~~sat~~]"
+
+
+def test_a_model_that_heard_nothing_is_said_to() -> None:
+    assert text.marked([]) == "*nothing*"
