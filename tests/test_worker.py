@@ -15,12 +15,13 @@ import pytest
 
 import core.worker as worker
 from core.config import RunConfig, read_preset
+from core.config.models import Teacher
 from core.errors import ModelError, NotFiniteError, Stopped
 from core.launchers.local import LocalLauncher
 from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
 from core.runs import JobRecord, Studio
-from core.store import Store
+from core.store import State, Store
 from core.worker import main, run_worker
 
 SMALL_WORKER = Path(__file__).parent / "launchers"
@@ -129,6 +130,17 @@ def test_a_worker_that_is_told_to_end_while_it_waits_never_begins(
     assert (job.state, job.message) == ("stopped", "Stopped before it began.")
 
 
+@pytest.mark.parametrize("state", ["starting", "interrupted", "stopped"])
+def test_a_job_that_does_not_wait_is_left_alone(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, state: State
+) -> None:
+    job = store.create_job("a job", configs)
+    store.job_state(job.id, state, "As it was.")
+    places = {"store": store, "runs_folder": tmp_path, "told_to_stop": lambda: False}
+    assert run_worker(job.id, work=lambda *a, **k: pytest.fail("it began"), **places) == state
+    assert store.job(job.id).message == "As it was."
+
+
 def test_work_hears_of_a_stop_within_a_heartbeat(
     store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +192,15 @@ def test_an_ending_that_cannot_be_stored_at_first_is_stored_later(
     assert "The job is finished (all is well), but this cannot be stored" in told
 
 
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Put back the handler that the worker sets."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("signals")
 def test_an_ending_that_can_never_be_stored_ends_the_worker_with_an_error(
     store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,14 +216,6 @@ def test_an_ending_that_can_never_be_stored_ends_the_worker_with_an_error(
     assert main([job.id, "--database-url", store.url, "--runs", str(tmp_path)], work=work) == 1
     lock.rmdir()
     assert store.job(job.id).active
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """Put back the handler that the worker sets."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.usefixtures("signals")
@@ -229,6 +242,17 @@ def test_a_signal_asks_the_work_to_stop(store: Store, configs: tuple[RunConfig, 
     job = store.create_job("a", configs)
     assert main([job.id, "--database-url", store.url, "--runs", str(tmp_path)], work=work) == 0
     assert "SIGTERM" in store.job(job.id).message
+
+
+@pytest.mark.usefixtures("signals")
+def test_unless_told_otherwise_the_work_is_the_engines(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path
+) -> None:
+    config = configs[0].model_copy(update={"teachers": (Teacher(model=str(tmp_path / "nowhere")),)})
+    job = store.create_job("a job", [config])
+    assert main([job.id, "--database-url", store.url, "--runs", str(tmp_path)]) == 1
+    assert store.job(job.id).state == "failed"
+    assert str(tmp_path / "nowhere") in store.job(job.id).message
 
 
 def test_a_worker_that_waits_imports_nothing_heavy(
