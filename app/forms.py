@@ -54,7 +54,7 @@ def settings_form(settings: type[BaseModel], values: Mapping[str, Any], *, key: 
         settings: The class; its descriptions and limits become the help of its widgets.
         values: What the widgets hold at first, as plain dictionaries; missing fields take their default.
         key: Start of every widget's key. Another key makes a fresh form.
-        visible: Paths of fields that stand in front, for example ``training.steps``.
+        visible: Paths of fields that stand in front, as pydantic reports them: ``student.pruned.encoder_layers``.
     """
     front = _Grid(st.container())
     advanced = st.expander("Advanced settings", icon=":material/tune:")
@@ -70,8 +70,8 @@ def settings_form(settings: type[BaseModel], values: Mapping[str, Any], *, key: 
     def section(path: str) -> DeltaGenerator:
         return grids.get(text.words(path.split(".")[0]), grids["Run"]).row()
 
-    form = _Form(key=key, place=place, section=section)
-    form.filled.values = form.settings(settings, values, path="", loc="")
+    form = _Form(place=place, section=section)
+    form.filled.values = form.settings(settings, values, _Field("", key))
     return form.filled
 
 
@@ -92,115 +92,133 @@ class _Grid:
         return self._container
 
 
+@dataclass(frozen=True)
+class _Field:
+    """Where a field stands.
+
+    Attributes:
+        path: As pydantic reports it: ``method.losses.2.geodesic.weight``.
+        key: Key of its widget: the same, but a member of a list is known by its kind, wherever it stands.
+        owner: What its section is called, in words; empty at the top.
+    """
+
+    path: str
+    key: str
+    owner: str = ""
+
+    def under(self, name: str, owner: str = "") -> "_Field":
+        path = f"{self.path}.{name}" if self.path else name
+        return _Field(path, f"{self.key}.{name}" if self.path else f"{self.key}:{name}", owner)
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit(".", 1)[-1]
+
+    @property
+    def label(self) -> str:
+        return text.words(f"{self.owner} {self.name}".strip())
+
+
 class _Form:
-    """One walk through a settings class. `path` is what a person writes, `loc` what pydantic reports."""
+    """One walk through a settings class."""
 
     def __init__(
-        self,
-        *,
-        key: str,
-        place: Callable[[str, bool], AbstractContextManager[Any]],
-        section: Callable[[str], DeltaGenerator],
+        self, *, place: Callable[[str, bool], AbstractContextManager[Any]], section: Callable[[str], DeltaGenerator]
     ) -> None:
-        self.key, self.place, self.section = key, place, section
+        self.place, self.section = place, section
         self.filled = Filled()
 
-    def settings(self, settings: type[BaseModel], values: Mapping[str, Any], path: str, loc: str) -> dict[str, Any]:
+    def settings(
+        self, settings: type[BaseModel], values: Mapping[str, Any], at: _Field, owner: str = ""
+    ) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for name, info in settings.model_fields.items():
             if name == "kind":
                 result[name] = info.default
                 continue
             value = values[name] if name in values else _default(info)
-            result[name] = self.value(info.annotation, info, value, _join(path, name), _join(loc, name))
+            result[name] = self.value(info.annotation, info, value, at.under(name, owner))
         return result
 
-    def value(self, annotation: Any, info: FieldInfo, value: Any, path: str, loc: str) -> Any:
+    def value(self, annotation: Any, info: FieldInfo, value: Any, at: _Field) -> Any:
         """Return what the widgets of one field hold, whatever its type."""
         annotation = _bare(annotation)
         if _is_settings(annotation):
-            if "." in path:
-                self.heading(path, text.words(path.split(".")[-1]), annotation)
-            return self.settings(annotation, value if isinstance(value, Mapping) else {}, path, loc)
+            if at.owner:
+                self.heading(at, at.name, annotation)
+            return self.settings(annotation, value if isinstance(value, Mapping) else {}, at, at.name)
         if members := _kinds(annotation):
-            return self.one_of(members, info, value if isinstance(value, Mapping) else {}, path, loc)
+            return self.one_of(members, info, value if isinstance(value, Mapping) else {}, at)
         item = _item(annotation)
         if members := _kinds(item):
-            return self.some_of(members, info, _mappings(value), path, loc)
+            return self.some_of(members, info, _mappings(value), at)
         if _is_settings(item):
-            return self.several(item, info, _mappings(value), path, loc)
-        return self.leaf(annotation, info, value, path, loc)
-
-    def heading(self, path: str, name: str, settings: type[BaseModel]) -> None:
-        self.section(path).markdown(f"**{name}** · {_summary(settings)}")
+            return self.several(item, info, _mappings(value), at)
+        with self.place(at.path, info.is_required()):
+            result = _widget(annotation, info, value, at.label, at.key)
+            self.filled.places[at.path] = st.empty()
+        return result
 
     def one_of(
-        self, members: dict[str, type[BaseModel]], info: FieldInfo, value: Mapping[str, Any], path: str, loc: str
+        self, members: dict[str, type[BaseModel]], info: FieldInfo, value: Mapping[str, Any], at: _Field
     ) -> dict[str, Any]:
         kinds = list(members)
-        with self.place(f"{path}.kind", False):
+        with self.place(f"{at.path}.kind", False):
             kind = st.selectbox(
-                _label(path),
+                at.label,
                 kinds,
                 index=kinds.index(value["kind"]) if value.get("kind") in kinds else 0,
                 format_func=text.words,
                 help=_help(info, members),
-                key=f"{self.key}:{path}.kind",
+                key=f"{at.key}.kind",
                 persist_state="session",
             )
-            self.filled.places[loc] = st.empty()
+            self.filled.places[at.path] = st.empty()
         inner = value if value.get("kind") == kind else {}
-        return self.settings(members[kind], inner, path, f"{loc}.{kind}")
+        return self.settings(members[kind], inner, at.under(kind), at.name)
 
     def some_of(
-        self,
-        members: dict[str, type[BaseModel]],
-        info: FieldInfo,
-        values: list[Mapping[str, Any]],
-        path: str,
-        loc: str,
+        self, members: dict[str, type[BaseModel]], info: FieldInfo, values: list[Mapping[str, Any]], at: _Field
     ) -> list[dict[str, Any]]:
         before = {value["kind"]: value for value in values if value.get("kind") in members}
-        with self.place(path, info.is_required()):
+        with self.place(at.path, info.is_required()):
             chosen = st.multiselect(
-                _label(path),
+                at.label,
                 list(members),
                 default=list(before),
                 format_func=text.words,
                 help=_help(info, members),
-                key=f"{self.key}:{path}",
+                key=at.key,
                 persist_state="session",
             )
-            self.filled.places[loc] = st.empty()
+            self.filled.places[at.path] = st.empty()
         result = []
         for number, kind in enumerate(chosen):
-            self.heading(path, text.words(kind), members[kind])
-            inner = self.settings(members[kind], before.get(kind, {}), f"{path}.{kind}", f"{loc}.{number}.{kind}")
-            result.append(inner)
+            member = _Field(f"{at.path}.{number}.{kind}", f"{at.key}.{kind}")
+            self.heading(member, kind, members[kind])
+            result.append(self.settings(members[kind], before.get(kind, {}), member, kind))
         return result
 
     def several(
-        self, member: type[BaseModel], info: FieldInfo, values: list[Mapping[str, Any]], path: str, loc: str
+        self, member: type[BaseModel], info: FieldInfo, values: list[Mapping[str, Any]], at: _Field
     ) -> list[dict[str, Any]]:
-        with self.place(f"{path}.count", False):
+        with self.place(f"{at.path}.count", False):
             number = st.number_input(
-                f"Number of {text.words(path.split('.')[-1]).lower()}",
+                f"Number of {at.label.lower()}",
                 min_value=0,
                 value=len(values),
                 step=1,
                 help=_help(info),
-                key=f"{self.key}:{path}.count",
+                key=f"{at.key}.count",
                 persist_state="session",
             )
-            self.filled.places[loc] = st.empty()
+            self.filled.places[at.path] = st.empty()
         filled = [*values, *([{}] * int(number or 0))][: int(number or 0)]
-        return [self.settings(member, value, f"{path}.{i}", f"{loc}.{i}") for i, value in enumerate(filled)]
+        one = at.name.removesuffix("s")
+        return [self.settings(member, value, at.under(str(place)), one) for place, value in enumerate(filled)]
 
-    def leaf(self, annotation: Any, info: FieldInfo, value: Any, path: str, loc: str) -> Any:
-        with self.place(path, info.is_required()):
-            result = _widget(_bare(annotation), info, value, _label(path), f"{self.key}:{path}")
-            self.filled.places[loc] = st.empty()
-        return result
+    def heading(self, at: _Field, name: str, settings: type[BaseModel]) -> None:
+        self.section(at.path).markdown(f"**{text.words(name)}** · {_summary(settings)}")
 
 
 def _widget(annotation: Any, info: FieldInfo, value: Any, label: str, key: str) -> Any:
@@ -262,15 +280,6 @@ def limits(info: FieldInfo) -> str:
     return f"{sentence[:1].upper()}{sentence[1:]}." if sentence else ""
 
 
-def _label(path: str) -> str:
-    """Return a field's label with its section: ``student.encoder_layers`` is ``Student encoder layers``."""
-    *above, name = path.split(".")
-    if not above:
-        return text.words(name)
-    section = above[-2].removesuffix("s") if above[-1].isdigit() else above[-1]
-    return text.words(f"{section} {name}")
-
-
 def _help(info: FieldInfo, members: Mapping[str, type[BaseModel]] | None = None) -> str:
     parts = [text.plain(info.description or ""), text.plain(limits(info))]
     if members:
@@ -308,10 +317,6 @@ def _default(info: FieldInfo) -> Any:
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 def _bare(annotation: Any) -> Any:

@@ -15,7 +15,7 @@ from core.runs import ParameterCounts
 VISIBLE = (
     "name",
     "teachers.0.model",
-    "student.encoder_layers",
+    "student.pruned.encoder_layers",
     "source.kind",
     "method.losses",
     "training.steps",

@@ -20,17 +20,23 @@ def runs_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_page(store: Store, runs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
-    """Return what opens a page, by the name of its file, with parameters in its address."""
+def studio(store: Store, runs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """Return the studio on the test's database, its home page open."""
     monkeypatch.setenv("MANIFOLD_DB", store.url)
     monkeypatch.setenv("MANIFOLD_RUNS", str(runs_folder))
+    return AppTest.from_file(str(MAIN), default_timeout=60)
+
+
+@pytest.fixture
+def open_page(studio: AppTest) -> Callable[..., AppTest]:
+    """Return what opens a page, by the name of its file, with parameters in its address."""
 
     def open_page(page: str, **parameters: str) -> AppTest:
-        test = AppTest.from_file(str(MAIN), default_timeout=30)
-        test.run()
-        test.switch_page(f"views/{page}.py")
+        studio.query_params.clear()
+        studio.run()
+        studio.switch_page(f"views/{page}.py")
         for name, value in parameters.items():
-            test.query_params[name] = value
-        return test.run()
+            studio.query_params[name] = value
+        return studio.run()
 
     return open_page

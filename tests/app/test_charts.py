@@ -1,3 +1,5 @@
+import base64
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -34,7 +36,11 @@ def test_a_short_curve_keeps_every_value_of_each_series() -> None:
 
 def test_the_map_tells_teacher_from_student_by_shape_and_colour() -> None:
     figure = points_on_a_map(3)
-    markers = {trace.name: (trace.marker.symbol, trace.marker.color) for trace in figure.data if trace.name}
+    markers = {
+        trace["name"]: (trace["marker"]["symbol"], trace["marker"]["color"])
+        for trace in figure.to_plotly_json()["data"]
+        if "name" in trace
+    }
     assert markers == {"Teacher": ("circle", charts.TEACHER), "Student": ("diamond", charts.STUDENT)}
 
 
@@ -46,7 +52,8 @@ def test_lines_join_the_pairs_that_are_furthest_apart() -> None:
     teacher = np.zeros((300, 2), dtype=np.float32)
     student = np.stack([np.arange(300), np.zeros(300)], axis=1).astype(np.float32)
     figure = charts.alignment_map(student=student, teacher=teacher, labels=[str(i) for i in range(300)])
-    ends = np.asarray(figure.data[0].x)[1::3]
+    sent = figure.to_plotly_json()["data"][0]["x"]
+    ends = np.frombuffer(base64.b64decode(sent["bdata"]), dtype=sent["dtype"])[1::3]
     assert ends.tolist() == list(range(100, 300))
 
 

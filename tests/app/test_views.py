@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from core.runs import RunRecord
 from core.store import Store
 from core.store.records import State
 from tests.app import sample
@@ -15,29 +16,178 @@ ENDINGS: tuple[State, ...] = ("queued", "running", "stopping", "failed", "stoppe
 OpenPage = Callable[..., AppTest]
 
 
+@pytest.fixture
+def finished(store: Store, runs_folder: Path) -> list[RunRecord]:
+    return sample.add_finished_job(store, runs_folder)
+
+
 def texts(page: AppTest) -> str:
     """Return everything that a page says, without the signs that keep Markdown from reading it."""
-    elements = [*page.title, *page.subheader, *page.markdown, *page.caption, *page.error, *page.warning, *page.info]
-    return "\n".join(element.value for element in elements).replace("\\", "")
+    said = [*page.title, *page.subheader, *page.markdown, *page.caption, *page.error, *page.warning, *page.info]
+    metrics = [f"{item.label} {item.value}" for item in page.metric]
+    return "\n".join([*(item.value for item in said), *metrics]).replace("\\", "")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_of_an_empty_database_leads_to_the_first_run(open_page: OpenPage, name: str) -> None:
-    page = open_page(name)
-    assert not page.exception
-    assert not page.error
-    assert page.title
-
-
-def test_the_empty_home_page_offers_the_quick_start(open_page: OpenPage) -> None:
+def test_the_pages_of_an_empty_database_lead_to_the_first_run(open_page: OpenPage) -> None:
+    for name in PAGES:
+        page = open_page(name)
+        assert not page.exception, name
+        assert not page.error, name
+        assert page.title, name
     assert open_page("runs").button[0].label == "Run the quick start"
 
 
-@pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize("state", ENDINGS)
-def test_a_page_opens_whatever_became_of_the_newest_job(
-    open_page: OpenPage, store: Store, runs_folder: Path, name: str, state: State
+def test_every_page_opens_whatever_became_of_the_newest_job(
+    open_page: OpenPage, store: Store, runs_folder: Path, state: State
 ) -> None:
-    sample.add_job(store, runs_folder, state, "The disk is full.")
-    page = open_page(name)
+    sample.add_job(store, runs_folder, state, "The disk is full. Make room, then start it again.")
+    for name in PAGES:
+        assert not open_page(name).exception, name
+
+
+@pytest.mark.parametrize("state", ["failed", "interrupted"])
+def test_what_ended_badly_says_why_with_its_log(
+    open_page: OpenPage, store: Store, runs_folder: Path, state: State
+) -> None:
+    (run,) = sample.add_job(store, runs_folder, state, "The disk is full. Make room, then start it again.")
+    assert "The disk is full." in texts(open_page("runs"))
+    page = open_page("run", run=run.id)
+    assert "The disk is full." in texts(page)
+    assert any("Training + manifold" in code.value for code in page.code)
+
+
+def test_a_running_job_shows_its_stage_and_the_time_left(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    (run,) = sample.add_job(store, runs_folder, "running")
+    for page in (open_page("runs"), open_page("run", run=run.id)):
+        assert [button.label for button in page.button if button.label.startswith("Stop")] == ["Stop", "Stop now"]
+        shown = page.get("progress")[0].proto.text.replace("\\", "")
+        assert shown == "Training + manifold · 42% · about 1 min 33 s left"
+
+
+def test_stopping_from_the_page_asks_the_job_to_stop(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    (run,) = sample.add_job(store, runs_folder, "queued")
+    page = open_page("run", run=run.id)
+    next(button for button in page.button if button.label == "Stop").click().run()
+    assert store.job(run.job_id).state == "stopped"
+
+
+def test_every_page_shows_a_finished_job(open_page: OpenPage, finished: list[RunRecord]) -> None:
+    for name in PAGES:
+        page = open_page(name)
+        assert not page.exception, name
+        assert not page.error, name
+
+
+@pytest.mark.parametrize("tab", ["Curves", "Results", "Utterances", "Settings", "Log"])
+def test_every_part_of_a_run_has_an_address(open_page: OpenPage, finished: list[RunRecord], tab: str) -> None:
+    page = open_page("run", run=finished[3].id, tab=tab)
     assert not page.exception
+    assert page.query_params["tab"] == tab
+
+
+def test_the_settings_of_a_run_are_those_it_ran_with(open_page: OpenPage, finished: list[RunRecord]) -> None:
+    page = open_page("run", run=finished[3].id, tab="Settings")
+    assert "kind: geodesic" in page.code[0].value
+    assert finished[3].config_hash in texts(page)
+
+
+def test_a_map_says_how_it_was_made_and_how_far_to_trust_it(open_page: OpenPage, finished: list[RunRecord]) -> None:
+    page = open_page("alignment", run=finished[3].id)
+    assert "learned projection" in texts(page)
+    assert "24 of 24 utterances shown" in texts(page)
+    assert "87% of the neighbourhoods" in texts(page)
+
+
+def test_an_address_with_a_point_shows_its_three_texts_and_plays_it(
+    open_page: OpenPage, finished: list[RunRecord]
+) -> None:
+    page = open_page("alignment", run=finished[3].id, point="test-003")
+    said = texts(page)
+    for heading in ("Said", "Teacher", "Student, step 160"):
+        assert f"**{heading}**" in said
+    assert sample.SENTENCES[3] in said
+    assert page.get("audio")
+
+
+def test_before_training_nothing_was_heard_yet(open_page: OpenPage, finished: list[RunRecord]) -> None:
+    page = open_page("alignment", run=finished[3].id, point="test-003", step="0")
+    assert "not transcribed at this step" in texts(page)
+
+
+def test_a_map_that_failed_says_why_and_is_not_asked_for_again(
+    open_page: OpenPage, store: Store, finished: list[RunRecord]
+) -> None:
+    asked = store.request_map(finished[3].id, "decoder", 3, 4, 160, "utterances")
+    store.fail_map(asked.id, "The states are NaN. Choose an earlier step.")
+    page = open_page("alignment", run=finished[3].id, layers="decoder-3-4")
+    assert "The states are NaN." in texts(page)
+    assert store.map(asked.id).state == "failed"
+    assert "Draw it again" in [button.label for button in page.button]
+
+
+def test_the_ablation_table_stands_above_its_notes_and_recorded_speech_on_its_own(
+    open_page: OpenPage, finished: list[RunRecord]
+) -> None:
+    page = open_page("ablations", job=finished[0].job_id)
+    assert list(page.dataframe[0].value["Model"])[2:] == [run.name for run in finished]
+    assert len(page.dataframe) == 2
+    assert "never pooled" in texts(page)
+    assert "too few to test" in texts(page)
+
+
+@pytest.mark.parametrize(("page", "parameters"), [("run", {"run": "rnothing"}), ("ablations", {"job": "jnothing"})])
+def test_an_address_of_something_that_is_not_there_is_answered_in_a_sentence(
+    open_page: OpenPage, finished: list[RunRecord], page: str, parameters: dict[str, str]
+) -> None:
+    shown = open_page(page, **parameters)
+    assert not shown.exception
+    assert "There is no" in shown.error[0].value
+
+
+def test_a_run_called_like_markup_is_shown_letter_by_letter(
+    open_page: OpenPage, store: Store, make_config: Callable[..., object]
+) -> None:
+    name = "<b>x</b> **y** $z$ :red[w] [a](http://b)"
+    store.create_job(name, [make_config(name=name)])  # pyright: ignore[reportArgumentType]
+    title = open_page("run").title[0].value
+    assert title.replace("\\", "") == name
+    assert "\\*\\*y\\*\\*" in title
+    assert "\\<b\\>" in title
+
+
+def test_a_new_run_starts_from_a_row_and_shows_what_it_changes(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one")
+    assert list(page.dataframe[0].value["Setting"]) == ["method.losses.soft_labels", "method.losses.geodesic"]
+
+
+def test_mistakes_are_listed_and_nothing_is_started(open_page: OpenPage, store: Store) -> None:
+    page = open_page("new_run", launch="one")
+    next(item for item in page.number_input if item.label == "Training steps").set_value(0)
+    next(item for item in page.text_input if item.label == "Student encoder layers").set_value("0, x").run()
+    assert "2 mistakes" in page.error[0].value
+    next(button for button in page.button if button.label == "Launch").click().run()
+    assert "Nothing was started." in texts(page)
+    assert store.jobs() == []
+
+
+def test_a_run_is_cloned_by_its_address(open_page: OpenPage, finished: list[RunRecord]) -> None:
+    page = open_page("new_run", start=finished[1].id)
+    assert next(item for item in page.text_input if item.label == "Name").value == finished[1].name
+
+
+def test_settings_are_read_from_yaml(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one")
+    text = "name: from a file\nmethod: {losses: [{kind: cross_entropy}]}\ntraining: {steps: 7}\n"
+    page.text_area(key="yaml").set_value(text).run()
+    next(button for button in page.button if button.label == "Read into the form").click().run()
+    assert next(item for item in page.number_input if item.label == "Training steps").value == 7
+    assert next(item for item in page.text_input if item.label == "Name").value == "from a file"
+
+
+def test_yaml_with_mistakes_is_not_lost(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one")
+    page.text_area(key="yaml").set_value("nonsense: 1\n").run()
+    next(button for button in page.button if button.label == "Read into the form").click().run()
+    assert "nonsense" in page.error[0].value
+    assert page.text_area(key="yaml").value == "nonsense: 1\n"

@@ -1,0 +1,83 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app import tables
+from core.ablation import ablation_table
+from core.config import RunConfig, read_preset
+from core.runs import AblationTable, Metric
+from core.store import Store
+from tests.app import sample
+
+
+@pytest.fixture
+def table(store: Store, tmp_path: Path) -> AblationTable:
+    (first, *_) = sample.add_finished_job(store, tmp_path)
+    return ablation_table(store, first.job_id)
+
+
+def test_an_ablation_lists_teacher_student_before_and_every_run(table: AblationTable) -> None:
+    names = [row.run.name for row in table.rows]
+    assert list(tables.ablation(table)["Model"]) == ["Teacher", "Student before", *names]
+
+
+def test_a_rate_is_errors_over_words_in_percent(table: AblationTable) -> None:
+    frame = tables.ablation(table)
+    assert table.teacher is not None
+    errors = frame["S"] + frame["D"] + frame["I"]
+    assert frame["WER"].tolist() == pytest.approx((100 * errors / table.teacher.words).tolist())
+
+
+def test_too_few_utterances_are_said_to_be(table: AblationTable) -> None:
+    assert list(tables.ablation(table)["Verdict"])[2:] == ["baseline", *["too few to test"] * 4]
+
+
+def test_a_difference_by_chance_is_called_not_significant(table: AblationTable) -> None:
+    row = table.rows[1].__class__(**{**vars(table.rows[1]), "p_value": 0.31})
+    assert tables.verdict(row, table) == "not significant, p = 0.310"
+    clear = row.__class__(**{**vars(row), "p_value": 0.0004, "difference": -0.2})
+    assert tables.verdict(clear, table) == "better, p < 0.001"
+
+
+def test_the_notes_say_size_seed_and_normaliser(table: AblationTable) -> None:
+    notes = " ".join(tables.ablation_notes(table))
+    for said in (f"{sample.UTTERANCES} utterances", "seed 0", "whisper-english", "paired bootstrap"):
+        assert said in notes
+
+
+def test_no_cell_of_a_csv_runs_as_a_formula(table: AblationTable) -> None:
+    lines = tables.csv(tables.ablation(table)).splitlines()
+    cells = [cell.strip('"') for line in lines for cell in line.split(",")]
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "@") or (cell[:1] == "-" and not cell[1:2].isdigit())]
+    assert any(cell == "'+ manifold" for cell in cells)
+
+
+def test_a_markdown_table_keeps_its_columns_whatever_a_run_is_called(table: AblationTable) -> None:
+    frame = tables.ablation(table)
+    frame.loc[0, "Model"] = "a | b <script>"
+    lines = tables.markdown(frame, ["a note"]).splitlines()
+    assert lines[2].replace("\\|", "").count("|") == lines[1].count("|")
+    assert "<script>" not in lines[2].replace("\\<", "")
+
+
+def test_two_rows_of_the_quick_start_differ_in_their_losses_alone() -> None:
+    fields = [config.model_dump(mode="json") for config in read_preset("quickstart")[1]]
+    assert tables.difference_in_words(fields[0], fields[1]) == "method.losses.soft_labels: weight 0.8, temperature 2"
+    assert tables.differences(fields[0], fields[0]).empty
+
+
+def test_a_loss_that_is_gone_is_a_difference(make_config: Callable[..., RunConfig]) -> None:
+    base = make_config(training={"steps": 10}).model_dump(mode="json")
+    other = make_config(
+        training={"steps": 20}, method={"name": "m", "losses": [{"kind": "geodesic", "decoder": False}]}
+    ).model_dump(mode="json")
+    frame = tables.differences(base, other).set_index("Setting")
+    assert list(frame.loc["training.steps"]) == ["10", "20"]
+    assert list(frame.loc["method.losses.cross_entropy"]) == ["weight 1", "–"]
+    assert list(frame.loc["method.losses.geodesic"]) == ["–", "weight 1, no decoder"]
+
+
+def test_values_that_are_not_finite_are_left_out_of_curves() -> None:
+    metrics = [Metric("r", "loss/total", step, value) for step, value in enumerate((1.0, float("nan"), float("inf")))]
+    assert tables.curves(metrics)["value"].tolist() == [1.0]
