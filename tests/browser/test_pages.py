@@ -1,0 +1,83 @@
+"""What only a browser shows of the pages: their width, their addresses, their choices, and what they load."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import OpenStudio, new_page
+from tests.browser.pages import (
+    cells,
+    choose_row,
+    follow,
+    open_page,
+    read_settings,
+    settings_text,
+    table,
+    wait_until_drawn,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.long]
+
+PAGES = ("", "new", "new?launch=one", "run", "run?tab=Curves", "run?tab=Utterances", "alignment", "ablations")
+
+MISTAKEN = """\
+name: ""
+training: {steps: 0, learning_rate: 7}
+method: {losses: [{kind: cross_entropy}]}
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_no_page_scrolls_sideways_on_a_phone(browser: Browser, sample_studio: OpenStudio, dark: bool) -> None:
+    with new_page(browser, width=375, dark=dark) as page:
+        for address in PAGES:
+            open_page(page, f"{sample_studio.url}/{address}")
+            beyond = page.get_by_test_id("stMain").evaluate("main => main.scrollWidth - main.clientWidth")
+            assert beyond <= 0, address
+
+
+def test_a_chosen_row_opens_its_run(page: Page, sample_studio: OpenStudio) -> None:
+    open_page(page, sample_studio.url)
+    runs = table(page, "Trained")
+    second = cells(runs)[1]
+    choose_row(runs, 1)
+    expect(page).to_have_url(re.compile(rf"/run\?run={second['Id']}"))
+    expect(page.get_by_role("heading", level=1, name=second["Run"])).to_be_visible()
+
+
+def test_a_copied_address_opens_the_same_view(browser: Browser, page: Page, sample_studio: OpenStudio) -> None:
+    open_page(page, sample_studio.url)
+    finished = next(row["Id"] for row in cells(table(page, "Trained")) if "finished" in row["State"])
+    open_page(page, f"{sample_studio.url}/alignment?run={finished}")
+    page.get_by_text("Points", exact=True).click()
+    points = table(page, "Angle")
+    expect(points.locator("td", has_text="@").first).to_be_attached()
+    choose_row(points, 2)
+    expect(page).to_have_url(re.compile("point="))
+    chosen = cells(points)[2]
+    with new_page(browser) as other:
+        open_page(other, page.url)
+        expect(other.get_by_test_id("stAudio")).to_have_attribute("src", re.compile(r"\.flac$"))
+        expect(other.get_by_text(chosen["Said"]).first).to_be_visible()
+
+
+def test_all_mistakes_are_told_at_once_and_nothing_typed_is_lost(page: Page, sample_studio: OpenStudio) -> None:
+    open_page(page, sample_studio.url)
+    read_settings(page, MISTAKEN)
+    told = page.get_by_role("alert")
+    for mistake in ("name", "training.steps", "training.learning_rate"):
+        expect(told.filter(has_text=mistake)).to_be_visible()
+    expect(page.get_by_label("Or its text")).to_have_value(MISTAKEN)
+    follow(page, "Runs")
+    expect(settings_text(page)).to_have_value(MISTAKEN)
+
+
+def test_the_server_never_loads_the_engine(page: Page, sample_studio: OpenStudio) -> None:
+    for address in PAGES:
+        open_page(page, f"{sample_studio.url}/{address}")
+    wait_until_drawn(page)
+    loaded = Path(f"/proc/{sample_studio.server.pid}/maps").read_text(encoding="utf-8")
+    assert "_multiarray_umath" in loaded
+    assert [name for name in ("libtorch", "numba", "sklearn", "faiss") if name in loaded] == []
