@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import OpenStudio
 from tests.browser.pages import cells, choose_row, follow, open_page, read_settings, table
 
-pytestmark = [pytest.mark.browser, pytest.mark.long]
+pytestmark = pytest.mark.browser
 
 RUN = """\
 name: journey
