@@ -22,11 +22,13 @@ MOST_LINES = 200
 
 MOST_POINTS_OF_A_CURVE = 500
 
+LEGEND = 45
+"""Height of a legend under a small chart, in pixels."""
+
 
 def curve(
     frame: pd.DataFrame,
     *,
-    unit: str,
     description: str,
     height: int = 170,
     markers: bool = False,
@@ -35,9 +37,8 @@ def curve(
 
     Args:
         frame: Columns ``step``, ``series`` (label) and ``value``; thinned to at most 500 steps a series.
-        unit: Title of the vertical axis.
         description: What the chart shows, for people who do not see it.
-        height: In pixels.
+        height: In pixels; a legend adds to it.
         markers: Whether to mark each value, for series of few values.
     """
     frame = thinned(frame)
@@ -45,7 +46,7 @@ def curve(
     palette = [STUDENT, TEACHER, "#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL]
     base = alt.Chart(frame).encode(
         x=alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=4, format="d")),
-        y=alt.Y("value:Q", title=unit or None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format=".3~g")),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format=".3~g")),
         color=alt.Color(
             "series:N",
             title=None,
@@ -55,14 +56,14 @@ def curve(
         tooltip=[
             alt.Tooltip("series:N", title="Curve"),
             alt.Tooltip("step:Q", title="Step"),
-            alt.Tooltip("value:Q", title=unit, format=".4~g"),
+            alt.Tooltip("value:Q", title="Value", format=".4~g"),
         ],
     )
     line = base.mark_line(strokeWidth=1.75).encode(
         strokeDash=alt.StrokeDash("series:N", legend=None, scale=alt.Scale(domain=names, range=_dashes(len(names))))
     )
     spots = base.mark_point(filled=True, size=46, shape="diamond") if markers else base.mark_point(opacity=0, size=60)
-    return alt.layer(line, spots).properties(height=height, description=description)
+    return alt.layer(line, spots).properties(height=height + LEGEND * (len(names) > 1), description=description)
 
 
 def shares(frame: pd.DataFrame, *, description: str, height: int = 170) -> alt.Chart:
@@ -71,7 +72,7 @@ def shares(frame: pd.DataFrame, *, description: str, height: int = 170) -> alt.C
     Args:
         frame: Columns ``step``, ``series`` (term) and ``value`` (fraction).
         description: What the chart shows, for people who do not see it.
-        height: In pixels.
+        height: In pixels; a legend adds to it.
     """
     frame = thinned(frame)
     names = list(dict.fromkeys(frame["series"]))
@@ -90,7 +91,7 @@ def shares(frame: pd.DataFrame, *, description: str, height: int = 170) -> alt.C
             ),
             tooltip=["series:N", "step:Q", alt.Tooltip("value:Q", format=".1%")],
         )
-        .properties(height=height, description=description)
+        .properties(height=height + LEGEND, description=description)
     )
 
 
@@ -175,13 +176,12 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.Face
     shape = alt.Scale(domain=["Teacher", "Student"], range=["circle", "diamond"])
     legend = alt.Legend(orient="top", title=None)
     base = alt.Chart(frame).encode(
-        x=alt.X("wer:Q", title="Word error rate, % (lower is better)", scale=alt.Scale(zero=True, nice=True)),
+        x=alt.X("wer:Q", title="WER, %, lower is better", scale=alt.Scale(zero=True, nice=True)),
         y=_rows(frame),
-        color=alt.Color("role:N", scale=colour, legend=legend),
         tooltip=[alt.Tooltip("name:N", title="Model"), alt.Tooltip("wer:Q", title="WER, %", format=".1f")],
     )
     dots = base.mark_point(filled=True, size=120, opacity=1).encode(
-        shape=alt.Shape("role:N", scale=shape, legend=legend)
+        color=alt.Color("role:N", scale=colour, legend=legend), shape=alt.Shape("role:N", scale=shape, legend=legend)
     )
     labels = base.mark_text(align="left", dx=10, fontSize=12).encode(text=alt.Text("wer:Q", format=".1f"))
     return alt.layer(dots, labels).properties(height=_height(frame), description=description)
@@ -205,7 +205,7 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
         ],
     )
     zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=NEUTRAL, strokeDash=[4, 3]).encode(x="at:Q")
-    title = "Points of WER (left of 0 is better)"
+    title = "WER points, left of 0 is better"
     whiskers = base.mark_rule(color=STUDENT, strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
     dots = base.mark_point(color=STUDENT, shape="diamond", size=120, opacity=1, strokeWidth=2).encode(
         x=alt.X("difference:Q", title=title),

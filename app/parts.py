@@ -77,7 +77,7 @@ def stop_buttons(job: JobRecord) -> None:
             st.rerun()
 
 
-def log_tail(job: JobRecord, *, lines: int = 25) -> None:
+def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     """Show the last lines of a job's log."""
     tail = state.studio().log_tail(job.id, lines)
     st.code(tail or "The log is empty.", language=None, wrap_lines=True)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import charts, tables, text
-from core.errors import ManifoldError
+from core.errors import ManifoldError, NotFoundError
 from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio
 
 PageName = Literal["runs", "new_run", "run", "alignment", "ablations"]
@@ -44,6 +44,8 @@ def sentences() -> Iterator[None]:
         yield
     except ManifoldError as error:
         st.error("  \n".join(text.plain(line) for line in str(error).splitlines()), icon=":material/error:")
+        if isinstance(error, NotFoundError):
+            link("runs", "To the list of runs", ":material/list:")
 
 
 def live(draw: Callable[[], bool], *, seconds: float = LIVE_SECONDS) -> None:
@@ -121,10 +123,15 @@ def chosen(name: str, value: str) -> str:
     return value
 
 
+def _named(runs: Sequence[RunRecord]) -> dict[str, str]:
+    jobs = {job.id: job.name for job in studio().store.jobs(limit=500)}
+    return {run.id: f"{run.name} · {jobs.get(run.job_id, run.job_id)} · {run.id}" for run in runs}
+
+
 def chosen_run(
     runs: Sequence[RunRecord], *, label: str = "Run", width: int | Literal["stretch"] = "stretch"
 ) -> RunRecord:
-    """Let the user choose a run; the address has it, else the one that was looked at last.
+    """Let the user choose a run: the one in the address, else the one that was looked at last, else the first.
 
     Raises:
         NotFoundError: If the address names a run that does not exist.
@@ -132,11 +139,13 @@ def chosen_run(
     known = {run.id: run for run in runs}
     wanted = query("run")
     if wanted and wanted not in known:
-        known[wanted] = studio().store.run(wanted)
+        try:
+            known[wanted] = studio().store.run(wanted)
+        except NotFoundError:
+            raise NotFoundError(f"There is no run '{wanted}' here. Choose one from the list of runs.") from None
+    names = _named(list(known.values()))
     key = choice("run", list(known), default=kept("last run"))
-    value = st.selectbox(
-        label, list(known), format_func=lambda run_id: f"{known[run_id].name} · {run_id}", key=key, width=width
-    )
+    value = st.selectbox(label, list(known), format_func=names.__getitem__, key=key, width=width)
     keep("last run", value)
     return known[chosen("run", value)]
 

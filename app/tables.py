@@ -146,12 +146,12 @@ def _ablation_row(
     return {
         "Model": name,
         "WER": _scaled(record.wer if record else None),
-        "S": record.substitutions if record else None,
-        "D": record.deletions if record else None,
-        "I": record.insertions if record else None,
         "Difference": text.points(row.difference) if row and known else "",
         "95 % interval": text.interval(row.interval) if row and row.interval else "",
         "Verdict": verdict(row, table) if row else "",
+        "S": record.substitutions if record else None,
+        "D": record.deletions if record else None,
+        "I": record.insertions if record else None,
         "Held-out KL": record.heldout_kl if record else None,
         "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
         "Training": text.duration(row.run.seconds) if row else "",
@@ -161,7 +161,7 @@ def _ablation_row(
 def verdict(row: AblationRow, table: AblationTable) -> str:
     """Return in words whether a run differs from the baseline by more than chance."""
     if row.run.id == table.rows[0].run.id:
-        return "baseline"
+        return "baseline" if row.evaluation else f"baseline, {row.run.state}"
     if row.difference is None or row.interval is None:
         return "not compared" if row.run.state == "finished" else row.run.state
     if row.p_value is None:
@@ -252,7 +252,10 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFra
 def difference_in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """Return the settings in which a run differs from another, on one line."""
     frame = differences(base, other)
-    parts = [f"{setting}: {here}" for setting, here in zip(frame["Setting"], frame["Here"], strict=True)]
+    parts = [
+        f"without {setting}" if here == text.NOTHING else f"{setting}: {here}"
+        for setting, here in zip(frame["Setting"], frame["Here"], strict=True)
+    ]
     return "; ".join(parts) or "nothing but its name"
 
 

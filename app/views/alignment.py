@@ -22,6 +22,9 @@ def show() -> None:
         parts.nothing_yet("No states yet", "Maps of what teacher and student make of the same speech will be here.")
         return
     controls = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
+    if state.query("run") is None and state.kept("last run") is None:
+        # The newest run may have no states yet.
+        state.keep("last run", next((run.id for run in runs[:50] if studio.store.alignments(run.id)), None))
     with controls:
         run = state.chosen_run(runs, width=280)
     records = studio.store.alignments(run.id)
@@ -249,7 +252,7 @@ def _measures(records: list[AlignmentRecord], step: int) -> None:
             continue
         about = f"{title} over the steps, from {data['value'].iloc[0]:.3g} to {data['value'].iloc[-1]:.3g}"
         st.markdown(f"**{title}**")
-        st.altair_chart(charts.curve(data, unit="", description=about, markers=True, height=110), key=f"over:{title}")
+        st.altair_chart(charts.curve(data, description=about, markers=True, height=110), key=f"over:{title}")
 
 
 if __name__ == "__main__":

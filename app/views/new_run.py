@@ -34,9 +34,10 @@ def show() -> None:
         preset = st.selectbox(
             "Preset", presets, format_func=text.words, key="preset", persist_state="session", width=260
         )
-        key = state.choice("launch", list(HOW), default="one" if start else "whole")
+        key = state.choice("launch", list(HOW), default="one" if start else state.kept("last launch"))
         how = st.segmented_control("Launch", list(HOW), format_func=HOW.__getitem__, key=key, required=True)
     how = state.chosen("launch", how or "whole")
+    state.keep("last launch", how)
     ablation, configs = read_preset(preset)
     st.caption(text.plain(ablation.description))
     if how == "whole":

@@ -6,6 +6,7 @@ import yaml
 from streamlit.delta_generator import DeltaGenerator
 
 from app import charts, parts, state, tables, text
+from core.errors import NotFoundError
 from core.runs import EvaluationRecord, JobRecord, RunRecord
 
 MOST_UTTERANCES = 200
@@ -34,7 +35,11 @@ def show() -> None:
         return
     heading, choice = st.columns([3, 2], vertical_alignment="bottom")
     with choice:
-        run = state.chosen_run(runs, label="Another run")
+        try:
+            run = state.chosen_run(runs, label="Another run")
+        except NotFoundError:
+            heading.title("Run")
+            raise
     job = studio.store.job(run.job_id)
     with heading:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -122,7 +127,8 @@ def _curves(run: RunRecord) -> None:
 def _draw_curves(run: RunRecord) -> None:
     frame = state.curves(run)
     if frame.empty:
-        st.info("Curves appear with the first step.", icon=":material/show_chart:")
+        sentence = "Curves appear with the first step." if run.active else "This run ended before its first step."
+        st.info(sentence, icon=":material/show_chart:")
         return
     terms = [name for name in dict.fromkeys(frame["name"]) if name.startswith("loss/")]
     terms.sort(key=lambda name: list(UNITS).index(name[5:]) if name[5:] in UNITS else len(UNITS))
@@ -141,7 +147,7 @@ def _draw_curves(run: RunRecord) -> None:
             continue
         if not places:
             places = list(st.columns(3))
-        with places.pop(0).container(border=True):
+        with places.pop(0).container(border=True, height="stretch"):
             st.markdown(f"**{title}**" + (f" · {unit}" if unit else ""))
             _curve(part, group, title, key=f"{group}:{run.id}")
 
@@ -158,7 +164,6 @@ def _curve(frame: pd.DataFrame, group: str, title: str, *, key: str) -> None:
         frame = frame.assign(value=100 * frame["value"])
     chart = charts.curve(
         frame,
-        unit="",
         description=about,
         markers=group == "development/wer",
     )
@@ -168,6 +173,8 @@ def _curve(frame: pd.DataFrame, group: str, title: str, *, key: str) -> None:
 def _results(run: RunRecord) -> None:
     store = state.studio().store
     evaluations = [record for record in store.evaluations(job_id=run.job_id) if record.run_id in (None, run.id)]
+    subjects = list(tables.SUBJECTS)
+    evaluations.sort(key=lambda record: (SETS.get(record.test_set, 1), subjects.index(record.subject), record.id))
     counts = state.parameters(run)
     if counts is not None:
         st.subheader("Parameters")
