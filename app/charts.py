@@ -165,7 +165,7 @@ def alignment_map(
     return figure
 
 
-def rates(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.FacetChart:
+def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
     """Draw word error rates as dots, one row per model.
 
     Args:
@@ -175,16 +175,20 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.Face
     colour = alt.Scale(domain=["Teacher", "Student"], range=[TEACHER, STUDENT])
     shape = alt.Scale(domain=["Teacher", "Student"], range=["circle", "diamond"])
     legend = alt.Legend(orient="top", title=None)
-    base = alt.Chart(frame).encode(
-        x=alt.X("wer:Q", title="WER, %, lower is better", scale=alt.Scale(zero=True, nice=True)),
-        y=_rows(frame),
-        tooltip=[alt.Tooltip("name:N", title="Model"), alt.Tooltip("wer:Q", title="WER, %", format=".1f")],
+    # The rate stands in the row's name: an axis takes the theme's colour for text, a mark does not.
+    frame = frame.assign(name=[f"{name}  {wer:.1f}" for name, wer in zip(frame["name"], frame["wer"], strict=True)])
+    return (
+        alt.Chart(frame)
+        .mark_point(filled=True, size=120, opacity=1)
+        .encode(
+            x=alt.X("wer:Q", title="WER, %, lower is better", scale=alt.Scale(zero=True, nice=True)),
+            y=_rows(frame),
+            color=alt.Color("role:N", scale=colour, legend=legend),
+            shape=alt.Shape("role:N", scale=shape, legend=legend),
+            tooltip=[alt.Tooltip("name:N", title="Model, WER %")],
+        )
+        .properties(height=_height(frame), description=description)
     )
-    dots = base.mark_point(filled=True, size=120, opacity=1).encode(
-        color=alt.Color("role:N", scale=colour, legend=legend), shape=alt.Shape("role:N", scale=shape, legend=legend)
-    )
-    labels = base.mark_text(align="left", dx=10, fontSize=12).encode(text=alt.Text("wer:Q", format=".1f"))
-    return alt.layer(dots, labels).properties(height=_height(frame), description=description)
 
 
 def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.FacetChart:
@@ -215,7 +219,7 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
 
 
 def _rows(frame: pd.DataFrame) -> alt.Y:
-    axis = alt.Axis(labelLimit=150, ticks=False, domain=False)
+    axis = alt.Axis(labelLimit=190, ticks=False, domain=False)
     return alt.Y("name:N", sort=list(frame["name"]), title=None, axis=axis)
 
 

@@ -139,7 +139,7 @@ def _draw_curves(run: RunRecord) -> None:
         ("gradient_norm/", "Gradient norm before clipping", ""),
         ("learning_rate", "Learning rate", ""),
     ]
-    st.caption("By training step, of which each is one batch.")
+    st.caption("By training step; one step is one batch.")
     places: list[DeltaGenerator] = []
     for group, title, unit in cards:
         part = frame.loc[frame["name"].str.startswith(group)]
