@@ -38,7 +38,7 @@ from core.watching import PROBE_POINTS, RunWatcher
 PROBE_UTTERANCES = 24
 PREPARE_BATCH = 8
 
-# Relative costs of the parts of a job, per utterance, for its progress bar: seconds on two CPU cores with Whisper tiny.
+# Relative costs of the parts of a job, per utterance, for its progress bar, guessed from Whisper tiny on a CPU.
 PREPARE_COST = 0.3
 STEP_COST = 0.08
 TRANSCRIBE_COST = 0.15

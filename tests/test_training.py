@@ -103,15 +103,8 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(clips) -> Non
     assert first != other
 
 
-def test_a_longer_audio_padding_of_frames_does_not_reach_the_points(clips) -> None:
+def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> None:
     chosen = setting(clips)
-    terms = method_terms(
-        chosen.config,
-        chosen.lesson.prepared[:1],
-        student=chosen.student,
-        point_map=chosen.point_map,
-        lesson=chosen.lesson,
-    )
     beside_a_longer_one = sorted(chosen.lesson.prepared, key=lambda item: len(item.tokens))
     short, long = beside_a_longer_one[0], beside_a_longer_one[-1]
     assert len(short.tokens) < len(long.tokens)
@@ -127,7 +120,6 @@ def test_a_longer_audio_padding_of_frames_does_not_reach_the_points(clips) -> No
     for kind in ("cross_entropy", "soft_labels"):
         expected = (counts[0] * alone[kind] + counts[1] * other[kind]) / sum(counts)
         torch.testing.assert_close(together[kind], expected, atol=1e-4, rtol=1e-4)
-    assert set(terms) == {"cross_entropy", "soft_labels", "geodesic"}
 
 
 def test_alignment_that_reaches_no_deployed_weight_is_refused(clips) -> None:

@@ -83,7 +83,7 @@ def serve(
 def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bool, quickstart: bool) -> None:
     job = None
     if quickstart and not studio.store.runs(limit=1):
-        screen.print("There are no runs yet: the quick start begins. It takes about ten minutes.")
+        screen.print("There are no runs yet: the quick start begins.")
         job = studio.start_quick_start()
     server.wait_until_it_answers()
     screen.print(f"The studio is open: {server.url} (Ctrl-C closes it; runs go on)")
