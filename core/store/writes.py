@@ -60,8 +60,14 @@ class Writes(Reads):
         self._update_job(job_id, log_path=path)
 
     def job_started(self, job_id: str, pid: int, boot_id: str, process_started: float) -> None:
-        """Say which process works on a job, and that it lives; the state stays as it is."""
-        self._update_job(job_id, pid=pid, boot_id=boot_id, process_started=process_started, heartbeat_at=_now())
+        """Say which process will work on a job, and that it lives; a job that is not queued has its worker already."""
+        identity = {"pid": pid, "boot_id": boot_id, "process_started": process_started}
+        with self._write() as connection:
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.id == job_id, jobs.c.state == "queued")
+                .values(**identity, heartbeat_at=_now())
+            )
 
     def heartbeat(self, job_id: str) -> bool:
         """Say that the worker lives; return whether the job is still active (if not, the worker has lost it)."""

@@ -80,7 +80,7 @@ def complete(store: Store) -> Callable[..., JobRecord]:
         )
 
     def finish(job: JobRecord, *, utterances: int = 100, state: str = "finished", message: str = "") -> JobRecord:
-        store.job_state(job.id, "starting")
+        # The job stays queued until all is stored: its real worker leaves when it is not, and would be found dead.
         for test_set, size in (("test", utterances), ("real", 12)):
             evaluate(job, test_set, size, 1, subject="teacher")
             evaluate(job, test_set, size, 6, subject="student_before")
