@@ -179,7 +179,7 @@ def ablation_notes(table: AblationTable) -> list[str]:
         return []
     seeds = ", ".join(map(str, sorted({row.run.seed for row in table.rows})))
     size = f"{table.utterances} utterances, " if table.utterances else ""
-    lines = [f"{size}{record.words} words, read once; one run per row, seed {seeds}."]
+    lines = [f"{size}{record.words} words, {table.reading}; one run per row, seed {seeds}."]
     lines += [table.test] if table.test else []
     lines.append(f"{record.audio_context:g} s of audio context; normaliser {record.normaliser}; {record.decoding}.")
     return lines

@@ -6,6 +6,9 @@ from core.errors import ConfigError, NotFoundError, Problem
 from core.significance import Difference, holm, paired_bootstrap
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
 
+DEVELOPMENT = "development"
+"""Name of the set that chooses checkpoints and settings."""
+
 
 @dataclass(frozen=True)
 class AblationRow:
@@ -53,19 +56,34 @@ class AblationTable:
     utterances: int
     extra: dict[str, "AblationTable"] = field(default_factory=dict)
 
+    @property
+    def reading(self) -> str:
+        """How often the set was read, for the line under the table."""
+        if self.test_set == DEVELOPMENT:
+            return "it chose each run's checkpoint, so its rates flatter"
+        return "read once"
 
-def ablation_table(store: Store, job_id: str, test_set: str = "test") -> AblationTable:
+
+def ablation_table(store: Store, job_id: str, test_set: str | None = None) -> AblationTable:
     """Compare the runs of a job; rows whose test set was not read yet are left open.
+
+    Args:
+        store: Where the job is.
+        job_id: The job.
+        test_set: Where they are compared; by default "test", or "development" for a job that leaves its test unread.
+            On the development set, which chooses it, a run's row is its best checkpoint.
 
     Raises:
         NotFoundError: If there is no such job.
         ConfigError: If the evaluations were not made alike, naming what differs.
     """
+    if test_set is None:
+        test_set = "test" if all(run.config["evaluation"]["test"] for run in store.runs(job_id=job_id)) else DEVELOPMENT
     table = _table(store, job_id, test_set)
     if test_set != "test":
         return table
     names = dict.fromkeys(record.test_set for record in store.evaluations(job_id=job_id))
-    extra = {name: _table(store, job_id, name) for name in names if name not in ("test", "development")}
+    extra = {name: _table(store, job_id, name) for name in names if name not in ("test", DEVELOPMENT)}
     return AblationTable(**{**vars(table), "extra": extra})
 
 
@@ -74,8 +92,11 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
     runs = store.runs(job_id=job_id)
     if not runs:
         raise NotFoundError(f"The job '{job_id}' has no runs.")
-    # The last one counts: a set that is read several times is read at a later step each time.
-    found = {(record.subject, record.run_id): record for record in store.evaluations(job_id=job_id, test_set=test_set)}
+    records = store.evaluations(job_id=job_id, test_set=test_set)
+    if test_set == DEVELOPMENT:
+        # Read at several steps; the kept checkpoint has the fewest errors, the later one of two alike.
+        records.sort(key=lambda record: (-record.wer, record.step or 0))
+    found = {(record.subject, record.run_id): record for record in records}
     _require_alike(list(found.values()), runs)
     evaluations = [found.get(("student", run.id)) for run in runs]
     utterances = len(store.utterance_results(next(iter(found.values())).id)) if found else 0

@@ -157,7 +157,7 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     means = state_means(train_set)
     probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, means, context, config.freeze_below)
     probe.save_teacher(recorder.runs_folder / "jobs" / recorder.job_id)
-    for name, prepared in prepared_tests.items():
+    for name, prepared in (prepared_tests or {"development": development}).items():
         progress.begin(f"Transcribing with the student before training ({name})")
         recorder.evaluate(prepared, model=student, teacher=teacher, subject="student_before", test_set=name)
     return Shared(teacher, student, train_set, development, prepared_tests, means, probe)
@@ -207,7 +207,9 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
 
 
 def _test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:
-    """Return the test sets by name: the source's own first, then each extra manifest by its file name."""
+    """Return the test sets by name, the source's own first, then each extra manifest; none if they stay unread."""
+    if not config.evaluation.test:
+        return {}
     tests: dict[str, Sequence[Utterance]] = {"test": splits.test}
     for path in config.evaluation.extra_tests:
         tests[Path(path).stem] = read_manifest(Path(path))
@@ -228,6 +230,8 @@ def _total_cost(configs: Sequence[RunConfig]) -> float:
     if isinstance(source, GeneratedSpeech):
         sizes = (source.train, source.development, source.test)
     training, development, test = sizes
+    if not configs[0].evaluation.test:
+        test = 0
     total = (training + development + test) * PREPARE_COST + (development + 2 * test) * TRANSCRIBE_COST
     for config in configs:
         total += config.training.steps * config.training.batch_size * STEP_COST

@@ -196,7 +196,7 @@ class Studio:
         if self.store.requests_open():
             self._ensure_analysis_worker()
 
-    def ablation(self, job_id: str, test_set: str = "test") -> AblationTable:
+    def ablation(self, job_id: str, test_set: str | None = None) -> AblationTable:
         """Compare the runs of a job; see core.ablation.ablation_table."""
         return ablation_table(self.store, job_id, test_set)
 

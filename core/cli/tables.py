@@ -30,7 +30,7 @@ def output() -> Console:
 
 def print_ablation(table: AblationTable, console: Console) -> None:
     """Print the table, what it rests on, and a table for each extra test set."""
-    console.print(_ablation(table, title=f"{table.job.name}: word error rate on the test set"))
+    console.print(_ablation(table, title=f"{table.job.name}: word error rate on the {table.test_set} set"))
     for note in notes(table):
         console.print(Text(note, style="dim"))
     for name, extra in table.extra.items():
@@ -53,7 +53,7 @@ def notes(table: AblationTable) -> list[str]:
         speech = f"generated speech with noise at {source['signal_to_noise']:g} dB"
     size = f"{table.utterances} utterances, " if table.utterances else ""
     lines = [
-        f"Test set: {size}{first.words} words, {speech}; read once. Seed {seeds}.",
+        f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
         f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
         "KL: divergence from the teacher on reference tokens, in nats per token.",
     ]

@@ -51,6 +51,10 @@ class Evaluation(Settings):
         le=50,
         description="Decoding stops at 10 tokens plus this many per second of audio, so that loops end.",
     )
+    test: bool = Field(
+        default=True,
+        description="Read the test sets at the end; false leaves them unread, to tune on the development set.",
+    )
     extra_tests: tuple[str, ...] = Field(
         default=(), description="Manifests that are transcribed too, each reported on its own, never pooled."
     )
