@@ -6,7 +6,7 @@ other positions, padded tokens and the frames of padded audio are left out befor
 change a loss.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -23,12 +23,20 @@ class Signals:
         decoder: Layer number (from 0) to states, [tokens, width].
         targets: Reference token of each token point, [tokens]; only on the student's side.
         head: Maps the last decoder layer's states to logits, [tokens, vocabulary].
+        frame_counts: Frames of each utterance, in order; only on the student's side.
+        token_counts: Tokens of each utterance, in order; only on the student's side.
     """
 
     encoder: dict[int, Float[Tensor, "frames width"]] = field(default_factory=dict)
     decoder: dict[int, Float[Tensor, "tokens width"]] = field(default_factory=dict)
     targets: Int[Tensor, " tokens"] | None = None
     head: Callable[[Tensor], Tensor] | None = None
+    frame_counts: Sequence[int] = ()
+    token_counts: Sequence[int] = ()
+
+    def lengths(self, side: str) -> Sequence[int]:
+        """Return how many points of a side each utterance has; the points stand utterance by utterance, in time."""
+        return self.frame_counts if side == "encoder" else self.token_counts
 
     @cached_property
     def logits(self) -> Float[Tensor, "tokens vocabulary"]:

@@ -127,6 +127,8 @@ def student_signals(
         decoder={layer: states[token_mask] for layer, states in decoder.items()},
         targets=batch.labels.to(start.device)[token_mask],
         head=student.head,
+        frame_counts=batch.frame_mask.sum(dim=1).tolist(),
+        token_counts=batch.token_mask.sum(dim=1).tolist(),
     )
 
 

@@ -1,95 +1,197 @@
 """Losses: one file each, pure functions of tensors; a method is a weighted list of them.
 
-To add one: its settings go to ``core.config.losses``, its formula to a file here, and one line to `POINT_LOSSES` (it
-compares states) or to `term` (it reads logits).
+To add one: its settings go to ``core.config.losses``, its formula to a file here, and one case to `Objective._token` (it
+reads logits) or `compare` (it reads states).
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.config import AlignmentSettings, Cosine, CrossEntropy, Geodesic, LossSettings, Method, SoftLabels
+from core.config import (
+    AlignmentSettings,
+    AttentionTransfer,
+    Cka,
+    Cosine,
+    CrossEntropy,
+    Curve,
+    Dkd,
+    FisherRao,
+    Geodesic,
+    Gram,
+    Hint,
+    InfoNce,
+    LossSettings,
+    Method,
+    Mse,
+    Procrustes,
+    ProjectionOnly,
+    Rkd,
+    SimilarityPreserving,
+    SoftLabels,
+    SphericalLogits,
+    StandardisedLogits,
+    Taid,
+)
+from core.losses.attention_transfer import attention_transfer_loss
+from core.losses.cka import cka_loss
 from core.losses.cosine import cosine_loss
 from core.losses.cross_entropy import cross_entropy_loss
+from core.losses.curve import curve_loss
+from core.losses.dkd import dkd_loss
+from core.losses.fisher_rao import fisher_rao_loss
 from core.losses.geodesic import geodesic_loss
+from core.losses.gram import gram_loss
+from core.losses.hint import hint_loss
+from core.losses.infonce import infonce_loss
+from core.losses.mse import mse_loss
+from core.losses.procrustes import procrustes_loss
+from core.losses.projection_only import projection_only_loss
+from core.losses.rkd import rkd_loss
+from core.losses.similarity_preserving import similarity_preserving_loss
 from core.losses.soft_labels import soft_labels_loss
+from core.losses.spherical_logits import spherical_logits_loss
+from core.losses.standardised_logits import standardised_logits_loss
+from core.losses.taid import TaidPace, taid_loss
 from core.mapping import LayerPair, PointMap
 from core.signals import Signals
 
-POINT_LOSSES: dict[type[AlignmentSettings], Callable[[Tensor, Tensor], Tensor]] = {
-    Cosine: cosine_loss,
-    Geodesic: geodesic_loss,
-}
+
+class Objective:
+    """A method's terms for one run, with what they remember from step to step."""
+
+    def __init__(self, method: Method, *, point_map: PointMap, pairs: tuple[LayerPair, ...]) -> None:
+        """Begin a run.
+
+        Args:
+            method: Which terms.
+            point_map: Takes states into the aligned space.
+            pairs: Which layers meet.
+        """
+        self.method = method
+        self._point_map, self._pairs = point_map, pairs
+        self._paces = {loss.kind: TaidPace(loss) for loss in method.losses if isinstance(loss, Taid)}
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """Return the weight by kind of each term that counts at a point of the run (share of the steps)."""
+        weights = {loss.kind: loss.weight_at(progress) for loss in self.method.losses}
+        return {kind: weight for kind, weight in weights.items() if weight > 0}
+
+    def terms(self, *, student: Signals, teacher: Signals, progress: float) -> dict[str, Float[Tensor, ""]]:
+        """Return each term that counts now by its kind, without its weight.
+
+        Args:
+            student: The student's signals, with gradient.
+            teacher: The teacher's signals of the same points.
+            progress: Share of the steps, above 0 in the first and 1 in the last.
+        """
+        active = self.weights(progress)
+        return {
+            loss.kind: self._alignment(loss, student=student, teacher=teacher)
+            if isinstance(loss, AlignmentSettings)
+            else self._token(loss, student=student, teacher=teacher, progress=progress)
+            for loss in self.method.losses
+            if loss.kind in active
+        }
+
+    def total(self, terms: dict[str, Tensor], progress: float) -> Float[Tensor, ""]:
+        """Return the weighted sum of the terms."""
+        return torch.stack([weight * terms[kind] for kind, weight in self.weights(progress).items()]).sum()
+
+    def _token(self, loss: LossSettings, *, student: Signals, teacher: Signals, progress: float) -> Tensor:
+        match loss:
+            case CrossEntropy():
+                return cross_entropy_loss(student.logits, _targets(student))
+            case SoftLabels():
+                return soft_labels_loss(student.logits, teacher.logits, temperature=loss.temperature)
+            case Dkd():
+                return dkd_loss(
+                    student.logits,
+                    teacher.logits,
+                    _targets(student),
+                    target_weight=loss.target_weight,
+                    other_weight=loss.other_weight,
+                    temperature=loss.temperature,
+                )
+            case StandardisedLogits():
+                return standardised_logits_loss(student.logits, teacher.logits, temperature=loss.temperature)
+            case SphericalLogits():
+                return spherical_logits_loss(student.logits, teacher.logits, temperature=loss.temperature)
+            case Taid():
+                pace = self._paces[loss.kind]
+                value = taid_loss(student.logits, teacher.logits, share=pace.share)
+                pace.advance(float(value.detach()), progress)
+                return value
+            case FisherRao():
+                return fisher_rao_loss(student.logits, teacher.logits, temperature=loss.temperature)
+            case _:
+                raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
+
+    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Signals) -> Tensor:
+        """Return the mean over the layer pairs of each side, summed over the sides that the term aligns."""
+        total: Tensor | None = None
+        for side in ("encoder", "decoder"):
+            chosen = [pair for pair in self._pairs if pair.side == side] if getattr(loss, side) else []
+            for pair in chosen:
+                mine, theirs = getattr(student, side)[pair.student], getattr(teacher, side)[pair.teacher]
+                if not loss.reaches_student:
+                    mine = mine.detach()
+                mine, theirs = self._point_map(pair, student=mine, teacher=theirs)
+                value = compare(loss, mine, theirs, student.lengths(side)) / len(chosen)
+                total = value if total is None else total + value
+        if total is None:
+            raise ValueError("no layer pair is left to align; check_gradient_paths refuses this before training")
+        return total
 
 
-def terms(
-    method: Method,
-    *,
-    student: Signals,
-    teacher: Signals,
-    point_map: PointMap,
-    pairs: tuple[LayerPair, ...],
-    means: dict[tuple[str, int], Tensor],
-) -> dict[str, Float[Tensor, ""]]:
-    """Return each term of the method by its kind, without its weight.
+def compare(
+    loss: AlignmentSettings,
+    student: Float[Tensor, "points width"],
+    teacher: Float[Tensor, "points width"],
+    lengths: Sequence[int],
+) -> Float[Tensor, ""]:
+    """Return how far the states of one layer pair are apart.
 
     Args:
-        method: Which terms.
-        student: The student's signals, with gradient.
-        teacher: The teacher's signals of the same points.
-        point_map: Takes states into the aligned space.
-        pairs: Which layers meet.
-        means: The teacher's mean state by (side, layer).
+        loss: By which measure.
+        student: In the aligned space.
+        teacher: The same points.
+        lengths: Points of each utterance, in order; only the losses that follow time read them.
     """
-    return {
-        loss.kind: _term(loss, student=student, teacher=teacher, point_map=point_map, pairs=pairs, means=means)
-        for loss in method.losses
-    }
-
-
-def _term(
-    loss: LossSettings,
-    *,
-    student: Signals,
-    teacher: Signals,
-    point_map: PointMap,
-    pairs: tuple[LayerPair, ...],
-    means: dict[tuple[str, int], Tensor],
-) -> Tensor:
     match loss:
-        case CrossEntropy():
-            assert student.targets is not None
-            return cross_entropy_loss(student.logits, student.targets)
-        case SoftLabels():
-            return soft_labels_loss(student.logits, teacher.logits, temperature=loss.temperature)
-        case AlignmentSettings():
-            return _alignment(loss, student=student, teacher=teacher, point_map=point_map, pairs=pairs, means=means)
+        case Geodesic():
+            return geodesic_loss(student, teacher)
+        case Cosine():
+            return cosine_loss(student, teacher)
+        case Mse():
+            return mse_loss(student, teacher)
+        case Hint():
+            return hint_loss(student, teacher)
+        case Curve():
+            return curve_loss(student, teacher, lengths, velocity=loss.velocity, curvature=loss.curvature)
+        case AttentionTransfer():
+            return attention_transfer_loss(student, teacher, lengths)
+        case InfoNce():
+            return infonce_loss(student, teacher, temperature=loss.temperature, points=loss.points)
+        case Rkd():
+            return rkd_loss(student, teacher, distance=loss.distance, angle=loss.angle, points=loss.points)
+        case SimilarityPreserving():
+            return similarity_preserving_loss(student, teacher, points=loss.points)
+        case Cka():
+            return cka_loss(student, teacher)
+        case Procrustes():
+            return procrustes_loss(student, teacher)
+        case Gram():
+            return gram_loss(student, teacher)
+        case ProjectionOnly():
+            return projection_only_loss(student, teacher)
         case _:
             raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
 
 
-def _alignment(
-    loss: AlignmentSettings,
-    *,
-    student: Signals,
-    teacher: Signals,
-    point_map: PointMap,
-    pairs: tuple[LayerPair, ...],
-    means: dict[tuple[str, int], Tensor],
-) -> Tensor:
-    """Return the mean over the layer pairs of each side, summed over the sides that the term aligns."""
-    total: Tensor | None = None
-    for side in ("encoder", "decoder"):
-        chosen = [pair for pair in pairs if pair.side == side] if getattr(loss, side) else []
-        for pair in chosen:
-            mapped = point_map(
-                student=getattr(student, side)[pair.student],
-                teacher=getattr(teacher, side)[pair.teacher],
-                mean=means[side, pair.teacher],
-            )
-            value = POINT_LOSSES[type(loss)](*mapped) / len(chosen)
-            total = value if total is None else total + value
-    if total is None:
-        raise ValueError("no layer pair is left to align; check_gradient_paths refuses this before training")
-    return total
+def _targets(student: Signals) -> Tensor:
+    if student.targets is None:
+        raise ValueError("these signals were made without a transcript")
+    return student.targets

@@ -1,0 +1,65 @@
+"""What the settings of every loss share: a weight, how it changes over a run, and where the loss comes from."""
+
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from core.config.base import Settings
+
+
+class LossSettings(Settings):
+    """A term of the training objective.
+
+    Its weight may rise, fall, or belong to a stage of the run: it is `weight` times a rise from 0 to 1 (`warmup`) times
+    a way from 1 to `final`, between `begins` and `ends`, and 0 elsewhere.
+    """
+
+    weight: float = Field(default=1.0, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
+    begins: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps after which the term sets in.")
+    ends: float = Field(default=1.0, gt=0, le=1, description="Share of the steps after which the term is left out.")
+    warmup: float = Field(
+        default=0.0, ge=0, le=1, description="Share of the steps in which the weight rises from 0, once it set in."
+    )
+    final: float = Field(
+        default=1.0, ge=0, le=10, description="Factor of the weight at its end, reached linearly; 1 keeps the weight."
+    )
+
+    needs_states: ClassVar[bool] = False
+    needs_targets: ClassVar[bool] = False
+    """Whether it reads the transcript's tokens, not only the positions that they make."""
+    reaches_student: ClassVar[bool] = True
+    """Whether it moves a weight that is deployed; the null alone does not."""
+    meaning: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+
+    @model_validator(mode="after")
+    def _has_a_stage(self) -> "LossSettings":
+        if self.begins >= self.ends:
+            raise ValueError(f"begins ({self.begins:g}) must be below ends ({self.ends:g}), or the term never counts")
+        return self
+
+    def weight_at(self, progress: float) -> float:
+        """Return the weight at a point of the run; 0 where the term is left out.
+
+        Args:
+            progress: Share of the steps, above 0 in the first and 1 in the last.
+        """
+        if not self.begins < progress <= self.ends:
+            return 0.0
+        since = progress - self.begins
+        rise = min(1.0, since / self.warmup) if self.warmup else 1.0
+        return self.weight * rise * (1 + (self.final - 1) * since / (self.ends - self.begins))
+
+
+class TokenLossSettings(LossSettings):
+    """A term that compares what the two sides say at each token of the transcript."""
+
+
+class AlignmentSettings(LossSettings):
+    """A term that compares hidden states through the method's mapping."""
+
+    encoder: bool = Field(default=True, description="Align encoder states (frames, 50 per second of audio).")
+    decoder: bool = Field(default=True, description="Align decoder states (tokens); needs transcripts.")
+
+    needs_states: ClassVar[bool] = True

@@ -1,0 +1,66 @@
+"""Settings of the alignments that compare how the points of one side lie to each other with how the other side's do."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from core.config.losses.base import AlignmentSettings
+
+
+class Rkd(AlignmentSettings):
+    """Relational distillation: distances of pairs, angles of triplets."""
+
+    kind: Literal["rkd"] = "rkd"
+    distance: float = Field(default=1.0, ge=0, le=100, description="Factor of the distances' part; no unit.")
+    angle: float = Field(default=2.0, ge=0, le=100, description="Factor of the angles' part; no unit.")
+    points: int = Field(
+        default=64, ge=3, le=512, description="Points compared at most, evenly taken from the batch; the cost is cubic."
+    )
+
+    meaning: ClassVar[str] = "Keep the teacher's distances between points, and the angles of their triangles."
+    formula: ClassVar[str] = "a huber(d_ij/mean d) + b huber(cos of angle ijk), student against teacher"
+    source: ClassVar[str] = "Park et al. 2019, arXiv 1904.05068"
+
+
+class SimilarityPreserving(AlignmentSettings):
+    """Which points are alike on either side."""
+
+    kind: Literal["similarity_preserving"] = "similarity_preserving"
+    weight: float = Field(default=100.0, gt=0, le=10000, description="Factor of this term in the sum; no unit.")
+    points: int = Field(
+        default=256, ge=2, le=4096, description="Points compared at most, evenly taken from the batch."
+    )
+
+    meaning: ClassVar[str] = "Find alike the points that the teacher finds alike."
+    formula: ClassVar[str] = "|rownorm(H H^T) - rownorm(G G^T)|_F^2 / n^2"
+    source: ClassVar[str] = "Tung and Mori 2019, arXiv 1907.09682"
+
+
+class Cka(AlignmentSettings):
+    """Centred kernel alignment of the two point sets."""
+
+    kind: Literal["cka"] = "cka"
+
+    meaning: ClassVar[str] = "Be the teacher's point set up to rotation and scale."
+    formula: ClassVar[str] = "1 - |G^T H|_F^2 / (|H^T H|_F |G^T G|_F), centred"
+    source: ClassVar[str] = "Kornblith et al. 2019, arXiv 1905.00414"
+
+
+class Procrustes(AlignmentSettings):
+    """What is left between the two point sets after the best rotation."""
+
+    kind: Literal["procrustes"] = "procrustes"
+
+    meaning: ClassVar[str] = "Be the teacher's point set up to rotation; its scale counts."
+    formula: ClassVar[str] = "(|H|_F^2 + |G|_F^2 - 2 |H^T G|_*) / |G|_F^2, centred"
+    source: ClassVar[str] = "Schoenemann 1966; as a distillation loss in arXiv 2509.25253"
+
+
+class Gram(AlignmentSettings):
+    """Inner products between the points of either side."""
+
+    kind: Literal["gram"] = "gram"
+
+    meaning: ClassVar[str] = "Keep the teacher's inner products between points: distances and angles, up to rotation."
+    formula: ClassVar[str] = "|H H^T - G G^T|_F / |G G^T|_F"
+    source: ClassVar[str] = "arXiv 2509.25253 (feature Gram)"

@@ -1,0 +1,108 @@
+"""Settings of the losses that read logits."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from core.config.losses.base import TokenLossSettings
+
+
+class CrossEntropy(TokenLossSettings):
+    """Cross-entropy against the transcript: no teacher."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+
+    needs_targets: ClassVar[bool] = True
+    meaning: ClassVar[str] = "Learn the transcript; the teacher plays no part."
+    formula: ClassVar[str] = "-mean_i log P(y_i | y_<i, x)"
+    source: ClassVar[str] = "the control without a teacher"
+
+
+class SoftLabels(TokenLossSettings):
+    """Kullback-Leibler divergence from the teacher's to the student's token distribution."""
+
+    kind: Literal["soft_labels"] = "soft_labels"
+    weight: float = Field(default=0.8, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
+    temperature: float = Field(
+        default=2.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them."
+    )
+
+    meaning: ClassVar[str] = "Learn the teacher's distribution over the next token."
+    formula: ClassVar[str] = "T^2 * mean_i KL(softmax(q_i / T) || softmax(p_i / T))"
+    source: ClassVar[str] = "Hinton, Vinyals and Dean 2015, arXiv 1503.02531"
+
+
+class Dkd(TokenLossSettings):
+    """Decoupled distillation: the transcript's token and the others, weighed apart."""
+
+    kind: Literal["dkd"] = "dkd"
+    target_weight: float = Field(
+        default=1.0, ge=0, le=100, description="Factor of the part about the transcript's token; no unit."
+    )
+    other_weight: float = Field(
+        default=8.0, ge=0, le=100, description="Factor of the part about all other tokens; no unit."
+    )
+    temperature: float = Field(
+        default=4.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them."
+    )
+
+    needs_targets: ClassVar[bool] = True
+    meaning: ClassVar[str] = "Soft labels, with what the teacher thinks of the wrong tokens weighed on its own."
+    formula: ClassVar[str] = "T^2 * mean_i (a KL(b_T || b_S) + b KL(q'_T || q'_S)), b: target or not, q': the others"
+    source: ClassVar[str] = "Zhao et al. 2022, arXiv 2203.08679"
+
+
+class StandardisedLogits(TokenLossSettings):
+    """Soft labels from logits that were standardised on either side."""
+
+    kind: Literal["standardised_logits"] = "standardised_logits"
+    weight: float = Field(default=0.8, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
+    temperature: float = Field(
+        default=2.0, gt=0, le=20, description="Base temperature, in standard deviations of a side's logits."
+    )
+
+    meaning: ClassVar[str] = "Learn how the teacher ranks tokens, whatever the size of its logits."
+    formula: ClassVar[str] = "T^2 * mean_i KL(softmax(Z(q_i) / T) || softmax(Z(p_i) / T)), Z(x) = (x - mean) / std"
+    source: ClassVar[str] = "Sun et al. 2024, arXiv 2403.01427"
+
+
+class SphericalLogits(TokenLossSettings):
+    """Soft labels from logits whose length was taken away."""
+
+    kind: Literal["spherical_logits"] = "spherical_logits"
+    weight: float = Field(default=0.8, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
+    temperature: float = Field(
+        default=2.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them."
+    )
+
+    meaning: ClassVar[str] = "Learn the direction of the teacher's logits; their length, its confidence, is left out."
+    formula: ClassVar[str] = "T^2 * mean_i KL(softmax(r u(q_i) / T) || softmax(r u(p_i) / T)), u: centred, length 1"
+    source: ClassVar[str] = "Guo et al. 2020, arXiv 2010.07485"
+
+
+class Taid(TokenLossSettings):
+    """A target that moves from the student's own distribution to the teacher's."""
+
+    kind: Literal["taid"] = "taid"
+    start: float = Field(default=0.4, ge=0, lt=1, description="Share of the teacher in the target at first.")
+    pace: float = Field(
+        default=5e-4, ge=0, le=1, description="How fast the share grows with the relative change of the loss; no unit."
+    )
+    momentum: float = Field(default=0.99, ge=0, lt=1, description="Of the relative change of the loss; no unit.")
+
+    meaning: ClassVar[str] = "Learn from a target between student and teacher that nears the teacher during the run."
+    formula: ClassVar[str] = "mean_i KL(softmax((1 - t) sg(p_i) + t q_i) || softmax(p_i)), t adaptive to 1"
+    source: ClassVar[str] = "Shing et al. 2025, arXiv 2501.16937"
+
+
+class FisherRao(TokenLossSettings):
+    """The distance of the two distributions along the simplex."""
+
+    kind: Literal["fisher_rao"] = "fisher_rao"
+    temperature: float = Field(
+        default=1.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them."
+    )
+
+    meaning: ClassVar[str] = "Learn the teacher's distribution along the shortest way on the simplex of distributions."
+    formula: ClassVar[str] = "mean_i 2 arccos(sum_v sqrt(P_iv Q_iv)), by atan2"
+    source: ClassVar[str] = "Rao 1945; logits on a manifold, our reading of arXiv 2606.00771"

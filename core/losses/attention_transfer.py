@@ -1,0 +1,2 @@
+def attention_transfer_loss(student, teacher, lengths):
+    raise NotImplementedError

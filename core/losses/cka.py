@@ -1,0 +1,2 @@
+def cka_loss(student, teacher):
+    raise NotImplementedError

@@ -1,0 +1,2 @@
+def curve_loss(student, teacher, lengths, *, velocity, curvature):
+    raise NotImplementedError

@@ -1,0 +1,2 @@
+def fisher_rao_loss(student, teacher, *, temperature):
+    raise NotImplementedError

@@ -1,0 +1,2 @@
+def gram_loss(student, teacher):
+    raise NotImplementedError

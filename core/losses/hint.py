@@ -1,0 +1,2 @@
+def hint_loss(student, teacher):
+    raise NotImplementedError

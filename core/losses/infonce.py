@@ -1,0 +1,2 @@
+def infonce_loss(student, teacher, *, temperature, points):
+    raise NotImplementedError

@@ -1,0 +1,2 @@
+def mse_loss(student, teacher):
+    raise NotImplementedError

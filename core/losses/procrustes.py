@@ -1,0 +1,2 @@
+def procrustes_loss(student, teacher):
+    raise NotImplementedError

@@ -1,0 +1,2 @@
+def projection_only_loss(student, teacher):
+    raise NotImplementedError

@@ -1,0 +1,2 @@
+def rkd_loss(student, teacher, *, distance, angle, points):
+    raise NotImplementedError

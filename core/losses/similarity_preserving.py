@@ -1,0 +1,2 @@
+def similarity_preserving_loss(student, teacher, *, points):
+    raise NotImplementedError

@@ -1,0 +1,2 @@
+def spherical_logits_loss(student, teacher, *, temperature):
+    raise NotImplementedError

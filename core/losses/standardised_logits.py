@@ -1,0 +1,2 @@
+def standardised_logits_loss(student, teacher, *, temperature):
+    raise NotImplementedError
