@@ -2,7 +2,7 @@
 
     runs/jobs/<job>/teacher_states.safetensors  --\
     runs/<run>/states/<step>.safetensors        ---+--> runs/<run>/maps/<map>.safetensors
-    runs/<run>/adapters/step-<step>/projection  --/       student_xy, teacher_xy    float32 [points, 2]
+                                                          student_xy, teacher_xy    float32 [points, 2]
                                                           utterance                 int32 [points], place in probe.json
                                                           moment                    int32 [points], frame or token; -1
                                                                                     where it is the utterance's mean
@@ -129,24 +129,18 @@ def in_one_space(
     teacher: Float[np.ndarray, "points teacher_width"],
     *,
     mean: Float[np.ndarray, " teacher_width"],
-    projection: Float[np.ndarray, "teacher_width student_width"] | None,
-    same_space: bool,
 ) -> tuple[Float[np.ndarray, "points teacher_width"], Float[np.ndarray, "points teacher_width"], str]:
-    """Return both sides in the teacher's space, centred, and how they were brought there.
+    """Return both sides of a run without a map of its own in the teacher's space, centred, and how they came there.
 
     Args:
         student: States of the probe.
         teacher: The same points.
         mean: The teacher's mean state.
-        projection: What the run learned, if it did.
-        same_space: Whether both sides live in one space already.
 
     Raises:
         ShapeError: If the sides do not pair up.
     """
-    if projection is not None:
-        return student @ projection.T - mean, teacher - mean, "learned projection"
-    if same_space:
+    if student.shape[1] == teacher.shape[1]:
         return student - mean, teacher - mean, "same space"
     student, teacher = student - student.mean(axis=0), teacher - teacher.mean(axis=0)
     return (student @ procrustes(student, teacher)).astype(np.float32), teacher, "orthogonal Procrustes"
@@ -155,36 +149,27 @@ def in_one_space(
 def _paired_states(record: MapRecord, run: RunRecord, runs_folder: Path) -> tuple[PairedStates, str]:
     """Read the states that a record names and bring them into one space."""
     side, moment_name = record.side, "frame" if record.side == "encoder" else "token"
-    (student,) = _read(
-        runs_folder / run.id / "states" / f"{record.step:06d}.safetensors", [f"student.{side}.{record.student_layer}"]
-    )
-    teacher, mean, utterance, moment = _read(
-        runs_folder / "jobs" / run.job_id / "teacher_states.safetensors",
-        [
-            f"teacher.{side}.{record.teacher_layer}",
-            f"mean.{side}.{record.teacher_layer}",
-            f"{side}.utterance",
-            f"{side}.{moment_name}",
-        ],
-    )
-    student, teacher, mean = (states.astype(np.float32) for states in (student, teacher, mean))
+    of_run = runs_folder / run.id / "states" / f"{record.step:06d}.safetensors"
+    of_job = runs_folder / "jobs" / run.job_id / "teacher_states.safetensors"
+    utterance, moment = _read(of_job, [f"{side}.utterance", f"{side}.{moment_name}"])
+    if RunConfig.model_validate(run.config).method.aligns:
+        place, how = f"{side}.{record.student_layer}-{record.teacher_layer}", "the run's own mapping"
+        student, teacher = _floats(_read(of_run, [f"aligned_student.{place}", f"aligned_teacher.{place}"]))
+    else:
+        of_teacher = [f"{part}.{side}.{record.teacher_layer}" for part in ("teacher", "mean")]
+        (student,) = _floats(_read(of_run, [f"student.{side}.{record.student_layer}"]))
+        teacher, mean = _floats(_read(of_job, of_teacher))
+        student, teacher, how = in_one_space(student, teacher, mean=mean)
     if not (np.isfinite(student).all() and np.isfinite(teacher).all()):
         raise NotFiniteError(
             f"Some {side} states at step {record.step} are NaN or infinite: the run diverged before. "
             "Lower its learning rate, or choose an earlier step."
         )
-    method = RunConfig.model_validate(run.config).method
-    projects = method.aligns and method.mapping.projection == "shared"
-    # A projection is kept with the adapters of its step; before the first step it is the identity.
-    file = runs_folder / run.id / "adapters" / f"step-{record.step:06d}" / "projection.safetensors"
-    student, teacher, how = in_one_space(
-        student,
-        teacher,
-        mean=mean,
-        projection=_read(file, ["weight"])[0] if projects and file.exists() else None,
-        same_space=student.shape[1] == teacher.shape[1] and (record.step == 0 or not projects),
-    )
     return PairedStates(student, teacher, utterance, moment), how
+
+
+def _floats(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [array.astype(np.float32) for array in arrays]
 
 
 def _read(path: Path, names: Sequence[str]) -> list[np.ndarray]:

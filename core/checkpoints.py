@@ -1,6 +1,6 @@
 """Adapters on disk: the best and the last of a run, written so that a half-written one is never found.
 
-runs/<run>/adapters/step-000050/   adapter_model.safetensors, adapter_config.json, projection.safetensors
+runs/<run>/adapters/step-000050/   adapter_model.safetensors, adapter_config.json, projections.safetensors
 runs/<run>/adapters/best           -> step-000050
 runs/<run>/adapters/last           -> step-000100
 """
@@ -20,14 +20,14 @@ Name = Literal["best", "last"]
 
 
 def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: int, names: tuple[Name, ...]) -> Path:
-    """Write adapters and projection of a step, point `names` at them, and remove what nothing points at.
+    """Write adapters and projections of a step, point `names` at them, and remove what nothing points at.
 
     Everything is written to a temporary folder, flushed, and renamed; a crash leaves the previous ones in place.
 
     Args:
         folder: The run's ``adapters`` folder.
         model: With adapters.
-        point_map: Its projection is kept for the alignment views; it is never deployed.
+        point_map: Its projections are kept to go on from; they are never deployed.
         step: Names the folder.
         names: Which names are moved to this step.
     """
@@ -37,8 +37,9 @@ def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: 
         staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
         try:
             model.save_pretrained(str(staging), safe_serialization=True)
-            if point_map.projection is not None:
-                save_file({"weight": point_map.projection.weight.detach().cpu()}, staging / "projection.safetensors")
+            projections = {name: value.detach().cpu().contiguous() for name, value in point_map.named_parameters()}
+            if projections:
+                save_file(projections, staging / "projections.safetensors")
             for file in staging.iterdir():
                 _flush(file)
             _flush(staging)

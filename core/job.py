@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from core.config import GeneratedSpeech, RunConfig
 from core.errors import ManifoldError, Stopped
 from core.families.whisper import Whisper
 from core.lora import add_adapters, merged
+from core.mapping import Statistics
 from core.preflight import (
     device_of,
     load_models,
@@ -24,6 +23,7 @@ from core.preflight import (
     require_fits,
     require_shared,
     require_sound,
+    within_budget,
 )
 from core.probes import ProbeSet
 from core.progress import Progress
@@ -31,7 +31,8 @@ from core.recording import Recorder
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store import RunRecord, Store
-from core.teacher_outputs import Prepared, prepare_utterances, state_means
+from core.pseudo_labels import PseudoLabelled, pseudo_labelled, training_set
+from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics
 from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher
 
@@ -53,19 +54,21 @@ class Shared:
     Attributes:
         teacher: Frozen.
         student: Frozen, as it is before any run.
-        train: With the teacher's outputs, at the training context.
+        train: With the teacher's outputs and the source's transcripts, at the training context.
+        pseudo: The same audio with the teacher's transcripts, where a run learns from them.
         development: The same for the set that chooses the checkpoint.
         tests: Test sets by name, at the evaluation context.
-        means: The teacher's mean states over the training set, by (side, layer).
+        statistics: Of the teacher's states over the training set, by (side, layer).
         probe: The utterances whose states are followed.
     """
 
     teacher: Whisper
     student: Whisper
     train: list[Prepared]
+    pseudo: list[PseudoLabelled]
     development: list[Prepared]
     tests: dict[str, list[Prepared]]
-    means: dict[tuple[str, int], Tensor]
+    statistics: Statistics
     probe: ProbeSet
 
 
@@ -129,48 +132,66 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     every_pair = [pair for each in configs for pair in pairs_of(each, student=student, teacher=teacher)]
     pairs = tuple(dict.fromkeys(every_pair))
 
-    def listen(utterances: Sequence[Utterance], audio_context: float, *, transcribe_as: str = "") -> list[Prepared]:
-        """Run the teacher over utterances; with a name, store its transcripts too."""
+    def listen(utterances: Sequence[Utterance], audio_context: float, *, keep_teacher_encoder: bool) -> list[Prepared]:
         progress.begin("Listening with the teacher")
-        prepared = prepare_utterances(
+        return prepare_utterances(
             utterances,
             teacher=teacher,
             student=student,
             freeze_below=config.freeze_below,
             pairs=pairs,
             audio_context=audio_context,
-            keep_teacher_encoder=bool(transcribe_as),
+            keep_teacher_encoder=keep_teacher_encoder,
             batch_size=PREPARE_BATCH,
             advance=lambda count: progress.advance(count * PREPARE_COST),
         )
-        if transcribe_as:
-            progress.begin(f"Transcribing with the teacher ({transcribe_as})")
-            recorder.evaluate(prepared, model=teacher, subject="teacher", test_set=transcribe_as)
-        # The encoder's whole output is large and only its transcripts needed it.
-        return [dataclasses.replace(item, teacher_encoder=None) for item in prepared]
+
+    def listen_and_transcribe(utterances: Sequence[Utterance], audio_context: float, test_set: str) -> list[Prepared]:
+        prepared = listen(utterances, audio_context, keep_teacher_encoder=True)
+        progress.begin(f"Transcribing with the teacher ({test_set})")
+        recorder.evaluate(prepared, model=teacher, subject="teacher", test_set=test_set)
+        return _without_teacher_encoder(prepared)
 
     context = config.training.audio_context
-    train_set = listen(splits.train, context)
-    development = listen(splits.development, context, transcribe_as="development")
+    with_pseudo = any(each.method.transcripts == "teacher" for each in configs)
+    train_set = listen(splits.train, context, keep_teacher_encoder=with_pseudo)
+    pseudo = []
+    if with_pseudo:
+        progress.begin("Transcribing the training set with the teacher")
+        pseudo = pseudo_labelled(
+            train_set,
+            teacher=teacher,
+            settings=config.evaluation,
+            audio_context=context,
+            listen=lambda utterances: listen(utterances, context, keep_teacher_encoder=False),
+            advance=lambda count: progress.advance(count * TRANSCRIBE_COST),
+        )
+        train_set = _without_teacher_encoder(train_set)
+    development = listen_and_transcribe(splits.development, context, "development")
     test_context = config.evaluation.audio_context
-    prepared_tests = {name: listen(items, test_context, transcribe_as=name) for name, items in tests.items()}
-    means = state_means(train_set)
-    probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, means, context, config.freeze_below)
+    prepared_tests = {name: listen_and_transcribe(items, test_context, name) for name, items in tests.items()}
+    statistics = teacher_statistics(train_set)
+    probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
     probe.save_teacher(recorder.runs_folder / "jobs" / recorder.job_id)
     for name, prepared in (prepared_tests or {"development": development}).items():
         progress.begin(f"Transcribing with the student before training ({name})")
         recorder.evaluate(prepared, model=student, teacher=teacher, subject="student_before", test_set=name)
-    return Shared(teacher, student, train_set, development, prepared_tests, means, probe)
+    return Shared(teacher, student, train_set, pseudo, development, prepared_tests, statistics, probe)
 
 
 def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress) -> None:
     """Train one run, keep its best adapters, and measure the merged student on the test sets."""
     store, folder = recorder.store, recorder.runs_folder / run.id
     store.run_state(run.id, "running")
+    config = within_budget(config, student=shared.student, teacher=shared.teacher)
+    learnt = training_set(config.method, shared.train, shared.pseudo)
+    store.add_metrics(run.id, 0, {"data/utterances": len(learnt)})
     store.set_parameters(run.id, parameter_counts(config, student=shared.student, teacher=shared.teacher))
     adapted = add_adapters(shared.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = shared.student.with_model(adapted)
-    point_map = point_map_of(config, student=shared.student, teacher=shared.teacher).to(shared.teacher.device)
+    point_map = point_map_of(
+        config, student=shared.student, teacher=shared.teacher, statistics=shared.statistics
+    ).to(shared.teacher.device)
     pairs = pairs_of(config, student=shared.student, teacher=shared.teacher)
     watcher = RunWatcher(
         run,
@@ -183,7 +204,7 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
         advance=lambda utterances: progress.advance(utterances * STEP_COST),
     )
     progress.begin(f"Training {run.name}")
-    lesson = Lesson(shared.train, pairs, shared.means, shared.teacher)
+    lesson = Lesson(learnt, pairs, shared.teacher)
     train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
     # What is measured is what is deployed: the adapters merged into the weights, without the projection.
     best = merged(shared.student.plain, folder / "adapters" / "best")
@@ -204,6 +225,11 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
         if pair.side == "encoder":
             for step in (0, config.training.steps):
                 store.request_map(run.id, pair.side, pair.student, pair.teacher, step, "points")
+
+
+def _without_teacher_encoder(prepared: Sequence[Prepared]) -> list[Prepared]:
+    """Return utterances without the teacher's whole encoder output: it is large, and only transcribing needs it."""
+    return [dataclasses.replace(item, teacher_encoder=None) for item in prepared]
 
 
 def _test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:
@@ -233,6 +259,8 @@ def _total_cost(configs: Sequence[RunConfig]) -> float:
     if not configs[0].evaluation.test:
         test = 0
     total = (training + development + test) * PREPARE_COST + (development + 2 * test) * TRANSCRIBE_COST
+    if any(config.method.transcripts == "teacher" for config in configs):
+        total += training * (PREPARE_COST + TRANSCRIBE_COST)
     for config in configs:
         total += config.training.steps * config.training.batch_size * STEP_COST
         probed = PROBE_POINTS * min(PROBE_UTTERANCES, development) / 4

@@ -7,6 +7,7 @@ for Whisper and a name that matches elsewhere would adapt the wrong layers silen
 """
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -52,6 +53,31 @@ def adapted_modules(model: nn.Module, lora: Lora, *, freeze_below: int) -> list[
     return [path for path in linear if path in chosen]
 
 
+def rank_within(lora: Lora, parameters: int, *, modules: Sequence[nn.Linear]) -> Lora:
+    """Return the settings with the largest rank whose adapters have at most so many parameters.
+
+    An adapter of rank r on a linear module has r (inputs + outputs) parameters. alpha / rank stays as it is.
+
+    Raises:
+        ConfigError: If not even rank 1 fits.
+    """
+    each = sum(module.in_features + module.out_features for module in modules)
+    rank = parameters // each
+    if rank < 1:
+        raise ConfigError(
+            "The adapters do not fit:",
+            [
+                Problem(
+                    "lora.budget",
+                    f"leaves {max(0, parameters):,} parameters for adapters, but rank 1 takes {each:,}; raise it, "
+                    "adapt fewer modules, or choose a smaller projection",
+                )
+            ],
+        )
+    rank = min(rank, *(min(module.in_features, module.out_features) for module in modules))
+    return lora.model_copy(update={"rank": rank, "alpha": max(1, round(lora.alpha * rank / lora.rank))})
+
+
 def add_adapters(student: PreTrainedModel, lora: Lora, *, freeze_below: int, seed: int) -> PeftModel:
     """Return a copy of the student with fresh adapters; only they are trainable.
 
@@ -73,21 +99,26 @@ def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {path: parameter for path, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def require_gradients(model: nn.Module) -> None:
-    """Check, after the first backward pass, that every adapter learns.
+def idle_adapters(model: nn.Module) -> set[str]:
+    """Return, after a backward pass, the paths of the modules whose adapters got no gradient.
 
     A starts with no gradient because B is zero; B must have one.
+    """
+    return {
+        path.replace("base_model.model.", "").split(".lora_B")[0]
+        for path, parameter in adapter_parameters(model).items()
+        if "lora_B" in path and (parameter.grad is None or not bool(parameter.grad.any()))
+    }
+
+
+def require_none_idle(idle: set[str]) -> None:
+    """Check that every adapter learns.
 
     Raises:
         GradientPathError: Naming the adapters without gradient.
     """
-    idle = [
-        path
-        for path, parameter in adapter_parameters(model).items()
-        if "lora_B" in path and (parameter.grad is None or not bool(parameter.grad.any()))
-    ]
     if idle:
-        shown = ", ".join(path.replace("base_model.model.", "").split(".lora_B")[0] for path in idle[:3])
+        shown = ", ".join(sorted(idle)[:3])
         raise GradientPathError(
             f"{len(idle)} adapters get no gradient from this method ({shown}{', ...' if len(idle) > 3 else ''}), so "
             "they would be deployed untrained. Remove their targets from lora, or add a loss that reaches them."

@@ -5,15 +5,25 @@ adapter gets a gradient) is checked by the training loop in its first step.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 
-from core.config import SHARED_FIELDS, AlignmentSettings, PrunedStudent, RunConfig, SoftLabels, parse_run
+from core.config import (
+    SHARED_FIELDS,
+    AlignmentSettings,
+    CrossEntropy,
+    Mapping,
+    PrunedStudent,
+    RunConfig,
+    TokenLossSettings,
+    parse_run,
+)
 from core.errors import ConfigError, ManifoldError, ModelError, Problem
 from core.families.whisper import Whisper, prune
-from core.lora import adapted_modules, add_adapters, count_parameters
-from core.mapping import LayerPair, PointMap, layer_pairs
+from core.lora import adapted_modules, add_adapters, count_parameters, rank_within
+from core.mapping import Depth, LayerPair, PointMap, Statistics, layer_pairs, width_problem
 from core.sources import Utterance
 from core.store.records import ParameterCounts
 from core.weights.load import load_whisper
@@ -38,36 +48,68 @@ def load_models(config: RunConfig) -> tuple[Whisper, Whisper]:
 
 
 def pairs_of(config: RunConfig, *, student: Whisper, teacher: Whisper) -> tuple[LayerPair, ...]:
-    """Return the layer pairs of a run."""
+    """Return the layer pairs of a run.
+
+    Raises:
+        ConfigError: If the layer map does not fit the models.
+    """
+    pruned = config.student if isinstance(config.student, PrunedStudent) else None
+    kept = {
+        side: None if pruned is None else getattr(pruned, f"{side}_layers") or range(getattr(teacher, f"{side}_layers"))
+        for side in ("encoder", "decoder")
+    }
     return layer_pairs(
         config.method.mapping,
-        student_encoder=student.encoder_layers,
-        student_decoder=student.decoder_layers,
-        teacher_encoder=teacher.encoder_layers,
-        teacher_decoder=teacher.decoder_layers,
-        freeze_below=config.freeze_below,
+        encoder=Depth(student.encoder_layers, teacher.encoder_layers, config.freeze_below, kept["encoder"]),
+        decoder=Depth(student.decoder_layers, teacher.decoder_layers, 0, kept["decoder"]),
     )
 
 
-def point_map_of(config: RunConfig, *, student: Whisper, teacher: Whisper) -> PointMap:
-    """Return a fresh mapping; it only has a projection when the method compares states."""
+def point_map_of(
+    config: RunConfig, *, student: Whisper, teacher: Whisper, statistics: Statistics | None = None
+) -> PointMap:
+    """Return a fresh mapping; without statistics it can only be counted. A method that aligns nothing has none to train.
+
+    Raises:
+        ConfigError: If the mapping does not fit the models' widths.
+    """
     mapping = config.method.mapping
     if not config.method.aligns:
-        mapping = mapping.model_copy(update={"projection": "none" if student.width == teacher.width else "shared"})
-    return PointMap(mapping, student_width=student.width, teacher_width=teacher.width)
+        mapping = Mapping(projection="none" if student.width == teacher.width else "linear", states=mapping.states)
+    return PointMap(
+        mapping,
+        student_width=student.width,
+        teacher_width=teacher.width,
+        pairs=pairs_of(config, student=student, teacher=teacher),
+        statistics=statistics or {},
+        seed=config.seed,
+    )
+
+
+def within_budget(config: RunConfig, *, student: Whisper, teacher: Whisper) -> RunConfig:
+    """Return the run with the rank that its budget allows; unchanged where it has none.
+
+    Raises:
+        ConfigError: If not even rank 1 fits.
+    """
+    if config.lora.budget is None:
+        return config
+    projections = _projection_parameters(config, student=student, teacher=teacher)
+    left = int(config.lora.budget * count_parameters(teacher.model)) - projections
+    paths = adapted_modules(student.plain, config.lora, freeze_below=config.freeze_below)
+    modules = [cast(nn.Linear, student.plain.get_submodule(path)) for path in paths]
+    return config.model_copy(update={"lora": rank_within(config.lora, left, modules=modules)})
 
 
 def parameter_counts(config: RunConfig, *, student: Whisper, teacher: Whisper) -> ParameterCounts:
     """Count what a run would train, each storage once, by building it."""
+    config = within_budget(config, student=student, teacher=teacher)
     adapted = add_adapters(student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
-    projections = 0
-    if config.method.aligns:
-        projections = count_parameters(point_map_of(config, student=student, teacher=teacher))
     return ParameterCounts(
         teacher=count_parameters(teacher.model),
         student=count_parameters(student.model),
         adapters=count_parameters(adapted, only_trainable=True),
-        projections=projections,
+        projections=_projection_parameters(config, student=student, teacher=teacher),
     )
 
 
@@ -85,6 +127,11 @@ def model_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> 
         problems.extend(error.problems)
     problems.extend(_token_problems(config, student=student, teacher=teacher))
     problems.extend(_mapping_problems(config, student=student, teacher=teacher))
+    if not problems:
+        try:
+            within_budget(config, student=student, teacher=teacher)
+        except ConfigError as error:
+            problems.extend(error.problems)
     return problems
 
 
@@ -152,6 +199,7 @@ def check(fields: dict[str, Any]) -> dict[str, Any]:
     if not problems:
         counts = parameter_counts(config, student=student, teacher=teacher)
         result["parameters"] = {**vars(counts), "share_of_teacher": counts.share_of_teacher}
+        result["rank"] = within_budget(config, student=student, teacher=teacher).lora.rank
         result["adapted"] = adapted_modules(student.model, config.lora, freeze_below=config.freeze_below)
     return result
 
@@ -184,18 +232,29 @@ def _token_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) ->
             f"{len(theirs):,} tokens have the same id): choose a pair with one table, or align encoder states only",
         )
         for number, loss in enumerate(config.method.losses)
-        if isinstance(loss, SoftLabels) or (isinstance(loss, AlignmentSettings) and loss.decoder)
+        if (isinstance(loss, TokenLossSettings) and not isinstance(loss, CrossEntropy))
+        or (isinstance(loss, AlignmentSettings) and loss.decoder)
     ]
 
 
+def _projection_parameters(config: RunConfig, *, student: Whisper, teacher: Whisper) -> int:
+    if not config.method.aligns:
+        return 0
+    return count_parameters(point_map_of(config, student=student, teacher=teacher))
+
+
 def _mapping_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> list[Problem]:
-    """Return which alignments have nothing to compare."""
+    """Return which layers cannot meet, and which alignments have nothing to compare."""
+    if not config.method.aligns:
+        return []
+    try:
+        pairs = pairs_of(config, student=student, teacher=teacher)
+    except ConfigError as error:
+        return error.problems
     problems = []
-    if config.method.aligns and config.method.mapping.projection == "none" and student.width != teacher.width:
-        problems.append(
-            Problem("method.mapping.projection", f"'none' needs equal widths, not {student.width} and {teacher.width}")
-        )
-    pairs = pairs_of(config, student=student, teacher=teacher)
+    width = width_problem(config.method.mapping, student_width=student.width, teacher_width=teacher.width)
+    if width:
+        problems.append(Problem("method.mapping", width))
     for number, loss in enumerate(config.method.losses):
         if isinstance(loss, AlignmentSettings) and loss.encoder and not any(pair.side == "encoder" for pair in pairs):
             problems.append(

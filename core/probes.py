@@ -2,7 +2,8 @@
 
 runs/jobs/<job>/probe.json                   the probe utterances
 runs/jobs/<job>/teacher_states.safetensors   teacher.<side>.<layer>, mean.<side>.<layer>, <side>.utterance, ...
-runs/<run>/states/000050.safetensors         student.<side>.<layer>
+runs/<run>/states/000050.safetensors         student.<side>.<layer>, and where the run's mapping takes both sides:
+                                             aligned_student.<side>.<layer>-<teacher layer>, aligned_teacher.<...>
 """
 
 import json
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.families.whisper import Whisper
-from core.mapping import LayerPair, Side
+from core.mapping import LayerPair, PointMap, Side, Statistics
 from core.teacher_outputs import Prepared, student_signals
 
 FRAME_STRIDE = 4
@@ -29,14 +30,14 @@ class ProbeSet:
     Attributes:
         prepared: The utterances with the teacher's outputs.
         pairs: All layer pairs of the job.
-        means: The teacher's mean states.
+        statistics: Of the teacher's states.
         audio_context: In seconds.
         freeze_below: See RunConfig.
     """
 
     prepared: Sequence[Prepared]
     pairs: tuple[LayerPair, ...]
-    means: dict[tuple[str, int], Tensor]
+    statistics: Statistics
     audio_context: float
     freeze_below: int
 
@@ -46,7 +47,7 @@ class ProbeSet:
         for pair in self.pairs:
             side, layer = pair.side, pair.teacher
             tensors[f"teacher.{side}.{layer}"] = self.teacher_states(side, layer).half().cpu().contiguous()
-            tensors[f"mean.{side}.{layer}"] = self.means[side, layer].float().cpu().contiguous()
+            tensors[f"mean.{side}.{layer}"] = self.statistics[side, layer].mean.cpu().contiguous()
         for side, moment, stride in (("encoder", "frame", FRAME_STRIDE), ("decoder", "token", 1)):
             layers = [pair.teacher for pair in self.pairs if pair.side == side]
             if layers:
@@ -95,14 +96,36 @@ class ProbeSet:
                 parts.setdefault((side, layer), []).append(states)
         return {key: torch.cat(pieces) for key, pieces in parts.items()}
 
+    @torch.inference_mode()
+    def aligned(
+        self, states: dict[tuple[Side, int], Tensor], point_map: PointMap
+    ) -> dict[LayerPair, tuple[Tensor, Tensor]]:
+        """Return both sides of every pair where the losses compare them, student first, [points, common]."""
+        return {
+            pair: point_map(
+                pair, student=states[pair.side, pair.student], teacher=self.teacher_states(pair.side, pair.teacher)
+            )
+            for pair in self.pairs
+        }
+
     def _teacher_layer(self, student_layer: int) -> int:
         return next(pair.teacher for pair in self.pairs if pair.side == "encoder" and pair.student == student_layer)
 
 
-def save_student(states: dict[tuple[Side, int], Tensor], folder: Path, *, step: int) -> None:
-    """Write a student's probe states of one step."""
+def save_student(
+    states: dict[tuple[Side, int], Tensor],
+    aligned: dict[LayerPair, tuple[Tensor, Tensor]],
+    folder: Path,
+    *,
+    step: int,
+) -> None:
+    """Write a student's probe states of one step, and both sides in the aligned space."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"student.{side}.{layer}": value.half().cpu().contiguous() for (side, layer), value in states.items()}
+    tensors = {f"student.{side}.{layer}": value for (side, layer), value in states.items()}
+    for pair, (student, teacher) in aligned.items():
+        place = f"{pair.side}.{pair.student}-{pair.teacher}"
+        tensors |= {f"aligned_student.{place}": student, f"aligned_teacher.{place}": teacher}
+    tensors = {name: value.half().cpu().contiguous() for name, value in tensors.items()}
     save_file(tensors, folder / f"{step:06d}.safetensors")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core.audio import read_audio
 from core.families.whisper import Whisper, frame_count, shares_start
-from core.mapping import LayerPair
+from core.mapping import LayerPair, StateStatistics, state_statistics
 from core.signals import Signals
 from core.sources import Utterance
 
@@ -132,14 +132,10 @@ def student_signals(
     )
 
 
-def state_means(prepared: Sequence[Prepared]) -> dict[tuple[str, int], Tensor]:
-    """Return the teacher's mean state, [width], by (side, layer) over all valid points."""
-    means = {}
-    for key in prepared[0].teacher:
-        count = sum(len(item.teacher[key]) for item in prepared)
-        total = torch.stack([item.teacher[key].float().sum(dim=0) for item in prepared]).sum(dim=0)
-        means[key] = total / count
-    return means
+def teacher_statistics(prepared: Sequence[Prepared]) -> dict[tuple[str, int], StateStatistics]:
+    """Return mean and covariance of the teacher's states by (side, layer) over all valid points."""
+    keys = prepared[0].teacher
+    return {key: state_statistics([item.teacher[key] for item in prepared]) for key in keys}
 
 
 def _batches(utterances: Sequence[Utterance], size: int) -> Iterator[Sequence[Utterance]]:

@@ -13,14 +13,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from core.config import Method, RunConfig, Training
+from core.config import RunConfig, Training
 from core.errors import GradientPathError, NotFiniteError
 from core.families.whisper import Whisper
-from core.lora import adapter_parameters, gradient_norm, require_gradients
-from core.losses import terms
+from core.lora import adapter_parameters, gradient_norm, idle_adapters, require_none_idle
+from core.losses import Objective
 from core.mapping import LayerPair, PointMap
 from core.seeds import stream
-from core.signals import Signals
 from core.teacher_outputs import Prepared, student_signals, teacher_signals
 
 SMALLEST_RATE = 1e-6
@@ -44,13 +43,11 @@ class Lesson:
     Attributes:
         prepared: Training utterances with the teacher's outputs.
         pairs: Layers that meet.
-        means: The teacher's mean states.
         teacher: The frozen teacher (for its head).
     """
 
     prepared: Sequence[Prepared]
     pairs: tuple[LayerPair, ...]
-    means: dict[tuple[str, int], Tensor]
     teacher: Whisper
 
 
@@ -73,83 +70,109 @@ def train(config: RunConfig, *, student: Whisper, point_map: PointMap, lesson: L
     projection = list(point_map.parameters()) if method.aligns else []
     optimiser = torch.optim.AdamW(_groups(adapters + projection, settings), lr=settings.learning_rate, fused=True)
     precision, scaler = _precision(settings, adapters[0].device)
+    objective = Objective(method, point_map=point_map, pairs=lesson.pairs)
+    paths = GradientPaths(objective, student.model)
     student.model.train()
     watcher.pause(0)
     order = batches(len(lesson.prepared), settings.batch_size, seed=config.seed)
     for step in range(1, settings.steps + 1):
         batch = [lesson.prepared[index] for index in next(order)]
+        progress = step / settings.steps
         rate = learning_rate(step, settings)
         for group in optimiser.param_groups:
             group["lr"] = rate
         with precision:
-            losses = method_terms(config, batch, student=student, point_map=point_map, lesson=lesson)
-        total = weighted_sum(method, losses)
+            losses = method_terms(config, batch, objective, student=student, teacher=lesson.teacher, progress=progress)
+        total = objective.total(losses, progress)
         if not bool(torch.isfinite(total)):
             raise NotFiniteError(
                 f"The loss became {float(total.detach())} at step {step} ({_listed(losses)}). The last finite adapters "
                 "are kept. Lower training.learning_rate, or the weight of the largest term."
             )
-        if step == 1:
-            require_gradient_paths(method, losses, adapters)
+        paths.require_from(losses)
         optimiser.zero_grad(set_to_none=True)
         scaler.scale(total).backward()
         scaler.unscale_(optimiser)
-        if step == 1:
-            require_gradients(student.model)
+        paths.require_in_adapters()
         # Adapters and projections are clipped apart: a projection may not change how fast the student learns.
         norms = {name: gradient_norm(part) for name, part in (("adapters", adapters), ("projections", projection))}
         for part in (adapters, projection):
             nn.utils.clip_grad_norm_(part, settings.clip)
         scaler.step(optimiser)
         scaler.update()
-        watcher.step(step, _metrics(method, losses, total, norms, rate))
+        watcher.step(step, _metrics(objective, losses, total, norms, rate, progress))
         watcher.pause(step)
     student.model.eval()
 
 
 def method_terms(
-    config: RunConfig, batch: Sequence[Prepared], *, student: Whisper, point_map: PointMap, lesson: Lesson
+    config: RunConfig,
+    batch: Sequence[Prepared],
+    objective: Objective,
+    *,
+    student: Whisper,
+    teacher: Whisper,
+    progress: float,
 ) -> dict[str, Tensor]:
-    """Return the method's terms on some utterances."""
-    method = config.method
+    """Return the terms that count at a point of the run, on some utterances."""
     mine = student_signals(
         batch,
         student,
         freeze_below=config.freeze_below,
         audio_context=config.training.audio_context,
-        with_decoder=method.needs_decoder,
+        with_decoder=config.method.needs_decoder,
     )
-    theirs: Signals = teacher_signals(batch, lesson.teacher)
-    return terms(method, student=mine, teacher=theirs, point_map=point_map, pairs=lesson.pairs, means=lesson.means)
+    return objective.terms(student=mine, teacher=teacher_signals(batch, teacher), progress=progress)
 
 
-def weighted_sum(method: Method, losses: dict[str, Tensor]) -> Tensor:
-    """Return the objective."""
-    return torch.stack([loss.weight * losses[loss.kind] for loss in method.losses]).sum()
+class GradientPaths:
+    """Checks that every term moves a weight that is deployed, and that every adapter is moved by some term.
 
-
-def require_gradient_paths(method: Method, losses: dict[str, Tensor], adapters: Sequence[nn.Parameter]) -> None:
-    """Check that every term moves a weight that is deployed.
-
-    An alignment whose only gradient goes to the projection would look like learning and change nothing.
-
-    Raises:
-        GradientPathError: Naming the terms that reach no adapter.
+    An alignment whose only gradient goes to the projection would look like learning and change nothing. Terms that set
+    in later are checked when they do; adapters, once every term has counted.
     """
-    idle = []
-    for loss in method.losses:
-        value = losses[loss.kind]
-        gradients = (
-            torch.autograd.grad(value, adapters, retain_graph=True, allow_unused=True) if value.requires_grad else ()
-        )
-        if not any(gradient is not None and bool(gradient.any()) for gradient in gradients):
-            idle.append(loss.kind)
-    if idle:
-        raise GradientPathError(
-            f"{', '.join(idle)} sends no gradient to any weight that is deployed, so it cannot change the student. "
-            "Put adapters (lora.encoder_targets, lora.decoder_targets) at or below the layers that it compares, or "
-            "lower freeze_below."
-        )
+
+    def __init__(self, objective: Objective, model: nn.Module) -> None:
+        """Begin a run in which nothing was checked yet."""
+        self._model = model
+        self._adapters = list(adapter_parameters(model).values())
+        self._unchecked = {loss.kind: loss for loss in objective.method.losses}
+        self._idle: set[str] | None = None
+
+    def require_from(self, losses: dict[str, Tensor]) -> None:
+        """Check the terms that count for the first time.
+
+        Raises:
+            GradientPathError: Naming the terms that reach no adapter.
+        """
+        new = [self._unchecked.pop(kind) for kind in losses if kind in self._unchecked]
+        idle = [loss.kind for loss in new if loss.reaches_student and not self._reached(losses[loss.kind])]
+        if idle:
+            raise GradientPathError(
+                f"{', '.join(idle)} sends no gradient to any weight that is deployed, so it cannot change the student. "
+                "Put adapters (lora.encoder_targets, lora.decoder_targets) at or below the layers that it compares, or "
+                "lower freeze_below."
+            )
+
+    def require_in_adapters(self) -> None:
+        """Check, after a backward pass, which adapters have had a gradient.
+
+        Raises:
+            GradientPathError: Naming the adapters that none of the terms has moved, once every term has counted.
+        """
+        if self._idle is not None and not self._idle:
+            return
+        idle = idle_adapters(self._model)
+        self._idle = idle if self._idle is None else self._idle & idle
+        if not self._unchecked:
+            require_none_idle(self._idle)
+            self._idle = set()
+
+    def _reached(self, value: Tensor) -> bool:
+        if not value.requires_grad:
+            return False
+        gradients = torch.autograd.grad(value, self._adapters, retain_graph=True, allow_unused=True)
+        return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
 
 
 def learning_rate(step: int, settings: Training) -> float:
@@ -195,17 +218,21 @@ def _precision(settings: Training, device: torch.device):
 
 
 def _metrics(
-    method: Method, losses: dict[str, Tensor], total: Tensor, norms: dict[str, Tensor], rate: float
+    objective: Objective,
+    losses: dict[str, Tensor],
+    total: Tensor,
+    norms: dict[str, Tensor],
+    rate: float,
+    progress: float,
 ) -> dict[str, float]:
     whole = float(total.detach())
     values = {"loss/total": whole, "learning_rate": rate}
-    for loss in method.losses:
-        value = float(losses[loss.kind].detach())
-        values[f"loss/{loss.kind}"] = value
-        values[f"share/{loss.kind}"] = loss.weight * value / whole if whole else 0.0
-    values.update(
-        {f"gradient_norm/{name}": float(norm) for name, norm in norms.items() if method.aligns or name == "adapters"}
-    )
+    for kind, weight in objective.weights(progress).items():
+        value = float(losses[kind].detach())
+        values[f"loss/{kind}"] = value
+        values[f"share/{kind}"] = weight * value / whole if whole else 0.0
+    aligns = objective.method.aligns
+    values.update({f"gradient_norm/{name}": float(norm) for name, norm in norms.items() if aligns or name == "adapters"})
     return values
 
 

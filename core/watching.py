@@ -105,8 +105,8 @@ class RunWatcher:
 
     def _take_probe(self, step: int) -> None:
         states = self._probe.student_states(self._student, batch_size=self._config.evaluation.batch_size)
-        save_student(states, self._folder / "states", step=step)
-        projection = self._point_map.projection
+        aligned = self._probe.aligned(states, self._point_map)
+        save_student(states, aligned if self._config.method.aligns else {}, self._folder / "states", step=step)
         stage = "before" if step == 0 else "after" if step == self._config.training.steps else "during"
         self._recorder.store.add_alignments(
             [
@@ -119,8 +119,8 @@ class RunWatcher:
                     teacher_layer=pair.teacher,
                     student=states[pair.side, pair.student].float().cpu().numpy(),
                     teacher=self._probe.teacher_states(pair.side, pair.teacher).float().cpu().numpy(),
-                    mean=self._probe.means[pair.side, pair.teacher].float().cpu().numpy(),
-                    projection=None if projection is None else projection.weight.detach().cpu().numpy(),
+                    aligned_student=aligned[pair][0].cpu().numpy(),
+                    aligned_teacher=aligned[pair][1].cpu().numpy(),
                 )
                 for pair in self._probe.pairs
             ]

@@ -10,7 +10,8 @@ from core.families.whisper import Whisper, prune
 from core.lora import adapter_parameters, add_adapters
 from core.mapping import PointMap
 from core.preflight import pairs_of, point_map_of
-from core.teacher_outputs import prepare_utterances, state_means
+from core.losses import Objective
+from core.teacher_outputs import prepare_utterances, teacher_statistics
 from core.training import Lesson, batches, learning_rate, method_terms, train
 from tests.engine import random_whisper, run_config, utterances
 
@@ -63,8 +64,8 @@ def setting(clips, **changes) -> Setting:
     student = frozen.with_model(
         add_adapters(frozen.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     )
-    point_map = point_map_of(config, student=frozen, teacher=teacher)
-    return Setting(config, teacher, frozen, student, point_map, Lesson(prepared, pairs, state_means(prepared), teacher))
+    point_map = point_map_of(config, student=frozen, teacher=teacher, statistics=teacher_statistics(prepared))
+    return Setting(config, teacher, frozen, student, point_map, Lesson(prepared, pairs, teacher))
 
 
 def learn(chosen: Setting) -> Notes:
@@ -77,8 +78,7 @@ def test_every_term_is_recorded_and_only_adapters_and_projection_change(clips) -
     chosen = setting(clips)
     frozen = {name: value.clone() for name, value in chosen.frozen.model.state_dict().items()}
     before = {name: value.detach().clone() for name, value in adapter_parameters(chosen.student.model).items()}
-    assert chosen.point_map.projection is not None
-    projection = chosen.point_map.projection.weight.detach().clone()
+    (projection,) = (value.detach().clone() for value in chosen.point_map.parameters())
 
     notes = learn(chosen)
 
@@ -91,7 +91,7 @@ def test_every_term_is_recorded_and_only_adapters_and_projection_change(clips) -
     assert all(torch.equal(frozen[name], value) for name, value in chosen.frozen.model.state_dict().items())
     after = adapter_parameters(chosen.student.model)
     assert all(not torch.equal(before[name], value) for name, value in after.items())
-    assert not torch.equal(projection, chosen.point_map.projection.weight)
+    assert not torch.equal(projection, next(chosen.point_map.parameters()))
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(clips) -> None:
@@ -109,9 +109,11 @@ def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> 
     short, long = beside_a_longer_one[0], beside_a_longer_one[-1]
     assert len(short.tokens) < len(long.tokens)
 
+    objective = Objective(chosen.config.method, point_map=chosen.point_map, pairs=chosen.lesson.pairs)
+
     def each(batch):
         return method_terms(
-            chosen.config, batch, student=chosen.student, point_map=chosen.point_map, lesson=chosen.lesson
+            chosen.config, batch, objective, student=chosen.student, teacher=chosen.lesson.teacher, progress=1.0
         )
 
     # With padding beside it, the mean over both is the point-weighted mean of each alone.

@@ -27,15 +27,15 @@ def alignment_records(
     teacher_layer: int,
     student: Float[np.ndarray, "points student_width"],
     teacher: Float[np.ndarray, "points teacher_width"],
-    mean: Float[np.ndarray, " teacher_width"],
-    projection: Float[np.ndarray, "teacher_width student_width"] | None,
+    aligned_student: Float[np.ndarray, "points common"],
+    aligned_teacher: Float[np.ndarray, "points common"],
     neighbours: int = NEIGHBOURS,
     most_points: int = MOST_POINTS,
 ) -> AlignmentRecord:
     """Return how alike the states of a layer pair are.
 
     CKA and neighbours are those of the states as they are, each side seen from its own mean, so that they tell of what
-    is deployed. The angle is measured where the losses measure it: after the projection, seen from the teacher's mean.
+    is deployed. The angle is measured where the losses measure it: in the space of the run's mapping.
 
     Args:
         run_id: Of the run; this and the next five are stored as they are.
@@ -46,8 +46,8 @@ def alignment_records(
         teacher_layer: See above.
         student: The probe's states in the student.
         teacher: The same points in the teacher.
-        mean: The teacher's mean state of the layer.
-        projection: From student to teacher width, when the run has one.
+        aligned_student: The student's states where the losses compare them.
+        aligned_teacher: The teacher's states there.
         neighbours: How many nearest neighbours are compared; fewer where there are too few points.
         most_points: More are thinned evenly; the record tells how many were measured.
 
@@ -62,12 +62,12 @@ def alignment_records(
     if len(student) > most_points:
         kept = np.linspace(0, len(student) - 1, most_points).round().astype(int)
         student, teacher = student[kept], teacher[kept]
+        aligned_student, aligned_teacher = aligned_student[kept], aligned_teacher[kept]
     neighbours = min(neighbours, len(student) - 1)
     # On a busy machine NumPy's threads wait for each other: one is up to forty times faster there.
     with threadpool_limits(limits=1, user_api="blas"):
-        projected = student if projection is None else student @ projection.T
         cka = linear_cka(student, teacher) if len(student) >= FEWEST_FOR_CKA else float("nan")
-        angle = mean_geodesic_angle(projected, teacher, centre=mean)
+        angle = mean_geodesic_angle(aligned_student, aligned_teacher)
         shared = mutual_knn(student - student.mean(axis=0), teacher - teacher.mean(axis=0), neighbours=neighbours)
     return AlignmentRecord(
         run_id=run_id,

@@ -1,6 +1,6 @@
 """Settings of a method: a weighted list of losses, and the mapping that its alignment terms share."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,27 +8,65 @@ from core.config.base import Settings
 from core.config.losses import AlignmentSettings, Loss
 
 
-class Mapping(Settings):
-    """Which student layer meets which teacher layer, and through which projection."""
+LayerMap = Literal["spaced", "last", "next_input"]
 
-    layers: Literal["spaced", "last"] = Field(
-        default="spaced",
+LAYER_MAPS = (
+    "spaced: student layer l meets teacher layer round(l * teacher layers / student layers), counted from 1; "
+    "last: only the last layer of each side; next_input: a kept layer meets the teacher layer whose output the next "
+    "kept layer was trained to read (pruned students only). Layers that are frozen in the student take no part."
+)
+
+
+class Mapping(Settings):
+    """Which student layer meets which teacher layer, and through which map into the aligned space."""
+
+    encoder_layers: LayerMap = Field(default="spaced", description=LAYER_MAPS)
+    decoder_layers: LayerMap = Field(default="spaced", description="The same for the decoder.")
+    encoder_list: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None,
+        description="Teacher layers from 0, one for each trained student encoder layer; none follows encoder_layers.",
+    )
+    decoder_list: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None, description="Teacher layers from 0, one for each student decoder layer; none: decoder_layers."
+    )
+    projection: Literal["linear", "hidden", "low_rank", "none"] = Field(
+        default="linear",
         description=(
-            "spaced: student layer l meets teacher layer round(l * teacher layers / student layers), counted from 1; "
-            "last: only the last layer of each side. Layers that are frozen in the student take no part."
+            "Trainable map, student width to common width, discarded at export. linear: one matrix; hidden: the "
+            "identity and one hidden layer; low_rank: the identity and a matrix of low rank; none: equal widths only."
         ),
     )
-    projection: Literal["shared", "none"] = Field(
-        default="shared",
-        description=(
-            "shared: one trainable linear map, student width to teacher width, for all layer pairs, discarded at "
-            "export; none: compare the states as they are (equal widths only)."
-        ),
+    sharing: Literal["shared", "per_pair"] = Field(
+        default="shared", description="shared: one projection for all layer pairs; per_pair: one each."
     )
-    states: Literal["centred", "raw"] = Field(
+    hidden_width: int = Field(default=256, ge=1, le=8192, description="Width of the hidden layer of a hidden projection.")
+    projection_rank: int = Field(default=16, ge=1, le=1024, description="Rank of a low-rank projection.")
+    states: Literal["centred", "raw", "whitened"] = Field(
         default="centred",
-        description="centred: subtract the teacher's mean state of each layer before normalising; raw: do not.",
+        description=(
+            "centred: subtract the teacher's mean state of each layer; raw: do not; whitened: centred, and the leading "
+            "principal directions of the teacher's states scaled to variance one."
+        ),
     )
+    directions: int = Field(
+        default=128, ge=2, le=8192, description="Leading principal directions that whitened states keep."
+    )
+    basis: Literal["identity", "orthogonal", "principal"] = Field(
+        default="identity",
+        description=(
+            "The teacher's fixed way into the common space. identity: its own space; orthogonal: random orthonormal "
+            "directions; principal: the leading principal directions of its states (PCA)."
+        ),
+    )
+    common_width: int | None = Field(
+        default=None, ge=2, le=8192, description="Width of the common space; none takes the teacher's."
+    )
+
+    @model_validator(mode="after")
+    def _basis_for_another_width(self) -> "Mapping":
+        if self.common_width is not None and self.basis == "identity":
+            raise ValueError("common_width needs a basis: choose 'orthogonal' or 'principal'")
+        return self
 
 
 class Method(Settings):
@@ -44,6 +82,16 @@ class Method(Settings):
         min_length=1, description="Terms of the objective; their weighted sum is minimised."
     )
     mapping: Mapping = Field(default=Mapping(), description="Shared by all alignment terms; ignored without one.")
+    transcripts: Literal["reference", "teacher"] = Field(
+        default="reference",
+        description="What the decoder reads and learns. reference: the source's; teacher: the teacher's (pseudo-labels).",
+    )
+    largest_wer: float = Field(
+        default=0.1,
+        ge=0,
+        le=10,
+        description="Pseudo-labels with a larger WER against a reference are left out (a fraction); without one they stay.",
+    )
 
     @model_validator(mode="after")
     def _each_loss_once(self) -> "Method":
@@ -51,6 +99,9 @@ class Method(Settings):
         twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
         if twice:
             raise ValueError(f"each kind of loss may appear once; remove the second {', '.join(twice)}")
+        for point in {loss.ends for loss in self.losses} | {loss.begins + 1e-9 for loss in self.losses} | {1.0}:
+            if not any(loss.weight_at(point) > 0 for loss in self.losses):
+                raise ValueError(f"no term counts at {point:.2g} of the run: let one begin earlier, or end later")
         for loss in self.losses:
             if isinstance(loss, AlignmentSettings) and not (loss.encoder or loss.decoder):
                 raise ValueError(f"the {loss.kind} term aligns nothing: set encoder or decoder to true")

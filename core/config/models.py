@@ -54,6 +54,15 @@ class Lora(Settings):
 
     rank: int = Field(default=32, ge=1, le=512, description="Rank of every adapter.")
     alpha: int = Field(default=64, ge=1, le=4096, description="The adapter's output is scaled by alpha / rank.")
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description=(
+            "Largest share of the teacher's parameters that adapters and projections may have together; gives the "
+            "largest rank that fits (alpha / rank stays), whatever rank says. none: rank as it is."
+        ),
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input, a probability.")
     encoder_targets: tuple[str, ...] = Field(
         default=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),

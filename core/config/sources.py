@@ -40,6 +40,13 @@ class Manifest(Settings):
     longest_seconds: float = Field(
         default=30.0, gt=0, le=30, description="Clips longer than this, in seconds, are an error (Whisper hears 30 s)."
     )
+    transcripts: bool = Field(
+        default=True,
+        description=(
+            "Whether every training clip has a transcript. false: rows without one are taken too, for methods that "
+            "learn from the teacher's transcripts or from encoder states alone."
+        ),
+    )
 
 
 Source = Annotated[GeneratedSpeech | Manifest, Field(discriminator="kind")]

@@ -45,9 +45,9 @@ def manifest_splits(source: Manifest, folder: Path, progress: Callable[[int, int
     total, done = sum(map(len, lines)), 0
     sets: list[list[_Row]] = []
     problems: list[Problem] = []
-    for path, rows in zip(paths, lines, strict=True):
+    for name, path, rows in zip(names, paths, lines, strict=True):
         sets.append([])
-        for row in _rows(path, rows, source.longest_seconds):
+        for row in _rows(path, rows, source.longest_seconds, silent=name == "train" and not source.transcripts):
             (problems if isinstance(row, Problem) else sets[-1]).append(row)  # pyright: ignore[reportArgumentType]
             done += 1
             progress(done, total)
@@ -126,12 +126,14 @@ def _lines(path: Path) -> list[tuple[int, bytes]]:
     return lines
 
 
-def _rows(path: Path, lines: Sequence[tuple[int, bytes]], longest_seconds: float) -> Iterator[_Row | Problem]:
+def _rows(
+    path: Path, lines: Sequence[tuple[int, bytes]], longest_seconds: float, *, silent: bool = False
+) -> Iterator[_Row | Problem]:
     seen: set[str] = set()
     for number, line in lines:
         where = f"{path}:{number}"
         try:
-            row = _row(json.loads(line), path.absolute().parent, where, longest_seconds)
+            row = _row(json.loads(line), path.absolute().parent, where, longest_seconds, silent=silent)
         except DataError as error:
             yield Problem(where, error.summary)
         except (ValueError, RecursionError) as error:
@@ -144,17 +146,20 @@ def _rows(path: Path, lines: Sequence[tuple[int, bytes]], longest_seconds: float
                 yield row
 
 
-def _row(fields: Any, folder: Path, where: str, longest_seconds: float) -> _Row:
-    """Check one row and its audio."""
+def _row(fields: Any, folder: Path, where: str, longest_seconds: float, *, silent: bool) -> _Row:
+    """Check one row and its audio; a silent one may lack its transcript."""
     if not isinstance(fields, dict):
         raise DataError("this is no JSON object; write {...}, one a line")
     name = _string(fields, "audio_filepath")
     if not name:
         raise DataError("audio_filepath is missing or empty; name the audio file")
     text = next((_string(fields, key) for key in TEXT_KEYS if key in fields), None)
-    if text is None:
-        raise DataError(f"the transcript is missing; add it as one of {', '.join(TEXT_KEYS)}")
-    if not re.search(r"\w", text):
+    if text is None and not silent:
+        raise DataError(
+            f"the transcript is missing; add it as one of {', '.join(TEXT_KEYS)}, or, for training without "
+            "transcripts, set source.transcripts to false"
+        )
+    if text is not None and not re.search(r"\w", text):
         raise DataError("the transcript is empty; write what is said, or remove the row")
     if fields.get("offset"):
         raise DataError("parts of files (offset) are not read; cut the clip into a file of its own")
@@ -167,7 +172,7 @@ def _row(fields: Any, folder: Path, where: str, longest_seconds: float) -> _Row:
     utterance = Utterance(
         id=re.sub(r"[^\w.-]+", "-", _string(fields, "id") or Path(name).with_suffix("").as_posix()),
         audio_path=path,
-        text=text,
+        text=text or "",
         speaker=_string(fields, "speaker") or None,
         duration=seconds,
     )

@@ -1,0 +1,99 @@
+"""Pseudo-labels: the teacher's own transcripts as what the student's decoder reads and learns.
+
+Sequence-level distillation with a filter, after Distil-Whisper (Gandhi et al. 2023, arXiv 2311.00430, section 3.2): a
+transcript that differs too much from the reference is left out. Audio without a reference has nothing to differ from.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from core.config import Evaluation, Method
+from core.errors import ConfigError
+from core.evaluation import transcribe_set
+from core.families.whisper import Whisper
+from core.sources import Utterance
+from core.teacher_outputs import Prepared
+from core.wer import word_errors
+
+
+@dataclass(frozen=True)
+class PseudoLabelled:
+    """An utterance with the teacher's transcript.
+
+    Attributes:
+        prepared: With the teacher's transcript in place of the reference.
+        wer: Of the transcript against the reference, a fraction; None where there is no reference.
+    """
+
+    prepared: Prepared
+    wer: float | None
+
+
+def pseudo_labelled(
+    prepared: Sequence[Prepared],
+    *,
+    teacher: Whisper,
+    settings: Evaluation,
+    audio_context: float,
+    listen: Callable[[Sequence[Utterance]], list[Prepared]],
+    advance: Callable[[int], None],
+) -> list[PseudoLabelled]:
+    """Transcribe utterances with the teacher; those of which it hears nothing are left out.
+
+    Args:
+        prepared: With the teacher's last encoder states.
+        teacher: Frozen.
+        settings: Of decoding.
+        audio_context: Of the prepared states, in seconds.
+        listen: Runs the teacher's decoder over the new transcripts.
+        advance: Called with the number of utterances done since the last call; may raise to stop.
+    """
+    said = transcribe_set(
+        prepared,
+        model=teacher,
+        start=0,
+        settings=settings,
+        teacher=None,
+        audio_context=audio_context,
+        encoder_states=_teacher_encoder,
+        advance=advance,
+    )
+    heard = [(item.utterance, text) for item, text in zip(prepared, said.hypotheses, strict=True) if text]
+    again = listen([dataclasses.replace(utterance, text=text) for utterance, text in heard])
+    return [
+        PseudoLabelled(item, _wer(utterance.text, text)) for item, (utterance, text) in zip(again, heard, strict=True)
+    ]
+
+
+def training_set(method: Method, prepared: Sequence[Prepared], pseudo: Sequence[PseudoLabelled]) -> list[Prepared]:
+    """Return the utterances that a method learns from.
+
+    Without a decoder pass no transcript is needed, so all audio counts.
+
+    Raises:
+        ConfigError: If none is left.
+    """
+    if method.transcripts == "teacher":
+        chosen = [item.prepared for item in pseudo if item.wer is None or item.wer <= method.largest_wer]
+        what = f"no transcript of the teacher's has a WER of at most {method.largest_wer:g}: raise method.largest_wer"
+    else:
+        chosen = [item for item in prepared if item.utterance.text or not method.needs_decoder]
+        what = "no training utterance has a transcript: set method.transcripts to 'teacher', or align encoder states only"
+    if not chosen:
+        raise ConfigError(f"'{method.name}' has nothing to learn from: {what}.")
+    return chosen
+
+
+def _wer(reference: str, text: str) -> float | None:
+    """Return the rate of errors, or None where there are no words to get wrong."""
+    errors = word_errors(reference, text) if reference else None
+    return errors.wer if errors and errors.words else None
+
+
+def _teacher_encoder(item: Prepared) -> Tensor:
+    if item.teacher_encoder is None:
+        raise ValueError("this set was prepared without the teacher's encoder output")
+    return item.teacher_encoder
