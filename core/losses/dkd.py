@@ -19,9 +19,9 @@ def dkd_loss(
 
     The first compares what either side gives the target against all that it leaves to the others (TCKD); the second
     compares how that rest is spread (NCKD). With weights 1 and 1 - p, p the teacher's probability of the target, the
-    sum is the divergence of soft labels: Zhao et al. 2022, arXiv 2203.08679, equations 7 and 8; the factor is that of
-    the authors' code. Log-odds of the target are its logit minus the logsumexp of the others, so that 1 - p keeps its
-    digits where p is nearly 1.
+    sum is the divergence of soft labels: Zhao et al. 2022, arXiv 2203.08679; the factor is that of the authors' code.
+    The log-odds of the target are its logit minus the logsumexp of the others, so that 1 - p keeps its digits where p
+    is nearly 1.
 
     Args:
         student: Raw logits of valid token points.

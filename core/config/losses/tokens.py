@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.config.losses.base import TokenLossSettings
 
@@ -48,8 +48,16 @@ class Dkd(TokenLossSettings):
 
     needs_targets: ClassVar[bool] = True
     meaning: ClassVar[str] = "Soft labels, with what the teacher thinks of the wrong tokens weighed on its own."
-    formula: ClassVar[str] = "T^2 * mean_i (a KL(b_T || b_S) + b KL(q'_T || q'_S)), b: target or not, q': the others"
+    formula: ClassVar[str] = (
+        "T^2 * mean_i (alpha KL(b_T || b_S) + beta KL(o_T || o_S)), b: target or not, o: the others among themselves"
+    )
     source: ClassVar[str] = "Zhao et al. 2022, arXiv 2203.08679"
+
+    @model_validator(mode="after")
+    def _has_a_part(self) -> "Dkd":
+        if not self.target_weight and not self.other_weight:
+            raise ValueError("target_weight and other_weight are both 0, so the term has no part: raise one of them")
+        return self
 
 
 class StandardisedLogits(TokenLossSettings):
@@ -76,7 +84,10 @@ class SphericalLogits(TokenLossSettings):
     )
 
     meaning: ClassVar[str] = "Learn the direction of the teacher's logits; their length, its confidence, is left out."
-    formula: ClassVar[str] = "T^2 * mean_i KL(softmax(r u(q_i) / T) || softmax(r u(p_i) / T)), u: centred, length 1"
+    formula: ClassVar[str] = (
+        "T^2 * mean_i KL(softmax(r u(q_i) / T) || softmax(r u(p_i) / T)), u: centred, length 1, "
+        "r: mean length of the teacher's centred logits"
+    )
     source: ClassVar[str] = "Guo et al. 2020, arXiv 2010.07485"
 
 
@@ -86,12 +97,18 @@ class Taid(TokenLossSettings):
     kind: Literal["taid"] = "taid"
     start: float = Field(default=0.4, ge=0, lt=1, description="Share of the teacher in the target at first.")
     pace: float = Field(
-        default=5e-4, ge=0, le=1, description="How fast the share grows with the relative change of the loss; no unit."
+        default=5e-4,
+        ge=0,
+        le=1,
+        description=(
+            "How fast the share grows beyond a straight line to 1, by the relative change of the loss; no unit. "
+            "At 5e-4 the line alone counts in runs of fewer than 2,000 steps."
+        ),
     )
     momentum: float = Field(default=0.99, ge=0, lt=1, description="Of the relative change of the loss; no unit.")
 
     meaning: ClassVar[str] = "Learn from a target between student and teacher that nears the teacher during the run."
-    formula: ClassVar[str] = "mean_i KL(softmax((1 - t) sg(p_i) + t q_i) || softmax(p_i)), t adaptive to 1"
+    formula: ClassVar[str] = "mean_i KL(softmax((1 - t) sg(p_i) + t q_i) || softmax(p_i)), t from start to 1, adaptive"
     source: ClassVar[str] = "Shing et al. 2025, arXiv 2501.16937"
 
 
