@@ -256,12 +256,12 @@ def _mapping_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) 
     if width:
         problems.append(Problem("method.mapping", width))
     for number, loss in enumerate(config.method.losses):
-        if isinstance(loss, AlignmentSettings) and loss.encoder and not any(pair.side == "encoder" for pair in pairs):
+        if isinstance(loss, AlignmentSettings) and not any(getattr(loss, pair.side) for pair in pairs):
             problems.append(
                 Problem(
-                    f"method.losses.{number}.encoder",
-                    "all encoder layers are frozen, so their alignment reaches no deployed weight: lower freeze_below, "
-                    "or set encoder to false",
+                    f"method.losses.{number}",
+                    f"{loss.kind} has no layers to compare: all encoder layers are frozen. Lower freeze_below, or "
+                    "align the decoder",
                 )
             )
     return problems

@@ -14,10 +14,11 @@ import typer
 from rich.console import Console
 
 from core.cli.doctor import examine, findings_json, print_findings
+from core.cli.listing import methods_json, print_methods
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
 from core.cli.watching import follow, follow_maps
-from core.config import RunConfig, preset_names, read_ablation, read_preset, read_run
+from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
 from core.errors import ConfigError, JobError, NotFoundError
 from core.runs import ACTIVE, JobRecord, Studio
 
@@ -135,6 +136,15 @@ def run(
             _print_json({"job": job.id, "runs": [run.id for run in studio.store.runs(job_id=job.id)]})
         else:
             print(f"Job {job.id} is on its way. Watch it: manifold runs. Stop it: manifold stop {job.id}")
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List every method that can be compared: what it is, its formula and its source."""
+    if as_json:
+        _print_json(methods_json(method_rows()))
+    else:
+        print_methods(method_rows(), output())
 
 
 @app.command("runs")
@@ -307,5 +317,5 @@ def _newest(studio: Studio) -> JobRecord:
     return finished[0]
 
 
-def _print_json(data: dict[str, Any]) -> None:
+def _print_json(data: dict[str, Any] | list[dict[str, Any]]) -> None:
     print(json.dumps(data, indent=2, allow_nan=False))

@@ -38,6 +38,7 @@ from core.config.losses import (
     TokenLossSettings,
 )
 from core.config.method import Mapping, Method
+from core.config.methods import MethodRow, method_row, method_rows
 from core.config.models import Lora, PretrainedStudent, PrunedStudent, Student, Teacher
 from core.config.run import Evaluation, RunConfig, Training
 from core.config.sources import SOURCES, GeneratedSpeech, Manifest, Source
@@ -65,6 +66,7 @@ __all__ = [
     "Manifest",
     "Mapping",
     "Method",
+    "MethodRow",
     "Mse",
     "PretrainedStudent",
     "Procrustes",
@@ -86,6 +88,8 @@ __all__ = [
     "TokenLossSettings",
     "Training",
     "dump_run",
+    "method_row",
+    "method_rows",
     "parse_ablation",
     "parse_run",
     "preset_names",

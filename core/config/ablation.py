@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from core.config.base import Settings
+from core.config.methods import method_row, method_rows
 from core.config.run import RunConfig
 
 SHARED_FIELDS = ("family", "teachers", "student", "freeze_below", "language", "source", "evaluation")
@@ -14,10 +15,29 @@ SHARED_FIELDS = ("family", "teachers", "student", "freeze_below", "language", "s
 class Row(Settings):
     """One run of an ablation."""
 
-    name: str = Field(min_length=1, max_length=120, description="What the run is called.")
+    method: str | None = Field(default=None, description="Key of a row of 'manifold methods' that it is.")
+    name: str = Field(default="", max_length=120, description="What the run is called; empty takes the method's name.")
     changes: dict[str, Any] = Field(
-        default={}, description="Fields of RunConfig that differ from the base, nested as there."
+        default={}, description="Fields of RunConfig that differ from the base and the method, nested as there."
     )
+
+    @model_validator(mode="after")
+    def _named(self) -> "Row":
+        if self.method is not None and self.method not in (keys := [row.key for row in method_rows()]):
+            raise ValueError(f"there is no method '{self.method}'; choose one of {', '.join(keys)}")
+        if not self.label:
+            raise ValueError("name the row, or say which method it is")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What the run is called."""
+        return self.name or ("" if self.method is None else method_row(self.method).name)
+
+    def fields(self, base: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of the row's run: the base, the method's changes over it, and its own over both."""
+        of_method = {} if self.method is None else method_row(self.method).changes
+        return {**_merged(_merged(base, of_method), self.changes), "name": self.label}
 
 
 class Ablation(Settings):
@@ -30,7 +50,7 @@ class Ablation(Settings):
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Ablation":
-        names = [row.name for row in self.rows]
+        names = [row.label for row in self.rows]
         if len(set(names)) != len(names):
             raise ValueError("two rows have the same name")
         return self
@@ -41,9 +61,7 @@ class Ablation(Settings):
         Raises:
             ValidationError: If base and changes do not make a run.
         """
-        return tuple(
-            RunConfig.model_validate({**_merged(self.base, row.changes), "name": row.name}) for row in self.rows
-        )
+        return tuple(RunConfig.model_validate(row.fields(self.base)) for row in self.rows)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -52,10 +52,12 @@ class Curve(AlignmentSettings):
 
     kind: Literal["curve"] = "curve"
     velocity: float = Field(default=0.5, ge=0, le=100, description="Factor of the velocities' part; no unit.")
-    curvature: float = Field(default=0.1, ge=0, le=100, description="Factor of the curvatures' part; no unit.")
+    curvature: float = Field(default=0.1, ge=0, le=100, description="Factor of the bends' part; no unit.")
 
     meaning: ClassVar[str] = "Follow the teacher's path over the sphere in time: where it is, whither, how it bends."
-    formula: ClassVar[str] = "geodesic + a mean_i |log_u(u+1) - log_v(v+1)| + b mean_i |k_u - k_v|"
+    formula: ClassVar[str] = (
+        "geodesic + a mean_i |P log_u(u+1) - log_v(v+1)| + b mean_i |k_u - k_v|, P: u to v, k: 2 sin(turn / 2)"
+    )
     source: ClassVar[str] = "arXiv 2606.00771 (the curve variant is named there; formulas ours)"
 
 
@@ -78,9 +80,7 @@ class InfoNce(AlignmentSettings):
         default=0.1, ge=0, le=10, description="Factor of the weight at its end, reached linearly; 1 keeps the weight."
     )
     temperature: float = Field(default=0.1, gt=0, le=10, description="Divides the cosines; no unit.")
-    points: int = Field(
-        default=256, ge=2, le=4096, description="Points compared at most, evenly taken from the batch."
-    )
+    points: int = Field(default=256, ge=2, le=4096, description="Points compared at most, evenly taken from the batch.")
 
     meaning: ClassVar[str] = "Tell each teacher state from all others of the batch."
     formula: ClassVar[str] = "-mean_i log(exp(<u_i, v_i>/t) / sum_j exp(<u_i, v_j>/t))"

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.config.losses.base import AlignmentSettings
 
@@ -21,15 +21,19 @@ class Rkd(AlignmentSettings):
     formula: ClassVar[str] = "a huber(d_ij/mean d) + b huber(cos of angle ijk), student against teacher"
     source: ClassVar[str] = "Park et al. 2019, arXiv 1904.05068"
 
+    @model_validator(mode="after")
+    def _compares_something(self) -> "Rkd":
+        if not self.distance and not self.angle:
+            raise ValueError("rkd compares nothing: set distance or angle above 0")
+        return self
+
 
 class SimilarityPreserving(AlignmentSettings):
     """Which points are alike on either side."""
 
     kind: Literal["similarity_preserving"] = "similarity_preserving"
     weight: float = Field(default=100.0, gt=0, le=10000, description="Factor of this term in the sum; no unit.")
-    points: int = Field(
-        default=256, ge=2, le=4096, description="Points compared at most, evenly taken from the batch."
-    )
+    points: int = Field(default=256, ge=2, le=4096, description="Points compared at most, evenly taken from the batch.")
 
     meaning: ClassVar[str] = "Find alike the points that the teacher finds alike."
     formula: ClassVar[str] = "|rownorm(H H^T) - rownorm(G G^T)|_F^2 / n^2"
@@ -53,7 +57,7 @@ class Procrustes(AlignmentSettings):
 
     meaning: ClassVar[str] = "Be the teacher's point set up to rotation; its scale counts."
     formula: ClassVar[str] = "(|H|_F^2 + |G|_F^2 - 2 |H^T G|_*) / |G|_F^2, centred"
-    source: ClassVar[str] = "Schoenemann 1966; as a distillation loss in arXiv 2509.25253"
+    source: ClassVar[str] = "Schoenemann 1966; as a distillation loss in Bhattarai et al. 2025, arXiv 2509.25253"
 
 
 class Gram(AlignmentSettings):
@@ -63,4 +67,4 @@ class Gram(AlignmentSettings):
 
     meaning: ClassVar[str] = "Keep the teacher's inner products between points: distances and angles, up to rotation."
     formula: ClassVar[str] = "|H H^T - G G^T|_F / |G G^T|_F"
-    source: ClassVar[str] = "arXiv 2509.25253 (feature Gram)"
+    source: ClassVar[str] = "Bhattarai et al. 2025, arXiv 2509.25253 (feature Gram)"
