@@ -27,11 +27,11 @@ from core.preflight import (
 )
 from core.probes import ProbeSet
 from core.progress import Progress
+from core.pseudo_labels import PseudoLabelled, pseudo_labelled, training_set
 from core.recording import Recorder
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store import RunRecord, Store
-from core.pseudo_labels import PseudoLabelled, pseudo_labelled, training_set
 from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics
 from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher
@@ -189,9 +189,9 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
     store.set_parameters(run.id, parameter_counts(config, student=shared.student, teacher=shared.teacher))
     adapted = add_adapters(shared.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = shared.student.with_model(adapted)
-    point_map = point_map_of(
-        config, student=shared.student, teacher=shared.teacher, statistics=shared.statistics
-    ).to(shared.teacher.device)
+    point_map = point_map_of(config, student=shared.student, teacher=shared.teacher, statistics=shared.statistics).to(
+        shared.teacher.device
+    )
     pairs = pairs_of(config, student=shared.student, teacher=shared.teacher)
     watcher = RunWatcher(
         run,

@@ -68,7 +68,9 @@ def pairs_of(config: RunConfig, *, student: Whisper, teacher: Whisper) -> tuple[
 def point_map_of(
     config: RunConfig, *, student: Whisper, teacher: Whisper, statistics: Statistics | None = None
 ) -> PointMap:
-    """Return a fresh mapping; without statistics it can only be counted. A method that aligns nothing has none to train.
+    """Return a fresh mapping; without statistics it can only be counted.
+
+    A method that aligns nothing has none to train; its mapping serves the probes.
 
     Raises:
         ConfigError: If the mapping does not fit the models' widths.

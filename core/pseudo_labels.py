@@ -81,7 +81,7 @@ def training_set(method: Method, prepared: Sequence[Prepared], pseudo: Sequence[
         what = f"no transcript of the teacher's has a WER of at most {method.largest_wer:g}: raise method.largest_wer"
     else:
         chosen = [item for item in prepared if item.utterance.text or not method.needs_decoder]
-        what = "no training utterance has a transcript: set method.transcripts to 'teacher', or align encoder states only"
+        what = "no training utterance has a transcript: set method.transcripts to 'teacher', or align the encoder alone"
     if not chosen:
         raise ConfigError(f"'{method.name}' has nothing to learn from: {what}.")
     return chosen

@@ -231,8 +231,9 @@ def _metrics(
         value = float(losses[kind].detach())
         values[f"loss/{kind}"] = value
         values[f"share/{kind}"] = weight * value / whole if whole else 0.0
-    aligns = objective.method.aligns
-    values.update({f"gradient_norm/{name}": float(norm) for name, norm in norms.items() if aligns or name == "adapters"})
+    for name, norm in norms.items():
+        if objective.method.aligns or name == "adapters":
+            values[f"gradient_norm/{name}"] = float(norm)
     return values
 
 

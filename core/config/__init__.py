@@ -44,6 +44,9 @@ from core.config.run import Evaluation, RunConfig, Training
 from core.config.sources import SOURCES, GeneratedSpeech, Manifest, Source
 
 __all__ = [
+    "LOSSES",
+    "SHARED_FIELDS",
+    "SOURCES",
     "Ablation",
     "AlignmentSettings",
     "AttentionTransfer",
@@ -59,7 +62,6 @@ __all__ = [
     "Gram",
     "Hint",
     "InfoNce",
-    "LOSSES",
     "Lora",
     "Loss",
     "LossSettings",
@@ -75,8 +77,6 @@ __all__ = [
     "Rkd",
     "Row",
     "RunConfig",
-    "SHARED_FIELDS",
-    "SOURCES",
     "SimilarityPreserving",
     "SoftLabels",
     "Source",

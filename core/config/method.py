@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from core.config.base import Settings
 from core.config.losses import AlignmentSettings, Loss
 
-
 LayerMap = Literal["spaced", "last", "next_input"]
 
 LAYER_MAPS = (
@@ -39,7 +38,7 @@ class Mapping(Settings):
     sharing: Literal["shared", "per_pair"] = Field(
         default="shared", description="shared: one projection for all layer pairs; per_pair: one each."
     )
-    hidden_width: int = Field(default=256, ge=1, le=8192, description="Width of the hidden layer of a hidden projection.")
+    hidden_width: int = Field(default=256, ge=1, le=8192, description="Width of a hidden projection's hidden layer.")
     projection_rank: int = Field(default=16, ge=1, le=1024, description="Rank of a low-rank projection.")
     states: Literal["centred", "raw", "whitened"] = Field(
         default="centred",
@@ -84,13 +83,13 @@ class Method(Settings):
     mapping: Mapping = Field(default=Mapping(), description="Shared by all alignment terms; ignored without one.")
     transcripts: Literal["reference", "teacher"] = Field(
         default="reference",
-        description="What the decoder reads and learns. reference: the source's; teacher: the teacher's (pseudo-labels).",
+        description="What the decoder reads and learns: the source's transcripts, or the teacher's (pseudo-labels).",
     )
     largest_wer: float = Field(
         default=0.1,
         ge=0,
         le=10,
-        description="Pseudo-labels with a larger WER against a reference are left out (a fraction); without one they stay.",
+        description="Pseudo-labels with a larger WER (a fraction) against their reference are left out.",
     )
 
     @model_validator(mode="after")

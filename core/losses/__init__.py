@@ -1,7 +1,7 @@
 """Losses: one file each, pure functions of tensors; a method is a weighted list of them.
 
-To add one: its settings go to ``core.config.losses``, its formula to a file here, and one case to `Objective._token` (it
-reads logits) or `compare` (it reads states).
+To add one: its settings go to ``core.config.losses``, its formula to a file here, and one case to `Objective._token`
+(it reads logits) or `compare` (it reads states).
 """
 
 from collections.abc import Sequence

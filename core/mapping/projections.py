@@ -1,5 +1,8 @@
-"""Trainable maps from student states into the aligned space. All start at the same fixed matrix, so that no kind has a
-better start than another: the identity, or its first rows and columns where widths differ, seen in the common basis."""
+"""Trainable maps from student states into the aligned space.
+
+All start at the same fixed matrix, so that no kind has a better start than another: the identity, or its first rows and
+columns where widths differ, seen in the common basis.
+"""
 
 import torch
 from jaxtyping import Float
