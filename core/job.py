@@ -170,7 +170,9 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     development = listen_and_transcribe(splits.development, context, "development")
     test_context = config.evaluation.audio_context
     prepared_tests = {name: listen_and_transcribe(items, test_context, name) for name, items in tests.items()}
-    statistics = teacher_statistics(train_set)
+    # Decoder states of audio without a transcript are states of no text.
+    read = [item for item in train_set if item.utterance.text] or [item.prepared for item in pseudo]
+    statistics = teacher_statistics(train_set, read=read)
     probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
     probe.save_teacher(recorder.runs_folder / "jobs" / recorder.job_id)
     for name, prepared in (prepared_tests or {"development": development}).items():

@@ -77,7 +77,11 @@ def point_map_of(
     """
     mapping = config.method.mapping
     if not config.method.aligns:
-        mapping = Mapping(projection="none" if student.width == teacher.width else "linear", states=mapping.states)
+        mapping = Mapping(
+            projection="none" if student.width == teacher.width else "linear",
+            states=mapping.states,
+            directions=mapping.directions,
+        )
     return PointMap(
         mapping,
         student_width=student.width,
@@ -127,6 +131,7 @@ def model_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> 
         adapted_modules(student.model, config.lora, freeze_below=config.freeze_below)
     except ConfigError as error:
         problems.extend(error.problems)
+    problems.extend(_stage_problems(config))
     problems.extend(_token_problems(config, student=student, teacher=teacher))
     problems.extend(_mapping_problems(config, student=student, teacher=teacher))
     if not problems:
@@ -216,6 +221,24 @@ def device_of(config: RunConfig) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("training.device is 'cuda', but PyTorch sees no CUDA device. Choose 'auto' or 'cpu'.")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _stage_problems(config: RunConfig) -> list[Problem]:
+    """Return which terms set in between two steps only, and whether none of them moves the student."""
+    steps = config.training.steps
+    problems = [
+        Problem(
+            f"method.losses.{number}",
+            f"{loss.kind} counts from {loss.begins:g} to {loss.ends:g} of the run, in none of its {steps} steps: "
+            "lengthen its stage, or raise training.steps",
+        )
+        for number, loss in enumerate(config.method.losses)
+        # Of two steps, because begins * steps may be rounded down.
+        if not any(loss.weight_at((int(loss.begins * steps) + step) / steps) > 0 for step in (1, 2))
+    ]
+    if not any(loss.reaches_student for loss in config.method.losses):
+        problems.append(Problem("method.losses", "no term moves the student: add one beside projection_only"))
+    return problems
 
 
 def _token_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> list[Problem]:

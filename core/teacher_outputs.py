@@ -69,11 +69,16 @@ def prepare_utterances(
         advance: Called with the number of utterances done since the last call; may raise to stop.
     """
     shared = shares_start(student, teacher, freeze_below)
+    # Models up to large-v2 hear 80 mel bins, later ones 128.
+    same_mels = student.mel_bins == teacher.mel_bins
     prepared: list[Prepared] = []
     for batch in _batches(utterances, batch_size):
-        mel = teacher.mel([read_audio(item.audio_path) for item in batch], audio_context).to(teacher.device)
+        audio = [read_audio(item.audio_path) for item in batch]
+        mel = student.mel(audio, audio_context).to(student.device)
         start = student.encode_start(mel, freeze_below)
-        teacher_start = start if shared else teacher.encode_start(mel, freeze_below if shared else 0)
+        if not same_mels:
+            mel = teacher.mel(audio, audio_context).to(teacher.device)
+        teacher_start = start if shared else teacher.encode_start(mel, 0)
         encoder = teacher.encode_rest(teacher_start, freeze_below if shared else 0)
         tokens = [student.tokens(item.text) for item in batch]
         collated = teacher.collate(tokens, [item.duration for item in batch], audio_context)
@@ -132,10 +137,18 @@ def student_signals(
     )
 
 
-def teacher_statistics(prepared: Sequence[Prepared]) -> dict[tuple[str, int], StateStatistics]:
-    """Return mean and covariance of the teacher's states by (side, layer) over all valid points."""
+def teacher_statistics(
+    prepared: Sequence[Prepared], *, read: Sequence[Prepared] = ()
+) -> dict[tuple[str, int], StateStatistics]:
+    """Return mean and covariance of the teacher's states by (side, layer) over all valid points.
+
+    Args:
+        prepared: All audio.
+        read: Utterances with a transcript that decoder states come from; empty takes `prepared`.
+    """
+    sets = {"encoder": prepared, "decoder": read or prepared}
     keys = prepared[0].teacher
-    return {key: state_statistics([item.teacher[key] for item in prepared]) for key in keys}
+    return {(side, layer): state_statistics([item.teacher[side, layer] for item in sets[side]]) for side, layer in keys}
 
 
 def _batches(utterances: Sequence[Utterance], size: int) -> Iterator[Sequence[Utterance]]:

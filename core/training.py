@@ -6,7 +6,7 @@ tells what happened.
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from core.families.whisper import Whisper
 from core.lora import adapter_parameters, gradient_norm, idle_adapters, require_none_idle
 from core.losses import Objective
 from core.mapping import LayerPair, PointMap
-from core.seeds import stream
+from core.seeds import stream, stream_seed
 from core.teacher_outputs import Prepared, student_signals, teacher_signals
 
 SMALLEST_RATE = 1e-6
@@ -75,33 +75,36 @@ def train(config: RunConfig, *, student: Whisper, point_map: PointMap, lesson: L
     student.model.train()
     watcher.pause(0)
     order = batches(len(lesson.prepared), settings.batch_size, seed=config.seed)
-    for step in range(1, settings.steps + 1):
-        batch = [lesson.prepared[index] for index in next(order)]
-        progress = step / settings.steps
-        rate = learning_rate(step, settings)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with precision:
-            losses = method_terms(config, batch, objective, student=student, teacher=lesson.teacher, progress=progress)
-        total = objective.total(losses, progress)
-        if not bool(torch.isfinite(total)):
-            raise NotFiniteError(
-                f"The loss became {float(total.detach())} at step {step} ({_listed(losses)}). The last finite adapters "
-                "are kept. Lower training.learning_rate, or the weight of the largest term."
-            )
-        paths.require_from(losses)
-        optimiser.zero_grad(set_to_none=True)
-        scaler.scale(total).backward()
-        scaler.unscale_(optimiser)
-        paths.require_in_adapters()
-        # Adapters and projections are clipped apart: a projection may not change how fast the student learns.
-        norms = {name: gradient_norm(part) for name, part in (("adapters", adapters), ("projections", projection))}
-        for part in (adapters, projection):
-            nn.utils.clip_grad_norm_(part, settings.clip)
-        scaler.step(optimiser)
-        scaler.update()
-        watcher.step(step, _metrics(objective, losses, total, norms, rate, progress))
-        watcher.pause(step)
+    with own_dropout(config.seed, adapters[0].device):
+        for step in range(1, settings.steps + 1):
+            batch = [lesson.prepared[index] for index in next(order)]
+            progress = step / settings.steps
+            rate = learning_rate(step, settings)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            with precision:
+                losses = method_terms(
+                    config, batch, objective, student=student, teacher=lesson.teacher, progress=progress
+                )
+            total = objective.total(losses, progress)
+            if not bool(torch.isfinite(total)):
+                raise NotFiniteError(
+                    f"The loss became {float(total.detach())} at step {step} ({_listed(losses)}). The last finite "
+                    "adapters are kept. Lower training.learning_rate, or the weight of the largest term."
+                )
+            paths.require_from(losses)
+            optimiser.zero_grad(set_to_none=True)
+            scaler.scale(total).backward()
+            scaler.unscale_(optimiser)
+            paths.require_in_adapters()
+            # Adapters and projections are clipped apart: a projection may not change how fast the student learns.
+            norms = {name: gradient_norm(part) for name, part in (("adapters", adapters), ("projections", projection))}
+            for part in (adapters, projection):
+                nn.utils.clip_grad_norm_(part, settings.clip)
+            scaler.step(optimiser)
+            scaler.update()
+            watcher.step(step, _metrics(objective, losses, total, norms, rate, progress))
+            watcher.pause(step)
     student.model.eval()
 
 
@@ -173,6 +176,14 @@ class GradientPaths:
             return False
         gradients = torch.autograd.grad(value, self._adapters, retain_graph=True, allow_unused=True)
         return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+
+
+@contextmanager
+def own_dropout(seed: int, device: torch.device) -> Iterator[None]:
+    """Give dropout, which can only draw from the global stream, a stream of its own; the global one is put back."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(stream_seed(seed, "dropout"))
+        yield
 
 
 def learning_rate(step: int, settings: Training) -> float:

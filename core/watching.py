@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from peft import PeftModel
 
-from core.alignment.records import alignment_records
+from core.alignment.records import alignment_records, signs_of_collapse
 from core.checkpoints import Name, save_adapters
 from core.config import RunConfig
 from core.families.whisper import Whisper
@@ -107,6 +107,12 @@ class RunWatcher:
         states = self._probe.student_states(self._student, batch_size=self._config.evaluation.batch_size)
         aligned = self._probe.aligned(states, self._point_map)
         save_student(states, aligned if self._config.method.aligns else {}, self._folder / "states", step=step)
+        signs = {
+            f"{name}/{pair.side}.{pair.student}": value
+            for pair, (mine, theirs) in aligned.items()
+            for name, value in signs_of_collapse(mine.cpu().numpy(), theirs.cpu().numpy()).items()
+        }
+        self._recorder.store.add_metrics(self._run.id, step, signs)
         stage = "before" if step == 0 else "after" if step == self._config.training.steps else "during"
         self._recorder.store.add_alignments(
             [

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
-from core.alignment.measures import linear_cka, mean_geodesic_angle, mutual_knn
+from core.alignment.measures import effective_rank, geodesic_angles, linear_cka, mean_geodesic_angle, mutual_knn
 from core.errors import ShapeError
 from core.store.records import AlignmentRecord, Side, Stage
 
@@ -82,3 +82,29 @@ def alignment_records(
         mutual_knn=shared,
         neighbours=neighbours,
     )
+
+
+def signs_of_collapse(
+    student: Float[np.ndarray, "points common"],
+    teacher: Float[np.ndarray, "points common"],
+    *,
+    most_points: int = MOST_POINTS,
+) -> dict[str, float]:
+    """Return what gives a collapse away, which a small mean angle alone would hide.
+
+    ``effective_rank``: in how many directions the student's states vary; near 1 they are all alike. ``angle_spread``:
+    the standard deviation of the angles between the sides, in radians. Empty where a state is NaN or infinite.
+
+    Args:
+        student: Where the losses compare them.
+        teacher: The same points.
+        most_points: More are thinned evenly.
+    """
+    if not (np.isfinite(student).all() and np.isfinite(teacher).all()):
+        return {}
+    kept = np.linspace(0, len(student) - 1, min(most_points, len(student))).round().astype(int)
+    with threadpool_limits(limits=1, user_api="blas"):
+        return {
+            "effective_rank": effective_rank(student[kept]),
+            "angle_spread": float(geodesic_angles(student[kept], teacher[kept]).std()),
+        }

@@ -98,7 +98,9 @@ class Method(Settings):
         twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
         if twice:
             raise ValueError(f"each kind of loss may appear once; remove the second {', '.join(twice)}")
-        for point in {loss.ends for loss in self.losses} | {loss.begins + 1e-9 for loss in self.losses} | {1.0}:
+        # A stretch without any term begins with the run, or where a term ends.
+        ends = {loss.ends for loss in self.losses}
+        for point in sorted({1e-9, 1.0} | ends | {end + 1e-9 for end in ends if end < 1}):
             if not any(loss.weight_at(point) > 0 for loss in self.losses):
                 raise ValueError(f"no term counts at {point:.2g} of the run: let one begin earlier, or end later")
         for loss in self.losses:

@@ -106,6 +106,11 @@ class Whisper:
         return self.model.config.d_model
 
     @property
+    def mel_bins(self) -> int:
+        """Number of mel bins that the encoder hears."""
+        return self.model.config.num_mel_bins
+
+    @property
     def encoder_layers(self) -> int:
         """Number of encoder layers."""
         return self.model.config.encoder_layers

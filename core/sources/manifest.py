@@ -154,7 +154,9 @@ def _row(fields: Any, folder: Path, where: str, longest_seconds: float, *, silen
     if not name:
         raise DataError("audio_filepath is missing or empty; name the audio file")
     text = next((_string(fields, key) for key in TEXT_KEYS if key in fields), None)
-    if text is None and not silent:
+    if silent and not text:
+        text = None
+    elif text is None:
         raise DataError(
             f"the transcript is missing; add it as one of {', '.join(TEXT_KEYS)}, or, for training without "
             "transcripts, set source.transcripts to false"
