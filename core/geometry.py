@@ -3,6 +3,8 @@
 Always in float32, whatever the models run in.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,8 +15,8 @@ SMALLEST_NORM = 1e-8
 """Rows shorter than this are treated as this long, so that a zero state has no direction but a finite gradient."""
 
 SMALLEST_SINE = 1e-3
-"""Nearer than this to opposite (radians), two points no longer single out one shortest way between them: vectors along
-it fade to zero, instead of gradients that grow without bound."""
+"""Nearer than this to equal or opposite, two points do not single out one way between them: vectors along it fade to
+zero, so that no gradient grows without bound."""
 
 
 def on_sphere(states: Float[Tensor, "points width"]) -> Float[Tensor, "points width"]:
@@ -69,12 +71,31 @@ def log_map(start: Float[Tensor, "points width"], end: Float[Tensor, "points wid
         ShapeError: If the two sides do not pair up.
     """
     angle = geodesic_angle(start, end)[:, None]
+    towards = _towards(start, end)
+    return torch.where(angle < 0.01, (1 + angle.square() / 6) * towards, angle * _of_length_one(towards))
+
+
+def way(start: Float[Tensor, "points width"], end: Float[Tensor, "points width"]) -> Float[Tensor, "points width"]:
+    """Return the tangent vectors of length one at `start` that point to `end` along the sphere.
+
+    Where the points are within `SMALLEST_SINE` of equal or opposite there is no one way: the vector fades to zero.
+
+    Args:
+        start: Unit rows.
+        end: Unit rows, as many.
+    """
+    return _of_length_one(_towards(start, end))
+
+
+def _towards(start: Tensor, end: Tensor) -> Tensor:
+    """Return tangent vectors as long as the sine of the angle."""
     # The part along `start` is taken from the difference, which is small where the points are near, not from `end`.
-    towards = end - start
-    towards = towards - (towards * start).sum(dim=-1, keepdim=True) * start
-    sine = row_length(towards)[:, None]
-    stretch = torch.where(angle < 0.01, 1 + angle.square() / 6, angle / sine.clamp_min(SMALLEST_SINE))
-    return stretch * towards
+    apart = end - start
+    return apart - (apart * start).sum(dim=-1, keepdim=True) * start
+
+
+def _of_length_one(towards: Tensor) -> Tensor:
+    return towards / row_length(towards)[:, None].clamp_min(SMALLEST_SINE)
 
 
 def parallel_transport(
@@ -141,15 +162,37 @@ def thinned(states: Float[Tensor, "points width"], most: int) -> Float[Tensor, "
     return states[torch.arange(most, device=states.device) * points // most]
 
 
-def utterances(states: Float[Tensor, "points width"], lengths: list[int]) -> tuple[Float[Tensor, "time width"], ...]:
-    """Return the states of each utterance.
+def wide_product(left: Tensor, right: Tensor) -> Tensor:
+    """Return left @ right in float32, also where autocast would have it in half precision."""
+    with torch.autocast(left.device.type, enabled=False):
+        return left.float() @ right.float()
 
-    Args:
-        states: Utterance by utterance.
-        lengths: Points of each.
 
-    Raises:
-        ShapeError: If the lengths do not add up to the points.
-    """
-    require_lengths(states, lengths)
-    return torch.split(states, lengths)
+def row_length(rows: Tensor) -> Tensor:
+    """Return the norm of each row with a gradient of zero, not NaN, at zero."""
+    return root(rows.square().sum(dim=-1))
+
+
+def root(squared: Tensor) -> Tensor:
+    """Return the square root with a gradient of zero, not NaN, at zero."""
+    return torch.where(squared > 0, squared.clamp_min(1e-30).sqrt(), squared)
+
+
+def require_pairs(student: Tensor, teacher: Tensor) -> None:
+    """Raise ShapeError unless both sides have the same shape and at least one point."""
+    if student.shape != teacher.shape or student.ndim != 2:
+        raise ShapeError(
+            f"Student states {tuple(student.shape)} and teacher states {tuple(teacher.shape)} do not pair up: "
+            "both must be [points, width]. With unequal widths use a projection."
+        )
+    if student.shape[0] == 0:
+        raise ShapeError("There are no points to compare: every frame or token is padding.")
+
+
+def require_lengths(states: Tensor, lengths: Sequence[int]) -> None:
+    """Raise ShapeError unless the utterances' lengths add up to the points."""
+    if sum(lengths) != states.shape[0]:
+        raise ShapeError(
+            f"Utterances of {', '.join(map(str, lengths)) or 'no'} points do not make up {states.shape[0]} states: a "
+            "loss that follows time needs the length of every utterance."
+        )
