@@ -142,7 +142,7 @@ class Objective:
                 value = compare(loss, mine, theirs, student.lengths(side)) / len(chosen)
                 total = value if total is None else total + value
         if total is None:
-            raise ValueError("no layer pair is left to align; check_gradient_paths refuses this before training")
+            raise ValueError("no layer pair is left to align: core.preflight refuses this before a run starts")
         return total
 
 
