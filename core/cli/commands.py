@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from core.cli.doctor import examine, findings_json, print_findings
-from core.cli.listing import methods_json, print_methods
+from core.cli.listing import methods_json, methods_markdown, print_methods
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
 from core.cli.watching import follow, follow_maps
@@ -139,10 +139,15 @@ def run(
 
 
 @app.command()
-def methods(as_json: Json = False) -> None:
+def methods(
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the README's table.")] = False,
+) -> None:
     """List every method that can be compared: what it is, its formula and its source."""
     if as_json:
         _print_json(methods_json(method_rows()))
+    elif markdown:
+        sys.stdout.write(methods_markdown(method_rows()))
     else:
         print_methods(method_rows(), output())
 

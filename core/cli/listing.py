@@ -26,3 +26,14 @@ def print_methods(rows: Sequence[MethodRow], console: Console) -> None:
 def methods_json(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
     """Return the rows for programs."""
     return [row.model_dump(mode="json") for row in rows]
+
+
+def methods_markdown(rows: Sequence[MethodRow]) -> str:
+    """Return the list as the table that stands in the README."""
+    lines = ["| method | group | what it is | source |", "|---|---|---|---|"]
+    lines += [f"| `{row.key}` | {row.group} | {_cell(row.meaning)} | {_cell(row.source)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
