@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from core.geometry import geodesic_angle, on_sphere
+from core.geometry import geodesic_angle
 
 
 def fisher_rao_loss(
@@ -31,6 +31,5 @@ def fisher_rao_loss(
 
 
 def _roots(logits: Float[Tensor, "tokens vocabulary"], temperature: float) -> Float[Tensor, "tokens vocabulary"]:
-    """Return the square root of each probability; by half the logarithm, whose gradient is finite at 0."""
-    # The rows have length one but for rounding, which the sphere takes away.
-    return on_sphere((logits.float() / temperature).log_softmax(dim=-1).div(2).exp())
+    """Return the square root of each probability; by half its logarithm: a root has no gradient where it underflows to 0."""
+    return (logits.float() / temperature).log_softmax(dim=-1).div(2).exp()

@@ -146,6 +146,8 @@ def test_the_line_runs_through_the_terms_own_stage() -> None:
         pace.advance(1.0, progress)
         shares.append(pace.share)
     assert shares == pytest.approx([0, 0.5, 0.75, 1])
+    pace.advance(1.0, 0.7)
+    assert pace.share == 1, "there is nothing beyond the teacher"
 
 
 @settings(max_examples=50, deadline=None)
