@@ -31,5 +31,5 @@ def fisher_rao_loss(
 
 
 def _roots(logits: Float[Tensor, "tokens vocabulary"], temperature: float) -> Float[Tensor, "tokens vocabulary"]:
-    """Return the square root of each probability; by half its logarithm: a root has no gradient where it underflows to 0."""
+    """Return the square root of each probability, by half its logarithm: at a 0 a root's gradient would be NaN."""
     return (logits.float() / temperature).log_softmax(dim=-1).div(2).exp()
