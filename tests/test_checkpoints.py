@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from core.checkpoints import Name, save_adapters
 from core.config import Lora, Mapping
 from core.lora import adapter_parameters, add_adapters, merged
-from core.mapping import PointMap
+from core.mapping import LayerPair, PointMap
 from tests.tiny_model import WIDTH, logits, tiny_model
 
 LORA = Lora(rank=2, alpha=4, encoder_targets=("fc1",))
 BOTH: tuple[Name, ...] = ("best", "last")
-FILES = {"adapter_config.json", "adapter_model.safetensors", "projection.safetensors"}
+FILES = {"adapter_config.json", "adapter_model.safetensors", "projections.safetensors"}
 
 
 @pytest.fixture
@@ -25,9 +25,15 @@ def model() -> PeftModel:
     return add_adapters(tiny_model(), LORA, freeze_below=0, seed=0).eval()
 
 
+def mapped(**mapping: Any) -> PointMap:
+    pairs = (LayerPair("encoder", 1, 2), LayerPair("encoder", 2, 3))
+    settings = Mapping.model_validate(mapping)
+    return PointMap(settings, student_width=WIDTH, teacher_width=WIDTH, pairs=pairs, statistics={}, seed=0)
+
+
 @pytest.fixture
 def point_map() -> PointMap:
-    return PointMap(Mapping(), student_width=WIDTH, teacher_width=WIDTH)
+    return mapped()
 
 
 def trained_to(model: PeftModel, value: float) -> PeftModel:
@@ -53,19 +59,28 @@ def visible(folder: Path) -> set[str]:
 
 def test_what_is_written_is_what_was_trained(tmp_path: Path, model: PeftModel, point_map: PointMap) -> None:
     trained_to(model, 0.25)
-    assert point_map.projection is not None
-    torch.nn.init.normal_(point_map.projection.weight)
+    (projection,) = point_map.parameters()
+    torch.nn.init.normal_(projection)
     folder = save_adapters(tmp_path / "adapters", model=model, point_map=point_map, step=50, names=BOTH)
     assert folder == tmp_path / "adapters" / "step-000050"
     assert {path.name for path in folder.iterdir()} >= FILES
     assert torch.allclose(logits(merged(tiny_model(), folder).eval()), logits(model), atol=1e-5)
-    assert torch.equal(load_file(folder / "projection.safetensors")["weight"], point_map.projection.weight)
+    assert torch.equal(load_file(folder / "projections.safetensors")["projections.shared.weight"], projection)
+
+
+def test_every_projection_of_a_run_is_written_and_can_be_read_back(tmp_path: Path, model: PeftModel) -> None:
+    trained, fresh = (mapped(projection="hidden", hidden_width=3, sharing="per_pair") for _ in range(2))
+    for parameter in trained.parameters():
+        torch.nn.init.normal_(parameter)
+    folder = save_adapters(tmp_path, model=model, point_map=trained, step=1, names=BOTH)
+    fresh.load_state_dict(load_file(folder / "projections.safetensors"))
+    assert len(list(fresh.parameters())) == 6
+    assert all(torch.equal(*both) for both in zip(fresh.parameters(), trained.parameters(), strict=True))
 
 
 def test_without_a_projection_none_is_written(tmp_path: Path, model: PeftModel) -> None:
-    bare = PointMap(Mapping(projection="none"), student_width=WIDTH, teacher_width=WIDTH)
-    folder = save_adapters(tmp_path, model=model, point_map=bare, step=1, names=BOTH)
-    assert not (folder / "projection.safetensors").exists()
+    folder = save_adapters(tmp_path, model=model, point_map=mapped(projection="none"), step=1, names=BOTH)
+    assert not (folder / "projections.safetensors").exists()
 
 
 def test_best_stays_where_it_is_while_last_moves_on(tmp_path: Path, model: PeftModel, point_map: PointMap) -> None:

@@ -13,8 +13,10 @@ from core.lora import (
     add_adapters,
     count_parameters,
     gradient_norm,
+    idle_adapters,
     merged,
-    require_gradients,
+    rank_within,
+    require_none_idle,
 )
 from tests.tiny_model import WIDTH, logits, tiny_model
 
@@ -94,7 +96,8 @@ def test_the_seed_decides_the_adapters_and_the_global_stream_is_left_alone() -> 
 def test_every_adapter_that_gets_a_gradient_passes() -> None:
     adapted = add_adapters(tiny_model(), BOTH, freeze_below=0, seed=0)
     logits(adapted).square().sum().backward()
-    require_gradients(adapted)
+    assert idle_adapters(adapted) == set()
+    require_none_idle(idle_adapters(adapted))
 
 
 def test_adapters_without_a_gradient_are_named() -> None:
@@ -102,7 +105,7 @@ def test_adapters_without_a_gradient_are_named() -> None:
     # A loss on encoder states never reaches the decoder.
     adapted.get_encoder()(torch.randn(1, 8, 40)).last_hidden_state.square().sum().backward()
     with pytest.raises(GradientPathError, match="2 adapters get no gradient") as caught:
-        require_gradients(adapted)
+        require_none_idle(idle_adapters(adapted))
     assert "model.decoder.layers.0.encoder_attn.v_proj, model.decoder.layers.1.encoder_attn.v_proj" in str(caught.value)
     assert "encoder.layers.1.fc1" not in str(caught.value)
 
@@ -110,7 +113,7 @@ def test_adapters_without_a_gradient_are_named() -> None:
 def test_many_idle_adapters_are_shortened() -> None:
     adapted = add_adapters(tiny_model(), BOTH, freeze_below=0, seed=0)
     with pytest.raises(GradientPathError, match=r"8 adapters.*, \.\.\.\)"):
-        require_gradients(adapted)
+        require_none_idle(idle_adapters(adapted))
 
 
 def test_merged_adapters_say_what_unmerged_ones_say(tmp_path: Path) -> None:
@@ -126,6 +129,38 @@ def test_merged_adapters_say_what_unmerged_ones_say(tmp_path: Path) -> None:
     assert torch.allclose(logits(deployed), logits(adapted), atol=1e-5)
     assert count_parameters(deployed) == count_parameters(student)
     assert not any("lora" in name for name, _ in deployed.named_parameters())
+
+
+def linear_modules(lora: Lora) -> list[torch.nn.Linear]:
+    model = tiny_model()
+    modules = [model.get_submodule(path) for path in adapted_modules(model, lora, freeze_below=1)]
+    return [module for module in modules if isinstance(module, torch.nn.Linear)]
+
+
+@pytest.mark.parametrize("parameters", [224, 225, 447, 448, 1000, 3 * 224 - 1])
+def test_a_budget_gives_the_largest_rank_that_fits_exactly(parameters: int) -> None:
+    def trained(lora: Lora) -> int:
+        return count_parameters(add_adapters(tiny_model(), lora, freeze_below=1, seed=0), only_trainable=True)
+
+    fitting = rank_within(BOTH, parameters, modules=linear_modules(BOTH))
+    assert trained(fitting) <= parameters
+    assert trained(fitting.model_copy(update={"rank": fitting.rank + 1})) > parameters
+
+
+def test_alpha_follows_the_rank_so_that_the_adapters_scale_stays() -> None:
+    fitting = rank_within(BOTH, 5 * 224, modules=linear_modules(BOTH))
+    assert (fitting.rank, fitting.alpha) == (5, 10)
+    assert fitting.encoder_targets == BOTH.encoder_targets
+
+
+def test_a_rank_is_never_larger_than_the_narrowest_side_of_a_module() -> None:
+    assert rank_within(BOTH, 10**9, modules=linear_modules(BOTH)).rank == WIDTH
+
+
+@pytest.mark.parametrize("parameters", [223, 0, -50])
+def test_a_budget_that_not_even_rank_one_fits_into_is_refused_with_both_numbers(parameters: int) -> None:
+    with pytest.raises(ConfigError, match=f"leaves {max(0, parameters)} parameters for adapters, but rank 1 takes 224"):
+        rank_within(BOTH, parameters, modules=linear_modules(BOTH))
 
 
 def test_adapters_are_counted_as_rank_times_both_widths() -> None:

@@ -13,8 +13,7 @@ from core.config import GeneratedSpeech, RunConfig
 from core.errors import ConfigError, ModelError, NotFoundError, StoreError
 from core.exports.merged import export_merged, require_same
 from core.lora import add_adapters
-from core.mapping import PointMap
-from core.preflight import load_models
+from core.preflight import load_models, point_map_of
 from core.sources import Utterance
 from core.sources.generated import generated_splits
 from core.store import Store
@@ -43,7 +42,7 @@ def trained(store: Store, runs_folder: Path, config: RunConfig) -> RunRecord:
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             parameter.data = torch.randn(parameter.shape, generator=draw) * 1e-3
-    point_map = PointMap(config.method.mapping, student_width=student.width, teacher_width=teacher.width)
+    point_map = point_map_of(config, student=student, teacher=teacher)
     save_adapters(runs_folder / run.id / "adapters", model=adapted, point_map=point_map, step=3, names=("best", "last"))
     return run
 
@@ -104,8 +103,10 @@ def test_an_export_says_the_same_to_any_program_that_reads_whisper(
 def test_the_adapters_are_in_the_weights_and_only_the_kept_layers_are_left(
     store: Store, make_config: Callable[..., RunConfig], tmp_path: Path
 ):
-    config = make_config(student={"kind": "pruned", "encoder_layers": [0, 1, 3], "decoder_layers": [0, 3]}, lora=LORA)
-    run = trained(store, tmp_path, config)
+    student = {"kind": "pruned", "encoder_layers": [0, 1, 3], "decoder_layers": [0, 3]}
+    method = {"losses": [{"kind": "geodesic"}]}
+    run = trained(store, tmp_path, config := make_config(student=student, method=method, lora=LORA))
+    assert (tmp_path / run.id / "adapters" / "best" / "projections.safetensors").exists()
     folder = export_merged(run, store=store, runs_folder=tmp_path, to=tmp_path / "out").folder
     sizes = json.loads((folder / "config.json").read_text())
     assert (sizes["encoder_layers"], sizes["decoder_layers"]) == (3, 2)
@@ -117,7 +118,7 @@ def test_the_adapters_are_in_the_weights_and_only_the_kept_layers_are_left(
     assert torch.equal(layers[1].fc1.weight, untouched["fc1.weight"])
     difference = (layers[2].fc1.weight - original["fc1.weight"]).norm() / original["fc1.weight"].norm()
     assert 1e-5 < difference < 1e-1
-    assert not any("lora" in name for name in written.state_dict())
+    assert not any("lora" in name or "projection" in name for name in written.state_dict())
 
 
 def test_a_folder_that_holds_something_is_not_overwritten(
