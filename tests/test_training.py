@@ -8,11 +8,12 @@ from core.config import PrunedStudent, RunConfig, Training
 from core.errors import GradientPathError, NotFiniteError
 from core.families.whisper import Whisper, prune
 from core.lora import adapter_parameters, add_adapters
+from core.losses import Objective
+from core.losses.soft_labels import soft_labels_loss
 from core.mapping import PointMap
 from core.preflight import pairs_of, point_map_of
-from core.losses import Objective
-from core.teacher_outputs import prepare_utterances, teacher_statistics
-from core.training import Lesson, batches, learning_rate, method_terms, train
+from core.teacher_outputs import prepare_utterances, student_signals, teacher_signals, teacher_statistics
+from core.training import Lesson, batches, learning_rate, method_terms, own_dropout, train
 from tests.engine import random_whisper, run_config, utterances
 
 ALONE = {"name": "alone", "losses": [{"kind": "geodesic", "decoder": False}]}
@@ -104,7 +105,11 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(clips) -> Non
 
 
 def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> None:
-    chosen = setting(clips)
+    # Trap: a divergence over padding, or divided by the length of the batch instead of its valid tokens.
+    method = {
+        "losses": [{"kind": "cross_entropy"}, {"kind": "soft_labels"}, {"kind": "cosine", "decoder": False}],
+    }
+    chosen = setting(clips, method=method)
     beside_a_longer_one = sorted(chosen.lesson.prepared, key=lambda item: len(item.tokens))
     short, long = beside_a_longer_one[0], beside_a_longer_one[-1]
     assert len(short.tokens) < len(long.tokens)
@@ -118,13 +123,20 @@ def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> 
 
     # With padding beside it, the mean over both is the point-weighted mean of each alone.
     together, alone, other = each([short, long]), each([short]), each([long])
-    counts = len(short.tokens) + 1, len(long.tokens) + 1
+
+    def mean(kind: str, counts: list[int]) -> torch.Tensor:
+        return (counts[0] * alone[kind] + counts[1] * other[kind]) / sum(counts)
+
+    tokens = [len(item.tokens) + 1 for item in (short, long)]
     for kind in ("cross_entropy", "soft_labels"):
-        expected = (counts[0] * alone[kind] + counts[1] * other[kind]) / sum(counts)
-        torch.testing.assert_close(together[kind], expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together[kind], mean(kind, tokens), atol=1e-4, rtol=1e-4)
+    frames = [len(item.teacher["encoder", 3]) for item in (short, long)]
+    assert frames[0] != frames[1]
+    torch.testing.assert_close(together["cosine"], mean("cosine", frames), atol=1e-4, rtol=1e-4)
 
 
 def test_alignment_that_reaches_no_deployed_weight_is_refused(clips) -> None:
+    # Trap: with a frozen encoder and a projection that is thrown away, an alignment of encoder states aligns nothing.
     chosen = setting(
         clips,
         freeze_below=2,
@@ -139,9 +151,132 @@ def test_alignment_that_reaches_no_deployed_weight_is_refused(clips) -> None:
 
 
 def test_adapters_that_the_method_never_trains_are_named(clips) -> None:
+    # Trap: adapters that are there, and that nothing trains.
     chosen = setting(clips, method=ALONE, lora={"rank": 2, "decoder_targets": ["fc1"]})
     with pytest.raises(GradientPathError, match=r"decoder\.layers\.0\.fc1"):
         learn(chosen)
+
+
+STEPS = {"steps": 6, "batch_size": 2, "audio_context": 8, "evaluations": 1, "learning_rate": 0.01, "clip": 0.001}
+CE = {"kind": "cross_entropy"}
+NULL = {"kind": "projection_only", "weight": 20}
+
+
+def adapters_after(clips, *losses: dict, **changes) -> list[torch.Tensor]:
+    chosen = setting(clips, method={"losses": list(losses)}, training=STEPS, **changes)
+    learn(chosen)
+    return [parameter.detach() for parameter in adapter_parameters(chosen.student.model).values()]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_null_equals_the_row_without_alignment_bit_for_bit(clips, dropout: float) -> None:
+    # Trap: the alignment that aligns nothing. The labelled null trains a projection and changes nothing that is
+    # deployed: not by its gradient, not by clipping, not by what it draws.
+    lora = {"rank": 4, "alpha": 8, "dropout": dropout}
+    without = adapters_after(clips, CE, lora=lora)
+    torch.rand(3)  # what else draws from the global stream in between does not matter
+    null = setting(clips, method={"losses": [CE, NULL]}, training=STEPS, lora=lora)
+    (projection,) = (parameter.detach().clone() for parameter in null.point_map.parameters())
+    notes = learn(null)
+    with_null = [parameter.detach() for parameter in adapter_parameters(null.student.model).values()]
+    assert not torch.equal(projection, next(iter(null.point_map.parameters())))
+    assert all(values["gradient_norm/projections"] > 0 for values in notes.values)
+    # Both parts are clipped in every step, so a common norm would have slowed the adapters down.
+    assert all(values["gradient_norm/adapters"] > null.config.training.clip for values in notes.values)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(with_null, without, strict=True))
+
+
+def test_an_alignment_that_is_no_null_changes_the_adapters(clips) -> None:
+    without = adapters_after(clips, CE)
+    aligned = adapters_after(clips, CE, {"kind": "geodesic", "weight": 20})
+    assert not any(torch.equal(mine, theirs) for mine, theirs in zip(aligned, without, strict=True))
+
+
+def test_dropout_draws_from_a_stream_of_its_own_and_puts_the_global_one_back() -> None:
+    def drawn(seed: int) -> torch.Tensor:
+        with own_dropout(seed, torch.device("cpu")):
+            return torch.rand(4)
+
+    before = torch.random.get_rng_state()
+    assert torch.equal(drawn(0), drawn(0))
+    assert not torch.equal(drawn(0), drawn(1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_term_counts_in_its_stage_and_with_its_schedule(clips) -> None:
+    losses = [
+        {"kind": "cross_entropy", "weight": 2, "begins": 0.5, "warmup": 0.5},
+        {"kind": "soft_labels", "weight": 1, "final": 0.5},
+        {"kind": "geodesic", "weight": 3, "ends": 0.5},
+    ]
+    notes = learn(setting(clips, method={"losses": losses}, training={**STEPS, "steps": 4}))
+    kinds = [{name[5:] for name in values if name.startswith("loss/")} - {"total"} for values in notes.values]
+    assert kinds == [{"soft_labels", "geodesic"}] * 2 + [{"cross_entropy", "soft_labels"}] * 2
+    weights = [
+        # soft_labels falls on a line from 1 to a half, geodesic stays, cross_entropy rises from the middle on.
+        {"soft_labels": 1 - 0.5 * 1 / 4, "geodesic": 3},
+        {"soft_labels": 1 - 0.5 * 2 / 4, "geodesic": 3},
+        {"soft_labels": 1 - 0.5 * 3 / 4, "cross_entropy": 2 * 0.5},
+        {"soft_labels": 0.5, "cross_entropy": 2},
+    ]
+    for values, expected in zip(notes.values, weights, strict=True):
+        parts = {kind: weight * values[f"loss/{kind}"] for kind, weight in expected.items()}
+        assert values["loss/total"] == pytest.approx(sum(parts.values()), rel=1e-5)
+        for kind, part in parts.items():
+            assert values[f"share/{kind}"] == pytest.approx(part / sum(parts.values()), rel=1e-5)
+
+
+def test_a_term_that_begins_later_is_checked_when_it_begins(clips) -> None:
+    chosen = setting(
+        clips,
+        freeze_below=2,
+        lora={"rank": 2, "encoder_targets": [], "decoder_targets": ["q_proj"]},
+        method={"losses": [CE, {"kind": "geodesic", "decoder": False, "begins": 0.5}]},
+        training={**STEPS, "steps": 4},
+    )
+    notes = Notes()
+    with pytest.raises(GradientPathError, match="geodesic sends no gradient"):
+        train(chosen.config, student=chosen.student, point_map=chosen.point_map, lesson=chosen.lesson, watcher=notes)
+    assert len(notes.values) == 2
+
+
+def test_adapters_may_wait_for_a_term_that_begins_later(clips) -> None:
+    losses = [{"kind": "geodesic", "decoder": False}, {"kind": "cross_entropy", "begins": 0.5}]
+    lora = {"rank": 2, "decoder_targets": ["fc1"]}
+    chosen = setting(clips, method={"losses": losses}, lora=lora, training={**STEPS, "steps": 4})
+    before = {name: value.detach().clone() for name, value in adapter_parameters(chosen.student.model).items()}
+    assert len(learn(chosen).values) == 4
+    after = adapter_parameters(chosen.student.model)
+    assert all(not torch.equal(before[name], value) for name, value in after.items())
+
+
+def test_adapters_that_only_an_earlier_term_moves_are_not_idle(clips) -> None:
+    losses = [{**CE, "ends": 0.5}, {"kind": "geodesic", "decoder": False, "begins": 0.5}]
+    lora = {"rank": 2, "decoder_targets": ["fc1"]}
+    assert len(learn(setting(clips, method={"losses": losses}, lora=lora, training={**STEPS, "steps": 4})).values) == 4
+
+
+def test_adapters_are_required_once_all_terms_have_counted(clips) -> None:
+    losses = [{"kind": "geodesic", "decoder": False}, {"kind": "cosine", "decoder": False, "begins": 0.5}]
+    lora = {"rank": 2, "decoder_targets": ["fc1"]}
+    chosen = setting(clips, method={"losses": losses}, lora=lora, training={**STEPS, "steps": 4})
+    notes = Notes()
+    with pytest.raises(GradientPathError, match=r"3 adapters get no gradient.*decoder\.layers\.0\.fc1"):
+        train(chosen.config, student=chosen.student, point_map=chosen.point_map, lesson=chosen.lesson, watcher=notes)
+    assert len(notes.values) == 2
+
+
+def test_suppressed_tokens_leave_no_infinite_logit_in_what_losses_read(clips) -> None:
+    # Trap: tokens that decoding suppresses are minus infinity, which makes a divergence NaN.
+    chosen = setting(clips)
+    batch, teacher = chosen.lesson.prepared[:2], chosen.teacher
+    assert teacher.suppress
+    logits = teacher_signals(batch, teacher).logits
+    assert logits.dtype == torch.float32
+    assert bool(torch.isfinite(logits[:, teacher.suppress]).all())
+    mine = student_signals(batch, chosen.student, freeze_below=2, audio_context=8, with_decoder=True).logits
+    assert bool(torch.isfinite(mine).all())
+    assert bool(torch.isfinite(soft_labels_loss(mine, logits, temperature=2.0)))
 
 
 def test_alignment_alone_needs_no_decoder_pass(clips) -> None:
