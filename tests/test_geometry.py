@@ -143,6 +143,13 @@ def test_going_along_the_log_map_arrives(seed: int, angle: float) -> None:
     assert (vector * start).sum(dim=1).abs().max() < 1e-5
 
 
+def test_a_short_step_from_anywhere_is_tangent_to_the_last_digit() -> None:
+    start = points(0)
+    direction = SPHERE.proju(start, points(1))
+    found = log_map(start, on_sphere(start + 1e-4 * direction / direction.norm(dim=1, keepdim=True)))
+    assert float(((found * start).sum(dim=1) / found.norm(dim=1)).abs().max()) < 1e-5
+
+
 @FROM_NEAR_TO_OPPOSITE
 def test_a_way_has_length_one_and_leads_along_the_log_map(angle: float) -> None:
     start, end = turned(angle)
