@@ -156,6 +156,39 @@ def test_the_three_sets_are_read_and_progress_is_told(clip: Clip, manifest: Writ
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_training_rows_may_lack_a_transcript_where_the_source_says_so(clip: Clip, manifest: Write, tmp_path: Path):
+    name = {key: clip(f"{key}.flac") for key in "abcdef"}
+    train = [
+        {"audio_filepath": name["a"]},
+        {"audio_filepath": name["b"], "text": None},
+        {"audio_filepath": name["c"], "text": " "},
+        {"audio_filepath": name["d"], "text": "words", "speaker": "ann"},
+    ]
+    measured = [[{"audio_filepath": name[key], "text": key}] for key in "ef"]
+    source = three(manifest, train, *measured).model_copy(update={"transcripts": False})
+    splits = prepare(source, tmp_path, lambda done, total: None)
+    assert [item.text for item in splits.train] == ["", "", "", "words"]
+    with pytest.raises(DataError, match=r"3 rows must be corrected[^~]*set source\.transcripts to false"):
+        prepare(source.model_copy(update={"transcripts": True}), tmp_path, lambda done, total: None)
+
+
+def test_what_is_measured_needs_a_transcript_whatever_the_source_says(clip: Clip, manifest: Write, tmp_path: Path):
+    rows = [[{"audio_filepath": clip(f"{key}.flac")}] for key in "abc"]
+    source = three(manifest, *rows).model_copy(update={"transcripts": False})
+    with pytest.raises(DataError, match="2 rows must be corrected") as caught:
+        prepare(source, tmp_path, lambda done, total: None)
+    assert [Path(problem.where).name for problem in caught.value.problems] == ["development.jsonl:1", "test.jsonl:1"]
+
+
+def test_a_transcript_that_says_nothing_is_a_mistake_also_where_none_is_needed(
+    clip: Clip, manifest: Write, tmp_path: Path
+):
+    rows = [[{"audio_filepath": clip(f"{key}.flac"), "text": text}] for key, text in zip("abc", "-bc", strict=True)]
+    source = three(manifest, *rows).model_copy(update={"transcripts": False})
+    with pytest.raises(DataError, match="the transcript is empty"):
+        prepare(source, tmp_path, lambda done, total: None)
+
+
 def test_a_clip_or_a_speakers_sentence_in_two_sets_is_reported_once_with_both_places(
     clip: Clip, manifest: Write, tmp_path: Path
 ):
