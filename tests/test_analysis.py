@@ -53,14 +53,16 @@ class Probe:
         }
         self._save(self.folder / "jobs" / self.run.job_id / "teacher_states.safetensors", tensors | changes)
 
-    def write_student(self, step: int, states: np.ndarray | None = None) -> None:
+    def write_student(
+        self, step: int, states: np.ndarray | None = None, aligned: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> None:
+        """Write states of a step, and both sides where the run's mapping takes them."""
         states = self.student if states is None else states
         tensors = {"student.encoder.2": states, "student.decoder.1": states}
+        mine, theirs = aligned or (states, self.teacher)
+        for place in ("encoder.2-3", "decoder.1-1"):
+            tensors |= {f"aligned_student.{place}": mine, f"aligned_teacher.{place}": theirs}
         self._save(self.folder / self.run.id / "states" / f"{step:06d}.safetensors", tensors)
-
-    def write_projection(self, step: int, weight: np.ndarray) -> None:
-        path = self.folder / self.run.id / "adapters" / f"step-{step:06d}" / "projection.safetensors"
-        self._save(path, {"weight": weight})
 
     def _save(self, path: Path, tensors: dict[str, np.ndarray]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,34 +127,18 @@ def test_too_few_utterances_make_no_map_but_a_sentence(store: Store, probe: Prob
         made(store, probe, level="utterances")
 
 
-def test_before_training_student_and_teacher_are_in_one_space(store: Store, probe: Probe) -> None:
-    record, file = made(store, probe)
-    u, v = (np.float64(side) - probe.mean for side in (probe.student, probe.teacher))
+def test_a_run_that_aligns_is_seen_where_its_losses_compare(store: Store, probe: Probe) -> None:
+    random = np.random.default_rng(4)
+    mine, theirs = random.normal(size=(2, 120, 5)).astype(np.float16)
+    probe.write_student(STEPS, aligned=(mine, theirs))
+    record, file = made(store, probe, step=STEPS)
+    u, v = np.float64(mine), np.float64(theirs)
     cosine = (u * v).sum(axis=1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
-    assert record.how == "same space"
+    assert record.how == "the run's own mapping"
     assert file["angle"] == pytest.approx(np.arccos(cosine), abs=1e-3)
 
 
-def test_the_projection_of_the_step_is_used_where_it_was_kept(store: Store, probe: Probe) -> None:
-    probe.write_student(STEPS)
-    solved = np.linalg.lstsq(np.float64(probe.student), np.float64(probe.teacher), rcond=None)[0].T
-    probe.write_projection(STEPS, solved.astype(np.float32))
-    record, file = made(store, probe, step=STEPS)
-    assert record.how == "learned projection"
-    assert file["angle"].max() < 0.02
-
-
-def test_where_the_projection_of_a_step_was_not_kept_an_orthogonal_map_takes_its_place(
-    store: Store, probe: Probe
-) -> None:
-    probe.write_student(5)
-    probe.write_projection(STEPS, np.zeros((WIDTH, WIDTH), dtype=np.float32))
-    record, file = made(store, probe, step=5)
-    assert record.how == "orthogonal Procrustes"
-    assert file["angle"].max() < 0.05
-
-
-def test_a_method_without_a_projection_compares_states_as_they_are(
+def test_a_run_that_aligns_nothing_is_seen_as_its_states_are(
     store: Store, make_config: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
     job = store.create_job("job", [make_config(training={"steps": STEPS})])
@@ -163,8 +149,11 @@ def test_a_method_without_a_projection_compares_states_as_they_are(
     assert file["angle"].max() < 1e-6
 
 
-def test_a_narrower_student_is_turned_into_the_teachers_space(store: Store, run: RunRecord, tmp_path: Path) -> None:
-    record, file = made(store, Probe(tmp_path / "runs", run, width=5))
+def test_a_narrower_student_that_aligns_nothing_is_turned_into_the_teachers_space(
+    store: Store, make_config: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    job = store.create_job("job", [make_config(training={"steps": STEPS})])
+    record, file = made(store, Probe(tmp_path / "runs", store.runs(job_id=job.id)[0], width=5))
     assert record.how == "orthogonal Procrustes"
     assert np.isfinite(file["student_xy"]).all()
 
@@ -186,7 +175,7 @@ def test_a_layer_that_was_not_stored_is_refused_by_name(store: Store, probe: Pro
     store.request_map(probe.run.id, "encoder", 1, 3, 0, "points")
     claimed = store.claim_map()
     assert claimed is not None
-    with pytest.raises(StoreError, match=r"holds no student\.encoder\.1"):
+    with pytest.raises(StoreError, match=r"holds no aligned_student\.encoder\.1-3"):
         make_map(claimed, store=store, runs_folder=probe.folder)
 
 
@@ -224,14 +213,22 @@ def test_thinning_keeps_every_utterances_share_and_pairs_together() -> None:
     assert evenly_thinned(states, 700) is states
 
 
-def test_a_projection_is_applied_before_the_teachers_mean_is_taken_away() -> None:
+def test_states_of_one_width_are_seen_from_the_teachers_mean() -> None:
     random = np.random.default_rng(2)
-    student, teacher = random.normal(size=(5, 3)), random.normal(size=(5, 4))
-    mean, projection = random.normal(size=4), random.normal(size=(4, 3))
-    mapped, centred, how = in_one_space(student, teacher, mean=mean, projection=projection, same_space=False)
-    assert how == "learned projection"
-    assert mapped[2] == pytest.approx(projection @ student[2] - mean)
-    assert centred[2] == pytest.approx(teacher[2] - mean)
+    student, teacher, mean = random.normal(size=(5, 3)), random.normal(size=(5, 3)), random.normal(size=3)
+    mine, theirs, how = in_one_space(student, teacher, mean=mean)
+    assert how == "same space"
+    assert mine[2] == pytest.approx(student[2] - mean)
+    assert theirs[2] == pytest.approx(teacher[2] - mean)
+
+
+def test_a_turn_into_another_width_keeps_distances_within_the_student() -> None:
+    random = np.random.default_rng(3)
+    student, teacher = random.normal(size=(9, 3)), random.normal(size=(9, 5))
+    mine, theirs, how = in_one_space(student, teacher, mean=np.zeros(5))
+    assert how == "orthogonal Procrustes"
+    assert mine.shape == theirs.shape == (9, 5)
+    assert np.linalg.norm(mine[0] - mine[4]) == pytest.approx(np.linalg.norm(student[0] - student[4]), rel=1e-5)
 
 
 def test_settings_that_are_no_run_are_answered_with_every_mistake() -> None:
