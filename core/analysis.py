@@ -13,7 +13,10 @@ UMAP and PyTorch are imported by the request that needs them, so that a check do
 PyTorch.
 """
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +31,8 @@ from threadpoolctl import threadpool_limits
 
 from core.alignment.measures import geodesic_angles, procrustes
 from core.config import RunConfig
-from core.errors import NotFiniteError, StoreError
-from core.store.records import MapRecord, RunRecord
+from core.errors import JobError, NotFiniteError, StoreError
+from core.store.records import CheckRecord, MapRecord, RunRecord
 from core.store.store import Store
 
 MOST_POINTS = 5000
@@ -98,11 +101,27 @@ def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     )
 
 
-def check(config: dict[str, Any]) -> dict[str, Any]:
-    """Return mistakes and parameter counts of settings; see `core.preflight.check`."""
-    from core.preflight import check
+def check(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+    """Return what can be said of settings before they are run; see `core.checking.check`.
 
-    return check(config)
+    What is measured gets a process of its own: this one has held other things, which would count as memory, and it
+    should live when memory runs out.
+
+    Raises:
+        JobError: If the process died.
+    """
+    if not record.measure:
+        from core.checking import check_fields
+
+        return check_fields(record.config, runs_folder=runs_folder, measured=False)
+    command = [sys.executable, "-m", "core.checking", "--runs", str(runs_folder)]
+    done = subprocess.run(command, input=json.dumps(record.config), stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise JobError(
+            f"Measuring ended early (status {done.returncode}). A negative status is a signal, and -9 mostly means "
+            "that memory ran out: use a smaller batch size or a smaller model."
+        )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def utterance_means(states: PairedStates) -> PairedStates:

@@ -14,7 +14,7 @@ from typing import Any
 
 from core.errors import ManifoldError
 from core.launchers.slots import ANALYSIS, take_slot
-from core.store import MapRecord, Store
+from core.store import CheckRecord, MapRecord, Store
 
 POLL_SECONDS = 0.3
 
@@ -23,7 +23,8 @@ LOG = "The details are in analysis/log.txt in the folder of the runs."
 MakeMap = Callable[..., None]
 """Called as ``make_map(record, store=..., runs_folder=...)``; stores its result with `Store.finish_map`."""
 
-Check = Callable[[dict[str, Any]], dict[str, Any]]
+Check = Callable[..., dict[str, Any]]
+"""Called as ``check(record, runs_folder=...)``; what it returns is stored."""
 
 
 def serve_requests(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Check, idle_seconds: float) -> None:
@@ -40,19 +41,19 @@ def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Ch
     """Answer one request, checks first: somebody waits in front of a form. Return whether there was one."""
     asked = store.claim_check()
     if asked is not None:
-        config = asked.config
-        result, message = _attempt(lambda: check(config))
+        record = asked
+        result, message = _attempt(lambda: check(record, runs_folder=runs_folder))
         if message:
             store.fail_check(asked.id, message)
         else:
             store.finish_check(asked.id, result)
         return True
-    record = store.claim_map()
-    if record is None:
+    wanted = store.claim_map()
+    if wanted is None:
         return False
-    _, message = _attempt(lambda: make_map(record, store=store, runs_folder=runs_folder))
+    _, message = _attempt(lambda: make_map(wanted, store=store, runs_folder=runs_folder))
     # A map that was finished stays so; one that returned without a result has none.
-    store.fail_map(record.id, message or f"The map was not made. {LOG}")
+    store.fail_map(wanted.id, message or f"The map was not made. {LOG}")
     return True
 
 
@@ -74,10 +75,10 @@ def _make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     make_map(record, store=store, runs_folder=runs_folder)
 
 
-def _check(config: dict[str, Any]) -> dict[str, Any]:
+def _check(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
     from core.analysis import check
 
-    return check(config)
+    return check(record, runs_folder=runs_folder)
 
 
 def main(arguments: Sequence[str] | None = None, *, make_map: MakeMap = _make_map, check: Check = _check) -> int:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import GeneratedSpeech, RunConfig
+from core.counting import parameter_counts
 from core.errors import ManifoldError, Stopped
 from core.families.whisper import Whisper
 from core.lora import add_adapters, merged
 from core.mapping import Statistics
+from core.memory import PeakMemory
 from core.preflight import (
     device_of,
     load_models,
     pairs_of,
-    parameter_counts,
     point_map_of,
     require_fits,
     require_shared,
@@ -127,8 +128,8 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     student.to(device)
     progress.begin("Preparing the speech")
     splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
-    tests = _test_sets(config, splits)
-    _require_all_fit(config, splits, tests)
+    tests = test_sets(config, splits)
+    require_all_fit(config, splits, tests)
     every_pair = [pair for each in configs for pair in pairs_of(each, student=student, teacher=teacher)]
     pairs = tuple(dict.fromkeys(every_pair))
 
@@ -188,7 +189,7 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
     config = within_budget(config, student=shared.student, teacher=shared.teacher)
     learnt = training_set(config.method, shared.train, shared.pseudo)
     store.add_metrics(run.id, 0, {"data/utterances": len(learnt)})
-    store.set_parameters(run.id, parameter_counts(config, student=shared.student, teacher=shared.teacher))
+    store.set_parameters(run.id, parameter_counts(config, student=shared.student, teachers=[shared.teacher]))
     adapted = add_adapters(shared.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = shared.student.with_model(adapted)
     point_map = point_map_of(config, student=shared.student, teacher=shared.teacher, statistics=shared.statistics).to(
@@ -207,7 +208,9 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
     )
     progress.begin(f"Training {run.name}")
     lesson = Lesson(learnt, pairs, shared.teacher)
-    train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
+    with PeakMemory(shared.teacher.device) as memory:
+        train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
+    store.set_peak_memory(run.id, memory.peak)
     # What is measured is what is deployed: the adapters merged into the weights, without the projection.
     best = merged(shared.student.plain, folder / "adapters" / "best")
     deployed = shared.student.with_model(best.eval()).to(shared.teacher.device)
@@ -234,7 +237,7 @@ def _without_teacher_encoder(prepared: Sequence[Prepared]) -> list[Prepared]:
     return [dataclasses.replace(item, teacher_encoder=None) for item in prepared]
 
 
-def _test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:
+def test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:
     """Return the test sets by name, the source's own first, then each extra manifest; none if they stay unread."""
     if not config.evaluation.test:
         return {}
@@ -244,7 +247,8 @@ def _test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utteranc
     return tests
 
 
-def _require_all_fit(config: RunConfig, splits: Splits, tests: dict[str, Sequence[Utterance]]) -> None:
+def require_all_fit(config: RunConfig, splits: Splits, tests: dict[str, Sequence[Utterance]]) -> None:
+    """Raise ConfigError when a clip is longer than the audio context that it is read at."""
     learnt = [*splits.train, *splits.development]
     require_fits(learnt, audio_context=config.training.audio_context, field="training.audio_context")
     tested = [item for items in tests.values() for item in items]

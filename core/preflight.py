@@ -1,11 +1,10 @@
-"""Everything that can be known to be wrong before a run starts, said at once; and what a run would train.
+"""What the models alone can tell to be wrong with a run, said at once, and what a run makes of its models.
 
-The static part needs the models' weights but no audio. What only a first step can show (that every loss and every
-adapter gets a gradient) is checked by the training loop in its first step.
+What only a step can show (that every loss and every adapter gets a gradient) is checked by the training loop.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -18,14 +17,12 @@ from core.config import (
     PrunedStudent,
     RunConfig,
     TokenLossSettings,
-    parse_run,
 )
-from core.errors import ConfigError, ManifoldError, ModelError, Problem
+from core.errors import ConfigError, Problem
 from core.families.whisper import Whisper, prune
-from core.lora import adapted_modules, add_adapters, count_parameters, rank_within
+from core.lora import adapted_modules, count_parameters, rank_within
 from core.mapping import Depth, LayerPair, PointMap, Statistics, layer_pairs, width_problem
 from core.sources import Utterance
-from core.store.records import ParameterCounts
 from core.weights.load import load_whisper
 
 
@@ -107,18 +104,6 @@ def within_budget(config: RunConfig, *, student: Whisper, teacher: Whisper) -> R
     return config.model_copy(update={"lora": rank_within(config.lora, left, modules=modules)})
 
 
-def parameter_counts(config: RunConfig, *, student: Whisper, teacher: Whisper) -> ParameterCounts:
-    """Count what a run would train, each storage once, by building it."""
-    config = within_budget(config, student=student, teacher=teacher)
-    adapted = add_adapters(student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
-    return ParameterCounts(
-        teacher=count_parameters(teacher.model),
-        student=count_parameters(student.model),
-        adapters=count_parameters(adapted, only_trainable=True),
-        projections=_projection_parameters(config, student=student, teacher=teacher),
-    )
-
-
 def model_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> list[Problem]:
     """Return what is wrong with a run, given its models."""
     problems = []
@@ -181,34 +166,6 @@ def require_fits(utterances: Sequence[Utterance], *, audio_context: float, field
             f"{len(longer)} clips are longer than {field} = {audio_context:g} s; the longest is {worst.audio_path} "
             f"with {worst.duration:.1f} s. Raise {field} (up to 30) or remove the clips."
         )
-
-
-def check(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return what the New run page shows before launching: mistakes, parameter counts, and what is adapted.
-
-    Args:
-        fields: A RunConfig as plain dictionaries.
-
-    Returns:
-        ``problems`` (list of where and message), and when the models could be read ``parameters`` (teacher, student,
-        adapters, projections, share_of_teacher), ``adapted`` (module paths) and ``origin`` (where the weights are).
-    """
-    try:
-        config = parse_run(fields)
-        teacher, student = load_models(config)
-        problems = model_problems(config, student=student, teacher=teacher)
-    except ConfigError as error:
-        problems = error.problems or [Problem("", error.summary)]
-        return {"problems": [vars(problem) for problem in problems]}
-    except ManifoldError as error:
-        return {"problems": [{"where": "teachers" if isinstance(error, ModelError) else "", "message": str(error)}]}
-    result: dict[str, Any] = {"problems": [vars(problem) for problem in problems], "origin": teacher.loaded.origin}
-    if not problems:
-        counts = parameter_counts(config, student=student, teacher=teacher)
-        result["parameters"] = {**vars(counts), "share_of_teacher": counts.share_of_teacher}
-        result["rank"] = within_budget(config, student=student, teacher=teacher).lora.rank
-        result["adapted"] = adapted_modules(student.model, config.lora, freeze_below=config.freeze_below)
-    return result
 
 
 def device_of(config: RunConfig) -> torch.device:

@@ -23,7 +23,9 @@ from core.store import (
     ACTIVE,
     AlignmentRecord,
     CheckRecord,
+    Estimate,
     EvaluationRecord,
+    JobEstimate,
     JobRecord,
     MapRecord,
     Metric,
@@ -41,7 +43,9 @@ __all__ = [
     "AblationTable",
     "AlignmentRecord",
     "CheckRecord",
+    "Estimate",
     "EvaluationRecord",
+    "JobEstimate",
     "JobRecord",
     "MapPoints",
     "MapRecord",
@@ -145,6 +149,11 @@ class Studio:
         """
         _require_one_job(configs)
         job = self.store.create_job(name, configs, launcher=self._launcher.name)
+        for run in self.store.runs(job_id=job.id):
+            # What was measured of the same settings is kept with the run, to stand beside what happens.
+            estimate = self.store.newest_estimate(run.config_hash)
+            if estimate is not None:
+                self.store.set_estimate(run.id, estimate)
         log = self.log_path(job.id)
         self.store.set_log_path(job.id, str(log))
         try:
@@ -157,7 +166,12 @@ class Studio:
         return self.store.job(job.id)
 
     def start_quick_start(self) -> JobRecord:
-        """Start the ablation that ships with the project, with recorded speech as an extra test where it is found."""
+        """Start the ablation that ships with the project."""
+        name, configs = self.quick_start()
+        return self.start(configs, name=name)
+
+    def quick_start(self) -> tuple[str, tuple[RunConfig, ...]]:
+        """Return name and runs of the quick start, with recorded speech as an extra test where it is found."""
         from core.sources import real_speech
 
         ablation, configs = read_preset("quickstart")
@@ -169,7 +183,7 @@ class Studio:
                 )
                 for config in configs
             )
-        return self.start(configs, name=ablation.name)
+        return ablation.name, configs
 
     def stop(self, job_id: str, *, now: bool = False) -> JobRecord:
         """Stop a job: a waiting one at once, a working one at its next step, which keeps what it has.
@@ -248,9 +262,15 @@ class Studio:
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(f"The list of utterances {path} cannot be read ({error}). Put it back.") from error
 
-    def request_check(self, config: dict[str, Any]) -> CheckRecord:
-        """Ask for a look at settings that needs torch; its record says when it is done."""
-        record = self.store.request_check(config)
+    def request_check(self, config: dict[str, Any], *, measure: bool = False) -> CheckRecord:
+        """Ask for a look at settings that needs torch; its record says when it is done.
+
+        Args:
+            config: A RunConfig as plain dictionaries.
+            measure: Take some real steps, too, for time and memory. A run of these settings that is started afterwards
+                keeps what was found as its `estimate`.
+        """
+        record = self.store.request_check(config, measure=measure)
         self._ensure_analysis_worker()
         return record
 

@@ -11,7 +11,7 @@ from core.analysis_worker import main
 from core.config import RunConfig
 from core.errors import ShapeError
 from core.launchers.slots import ANALYSIS, slot_taken, take_slot
-from core.store import MapRecord, RunRecord, Store
+from core.store import CheckRecord, MapRecord, RunRecord, Store
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +39,8 @@ def finish(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     store.finish_map(record.id, path=path, trustworthiness=0.9, points=5, points_total=9, how=how, seconds=0.1)
 
 
-def echo(config: dict[str, Any]) -> dict[str, Any]:
-    return {"seen": config}
+def echo(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+    return {"seen": record.config}
 
 
 def test_every_request_is_answered_and_then_the_worker_rests(
@@ -61,7 +61,7 @@ def test_a_check_goes_before_a_map(store: Store, asked: MapRecord, options: list
     def draw(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
         order.append("map")
 
-    def look(config: dict[str, Any]) -> dict[str, Any]:
+    def look(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
         order.append("check")
         return {}
 
@@ -77,8 +77,8 @@ def test_a_request_that_cannot_be_met_is_told_why_and_the_next_is_met(
     def refuse(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
         raise ShapeError("Too few points: 3. Take a larger probe set.")
 
-    def stumble(config: dict[str, Any]) -> dict[str, Any]:
-        if config["number"] == 0:
+    def stumble(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+        if record.config["number"] == 0:
             raise KeyError("secret detail")
         return {}
 

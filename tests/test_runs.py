@@ -33,7 +33,10 @@ ANALYSIS_WORKER = """
             record.id, path="map", trustworthiness=None, points=1, points_total=1, how="somehow", seconds=0.1
         )
 
-    sys.exit(main([*sys.argv[1:], "--idle-seconds", "0.2"], make_map=draw, check=lambda config: {"seen": config}))
+    def look(record, *, runs_folder):
+        return {"seen": record.config}
+
+    sys.exit(main([*sys.argv[1:], "--idle-seconds", "0.2"], make_map=draw, check=look))
 """
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from core.cli.checking import checks_json, print_checks
 from core.cli.doctor import examine, findings_json, print_findings
 from core.cli.listing import methods_json, methods_markdown, print_methods
 from core.cli.serving import StudioServer, open_browser, studio_server
@@ -37,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 
 DATABASE = "sqlite:///experiments.db"
 RUNS = Path("runs")
+QUICK_START = "quickstart"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -150,6 +152,34 @@ def methods(
         sys.stdout.write(methods_markdown(method_rows()))
     else:
         print_methods(method_rows(), output())
+
+
+@app.command()
+def check(
+    config: Annotated[str, typer.Argument(help="YAML or JSON file of a run or an ablation, or the name of a preset.")],
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Take some real steps for time and memory.")
+    ] = True,
+) -> None:
+    """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
+    with _studio(db, runs) as studio:
+        name, configs = studio.quick_start() if config == QUICK_START else _read(config)
+        # Imported late: the other commands need no torch.
+        from core import checking
+
+        results = checking.check(configs, runs_folder=studio.runs_folder, measured=measure)
+        for run_config, result in zip(configs, results, strict=True):
+            studio.store.add_check(run_config.model_dump(mode="json"), result, measure=measure)
+        found = checks_json(name, configs, results)
+        if as_json:
+            _print_json(found)
+        else:
+            print_checks(found, output())
+        if not found["well"]:
+            raise typer.Exit(2)
 
 
 @app.command("runs")

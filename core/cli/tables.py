@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -158,7 +159,26 @@ def _row_json(table: AblationTable, index: int) -> dict[str, Any]:
             "projections": row.parameters.projections,
             "share_of_teacher": row.parameters.share_of_teacher,
         }
+        fields["parameters"] = counts_json(row.parameters)
+    fields["peak_memory"] = row.run.peak_memory
+    fields["step_seconds"] = row.run.step_seconds
+    fields["estimate"] = None if row.run.estimate is None else asdict(row.run.estimate)
     return {**fields, "seconds": row.run.seconds, "seed": row.run.seed, "message": row.run.message}
+
+
+def counts_json(counts: ParameterCounts) -> dict[str, Any]:
+    """Return parameters as numbers and as fractions of all teachers' and the largest teacher's, FLOPs per second."""
+    parts = ("student", "student_non_embedding", "adapters", "projections", "trainable")
+    numbers = {name: getattr(counts, name) for name in parts}
+    shares = {name: counts.shares(number) for name, number in numbers.items() if number is not None}
+    return {
+        "teacher": counts.teacher,
+        "largest_teacher": counts.largest_teacher,
+        **numbers,
+        "share_of_teachers": {name: of_all for name, (of_all, _) in shares.items()},
+        "share_of_largest_teacher": {name: of_one for name, (_, of_one) in shares.items()},
+        "flops_per_second": {"teacher": counts.teacher_flops, "student": counts.student_flops},
+    }
 
 
 def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:

@@ -38,7 +38,16 @@ def read_ablation(path: Path) -> tuple[Ablation, tuple[RunConfig, ...]]:
 def parse_ablation(fields: Any, *, name: str = "the ablation") -> tuple[Ablation, tuple[RunConfig, ...]]:
     """Make an ablation and its runs from plain dictionaries."""
     ablation = _validated(lambda: Ablation.model_validate(fields), name)
-    return ablation, _validated(ablation.runs, name)
+    mistakes: dict[Problem, list[str]] = {}
+    for row in ablation.rows:
+        try:
+            parse_run(row.fields(ablation.base))
+        except ConfigError as error:
+            for problem in error.problems:
+                mistakes.setdefault(problem, []).append(row.label)
+    if mistakes:
+        raise _mistaken(name, [_in_rows(problem, rows, ablation) for problem, rows in mistakes.items()])
+    return ablation, ablation.runs()
 
 
 def preset_names() -> list[str]:
@@ -81,9 +90,19 @@ def _validated(make: Callable[[], T], name: str) -> T:
     try:
         return make()
     except ValidationError as error:
-        problems = [_problem(item) for item in error.errors(include_url=False)]
-        count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        raise ConfigError(f"{name} has {count}:", problems) from error
+        raise _mistaken(name, [_problem(item) for item in error.errors(include_url=False)]) from error
+
+
+def _mistaken(name: str, problems: list[Problem]) -> ConfigError:
+    count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+    return ConfigError(f"{name} has {count}:", problems)
+
+
+def _in_rows(problem: Problem, rows: list[str], ablation: Ablation) -> Problem:
+    """Return a mistake with the rows that make it; one that all of them make is in their base."""
+    if len(rows) == len(ablation.rows):
+        return problem
+    return Problem(f"{', '.join(rows)}: {problem.where}".removesuffix(": "), problem.message)
 
 
 def _problem(item: Any) -> Problem:

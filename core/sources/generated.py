@@ -62,6 +62,12 @@ def generated_splits(source: GeneratedSpeech, folder: Path, progress: Callable[[
     return Splits(*(_read_own(home / f"{name}.jsonl") for name in SETS))
 
 
+def is_made(source: GeneratedSpeech, folder: Path) -> bool:
+    """Return whether `generated_splits` would find its audio."""
+    sentences = {name: read_sentences(name)[: getattr(source, name)] for name in SETS}
+    return (folder.absolute() / _identity(source, sentences) / "test.jsonl").is_file()
+
+
 def read_sentences(name: str) -> tuple[str, ...]:
     """Return the project's sentences for a set: train, development or test."""
     text = (resources.files("core.sources") / "sentences" / f"{name}.txt").read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ from core.errors import NotFoundError
 from core.store.database import Database
 from core.store.records import (
     AlignmentRecord,
+    Estimate,
     EvaluationRecord,
     JobRecord,
     Metric,
@@ -51,7 +52,7 @@ class Reads(Database):
         found = self._rows(select(runs).where(runs.c.id == run_id))
         if not found:
             raise NotFoundError(f"There is no run '{run_id}'. List them with: manifold runs")
-        return RunRecord(**found[0])
+        return _run(found[0])
 
     def runs(self, limit: int = 200, *, job_id: str | None = None) -> list[RunRecord]:
         """Return the newest runs first, or the runs of one job in their order."""
@@ -60,7 +61,7 @@ class Reads(Database):
             query = query.order_by(runs.c.created_at.desc(), runs.c.job_id, runs.c.position)
         else:
             query = query.where(runs.c.job_id == job_id).order_by(runs.c.position)
-        return [RunRecord(**row) for row in self._rows(query)]
+        return [_run(row) for row in self._rows(query)]
 
     def metrics(self, run_id: str, names: Sequence[str] | None = None, after_step: int = -1) -> list[Metric]:
         """Return the curves of a run after a step, by name and step; all of them if no names are given."""
@@ -103,3 +104,8 @@ class Reads(Database):
     def _rows(self, query: Select[Any]) -> list[dict[str, Any]]:
         with self._read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _run(row: dict[str, Any]) -> RunRecord:
+    estimate = row["estimate"]
+    return RunRecord(**{**row, "estimate": None if estimate is None else Estimate(**estimate)})

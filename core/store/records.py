@@ -1,5 +1,8 @@
 """What the store hands out: one frozen record per row. Times are timezone-aware UTC."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,6 +18,12 @@ Subject = Literal["teacher", "student_before", "student"]
 Side = Literal["encoder", "decoder"]
 Stage = Literal["before", "during", "after"]
 Level = Literal["utterances", "points"]
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """Return what settings are found by: the first 16 hex digits of the SHA-256 of their JSON, keys in order."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,79 @@ class JobRecord:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a run will take, from some real steps of it on the real device, before it starts.
+
+    Attributes:
+        device: Where the steps were made, in words.
+        steps: Steps that were timed, of the `step_seconds` median.
+        step_seconds: One training step.
+        training_seconds: All training steps.
+        run_seconds: Training, development sets, probes, and the test sets at the end.
+        shared_seconds: What the job of the run does once for all its runs: models, speech, the teacher's pass over it,
+            and the error rates of teacher and student before.
+        transcribe_seconds: Transcribing one utterance with the student at the evaluation context.
+        peak_memory: Largest memory while it trains, in bytes: of the process on a CPU, of PyTorch's on CUDA.
+        memory_free: What the device had to give, in bytes.
+        listening_memory: The same while the teacher listens to the largest set that is transcribed.
+        audio_bytes: Disk for audio that is still to be made.
+        teacher_state_bytes: Disk for the teacher's states of the probe.
+        adapter_bytes: Disk for the run's best and last adapters.
+        state_bytes: Disk for the run's states of the probe.
+        disk_free: Where the runs are kept, in bytes.
+        busy: Whether a job was at work meanwhile, so that the times are too long.
+    """
+
+    device: str
+    steps: int
+    step_seconds: float
+    training_seconds: float
+    run_seconds: float
+    shared_seconds: float
+    transcribe_seconds: float
+    peak_memory: int
+    listening_memory: int
+    memory_free: int
+    audio_bytes: int
+    teacher_state_bytes: int
+    adapter_bytes: int
+    state_bytes: int
+    disk_free: int
+    busy: bool
+
+
+@dataclass(frozen=True)
+class JobEstimate:
+    """What a whole job will take.
+
+    Attributes:
+        seconds: From its start to its end.
+        memory: The largest of any of its parts, in bytes, of `memory_free`.
+        disk: All that it writes, in bytes, of `disk_free`.
+    """
+
+    seconds: float
+    memory: int
+    memory_free: int
+    disk: int
+    disk_free: int
+
+    @classmethod
+    def of(cls, runs: Sequence[Estimate]) -> "JobEstimate":
+        """Add up the runs of a job; what they share counts once."""
+        first = runs[0]
+        return cls(
+            seconds=max(run.shared_seconds for run in runs) + sum(run.run_seconds for run in runs),
+            memory=max(max(run.peak_memory, run.listening_memory) for run in runs),
+            memory_free=first.memory_free,
+            disk=first.audio_bytes
+            + first.teacher_state_bytes
+            + sum(run.adapter_bytes + run.state_bytes for run in runs),
+            disk_free=first.disk_free,
+        )
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One student of a job.
 
@@ -62,9 +144,11 @@ class RunRecord:
         position: Place in its job from 0; the run at 0 is the baseline.
         method: Label of its method.
         config: The settings as they were given; they never change.
-        config_hash: First 16 hex digits of the SHA-256 of `config`.
+        config_hash: Of `config`, see the function of that name.
         step: Optimiser steps done, of `steps`.
         seconds: Training time, in seconds.
+        estimate: What it was expected to take, where it was measured before it started.
+        peak_memory: Largest memory of the device while it trained, in bytes; None before it is known.
     """
 
     id: str
@@ -83,28 +167,43 @@ class RunRecord:
     steps: int
     seconds: float | None
     message: str
+    estimate: Estimate | None = None
+    peak_memory: int | None = None
 
     @property
     def active(self) -> bool:
         """Whether something may still happen."""
         return self.state in ACTIVE
 
+    @property
+    def step_seconds(self) -> float | None:
+        """Training time per step so far, in seconds."""
+        return self.seconds / self.step if self.seconds is not None and self.step else None
+
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Numbers of parameters, each storage counted once.
+    """Numbers of parameters, each storage counted once, and what the models compute.
 
     Attributes:
-        teacher: All of the teacher.
+        teacher: All of all teachers.
         student: All of the student that is deployed, adapters merged.
         adapters: Low-rank adapters; trained, merged into the student.
         projections: Maps from student to teacher width; trained, discarded.
+        largest_teacher: All of the largest teacher. None in this and the next three: the run is older than the count.
+        student_non_embedding: Of the student without tables of tokens and positions.
+        teacher_flops: Floating-point operations of all teachers per second of audio, see core.counting.
+        student_flops: The same for the student.
     """
 
     teacher: int
     student: int
     adapters: int
     projections: int
+    largest_teacher: int | None = None
+    student_non_embedding: int | None = None
+    teacher_flops: float | None = None
+    student_flops: float | None = None
 
     @property
     def trainable(self) -> int:
@@ -113,8 +212,12 @@ class ParameterCounts:
 
     @property
     def share_of_teacher(self) -> float:
-        """Trainable parameters as a fraction of the teacher's."""
+        """Trainable parameters as a fraction of all teachers'."""
         return self.trainable / self.teacher
+
+    def shares(self, parameters: int) -> tuple[float, float | None]:
+        """Return a number of parameters as fractions of all teachers' and of the largest teacher's."""
+        return parameters / self.teacher, parameters / self.largest_teacher if self.largest_teacher else None
 
 
 @dataclass(frozen=True)
@@ -248,10 +351,19 @@ class MapRecord:
 
 @dataclass(frozen=True)
 class CheckRecord:
-    """A look at settings that needs torch (parameter counts, mistakes), made by the analysis worker on request."""
+    """A look at settings that needs torch (parameter counts, mistakes), made by the analysis worker on request.
+
+    Attributes:
+        config: The settings as they were given.
+        config_hash: As a run's.
+        measure: Whether time and memory are measured, too, which takes a while.
+        result: See core.checking.check.
+    """
 
     id: int
     config: dict[str, Any]
+    config_hash: str
+    measure: bool
     state: RequestState
     result: dict[str, Any] | None
     message: str

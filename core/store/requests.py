@@ -7,7 +7,7 @@ from sqlalchemy import Table, insert, or_, select, update
 
 from core.errors import NotFoundError
 from core.store.reads import Reads
-from core.store.records import CheckRecord, Level, MapRecord, Side
+from core.store.records import CheckRecord, Estimate, Level, MapRecord, Side, config_hash
 from core.store.tables import checks, maps
 
 MOST_ATTEMPTS = 2
@@ -73,12 +73,23 @@ class Requests(Reads):
         """Say why there is no map, in a sentence."""
         self._set(maps, map_id, state="failed", message=message)
 
-    def request_check(self, config: dict[str, Any]) -> CheckRecord:
-        """Ask for a look at settings."""
-        with self._write() as connection:
-            query = insert(checks).values(config=config, state="queued", created_at=datetime.now(UTC))
-            check_id = connection.execute(query).lastrowid
-        return self.check(check_id)
+    def request_check(self, config: dict[str, Any], *, measure: bool = False) -> CheckRecord:
+        """Ask for a look at settings; `measure` asks for time and memory, too."""
+        return self._add_check(config, measure=measure, state="queued")
+
+    def add_check(self, config: dict[str, Any], result: dict[str, Any], *, measure: bool) -> CheckRecord:
+        """Store a look at settings that was taken elsewhere."""
+        return self._add_check(config, measure=measure, state="finished", result=result)
+
+    def newest_estimate(self, config_hash: str) -> Estimate | None:
+        """Return what was measured last for settings, or None where nothing was."""
+        query = select(checks.c.result).where(
+            checks.c.config_hash == config_hash, checks.c.state == "finished", checks.c.measure
+        )
+        for row in self._rows(query.order_by(checks.c.id.desc())):
+            if row["result"].get("estimate"):
+                return Estimate(**row["result"]["estimate"])
+        return None
 
     def check(self, check_id: int) -> CheckRecord:
         """Return one check."""
@@ -115,6 +126,14 @@ class Requests(Reads):
                     left.where(table.c.attempts >= MOST_ATTEMPTS).values(state="failed", message=message)
                 )
                 connection.execute(left.values(state="queued"))
+
+    def _add_check(self, config: dict[str, Any], **fields: Any) -> CheckRecord:
+        with self._write() as connection:
+            query = insert(checks).values(
+                config=config, config_hash=config_hash(config), created_at=datetime.now(UTC), **fields
+            )
+            check_id = connection.execute(query).lastrowid
+        return self.check(check_id)
 
     def _claim(self, table: Table) -> int | None:
         first = select(table.c.id).where(table.c.state == "queued").order_by(table.c.id).limit(1)

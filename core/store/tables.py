@@ -96,6 +96,8 @@ runs = Table(
     Column("steps", Integer, nullable=False),
     Column("seconds", Float),
     Column("message", Text, nullable=False, default=""),
+    Column("estimate", JSON(none_as_null=True)),
+    Column("peak_memory", Integer),
 )
 Index("runs_by_job", runs.c.job_id, runs.c.position, unique=True)
 
@@ -107,6 +109,10 @@ parameters = Table(
     Column("student", Integer, nullable=False),
     Column("adapters", Integer, nullable=False),
     Column("projections", Integer, nullable=False),
+    Column("largest_teacher", Integer),
+    Column("student_non_embedding", Integer),
+    Column("teacher_flops", Float),
+    Column("student_flops", Float),
 )
 
 # A curve is read in the order of its key, so the key is the table.
@@ -216,9 +222,12 @@ checks = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("config", JSON, nullable=False),
+    Column("config_hash", String(16), nullable=False),
+    Column("measure", Boolean, nullable=False, default=False),
     Column("state", String(16), nullable=False),
     Column("result", JSON(none_as_null=True)),
     Column("message", Text, nullable=False, default=""),
     Column("attempts", Integer, nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),
 )
+Index("checks_by_config", checks.c.config_hash, checks.c.state)

@@ -1,10 +1,9 @@
 """Jobs and runs: their rows, their states, their progress."""
 
 import base64
-import hashlib
-import json
 import secrets
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ from sqlalchemy import Connection, func, insert, update
 from core.config import RunConfig
 from core.errors import NotFoundError
 from core.store.reads import Reads
-from core.store.records import ACTIVE, JobRecord, State
+from core.store.records import ACTIVE, Estimate, JobRecord, State, config_hash
 from core.store.tables import jobs, runs
 
 
@@ -42,7 +41,7 @@ class Writes(Reads):
                     "method": config.method.name,
                     "state": "queued",
                     "config": fields,
-                    "config_hash": _config_hash(fields),
+                    "config_hash": config_hash(fields),
                     "seed": config.seed,
                     "created_at": now,
                     "steps": config.training.steps,
@@ -121,6 +120,16 @@ class Writes(Reads):
         with self._write() as connection:
             connection.execute(update(runs).where(runs.c.id == run_id).values(step=step, seconds=seconds))
 
+    def set_estimate(self, run_id: str, estimate: Estimate) -> None:
+        """Say what a run is expected to take."""
+        with self._write() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id).values(estimate=asdict(estimate)))
+
+    def set_peak_memory(self, run_id: str, peak_memory: int) -> None:
+        """Say how much memory a run's training took, in bytes."""
+        with self._write() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id).values(peak_memory=peak_memory))
+
     def request_stop(self, job_id: str) -> None:
         """Ask a job to stop: one that waits is stopped at once, one that works is `stopping` until its worker ends it.
 
@@ -157,11 +166,6 @@ def _move(
 
 def _new_id(prefix: str) -> str:
     return prefix + base64.b32encode(secrets.token_bytes(5)).decode("ascii").lower()[:7]
-
-
-def _config_hash(fields: dict[str, Any]) -> str:
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
 def _now() -> datetime:

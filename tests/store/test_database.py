@@ -19,7 +19,7 @@ from sqlalchemy import Engine, create_engine, event
 
 import core.store.database as database
 from core.errors import NotFoundError, StoreError
-from core.store import JobRecord, Store, UtteranceResult
+from core.store import JobRecord, ParameterCounts, Store, UtteranceResult
 from core.store.migrations import HEAD
 from core.store.tables import metadata
 
@@ -76,6 +76,27 @@ def test_going_back_before_the_first_migration_leaves_no_table(store: Store) -> 
         command.downgrade(config, "base")
         assert sqlalchemy.inspect(connection).get_table_names() == ["alembic_version"]
     engine.dispose()
+
+
+def test_a_database_of_the_first_schema_keeps_its_rows(store: Store, job: JobRecord) -> None:
+    run = store.runs(job_id=job.id)[0]
+    store.set_parameters(run.id, ParameterCounts(1000, 800, 5, 2, 600, 300, 1.5e12, 0.5e12))
+    asked = store.request_check({"seed": 1})
+    engine = create_engine(store.url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        columns = {column["name"] for column in sqlalchemy.inspect(connection).get_columns("runs")}
+        assert not columns & {"estimate", "peak_memory"}
+    engine.dispose()
+    again = Store.open(store.url)
+    assert again.run(run.id) == run
+    assert again.parameters(run.id) == ParameterCounts(1000, 800, 5, 2)
+    assert (again.check(asked.id).config, again.check(asked.id).measure) == ({"seed": 1}, False)
+    again.close()
 
 
 def test_a_database_that_was_opened_before_is_opened_again_with_its_rows(store: Store, job: JobRecord) -> None:

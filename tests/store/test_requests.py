@@ -1,4 +1,8 @@
-from core.store import JobRecord, MapRecord, Store
+import dataclasses
+from typing import Any
+
+from core.store import Estimate, JobEstimate, JobRecord, MapRecord, Store
+from core.store.records import config_hash
 
 
 def ask(store: Store, job: JobRecord, layer: int = 2) -> MapRecord:
@@ -75,6 +79,41 @@ def test_a_check_goes_from_queued_to_an_answer(store: Store) -> None:
     assert claimed is not None
     store.finish_check(claimed.id, {"adapters": 17})
     assert (store.check(asked.id).state, store.check(asked.id).result) == ("finished", {"adapters": 17})
+
+
+def estimate(**fields: Any) -> Estimate:
+    usual = {field.name: 1 for field in dataclasses.fields(Estimate)} | {"device": "CPU", "busy": False}
+    return Estimate(**(usual | fields))
+
+
+def measured(store: Store, config: dict[str, Any], step_seconds: float, *, measure: bool = True) -> None:
+    result = {"problems": [], "estimate": dataclasses.asdict(estimate(step_seconds=step_seconds))}
+    store.add_check(config, result, measure=measure)
+
+
+def test_the_newest_estimate_of_the_same_settings_is_found(store: Store) -> None:
+    config = {"seed": 1, "name": "a"}
+    assert store.newest_estimate(config_hash(config)) is None
+    measured(store, config, 1.0)
+    measured(store, config, 2.0)
+    measured(store, {"seed": 2}, 3.0)
+    store.add_check(config, {"problems": [{"where": "disk", "message": "full"}]}, measure=True)
+    store.request_check(config, measure=True)
+    found = store.newest_estimate(config_hash({"name": "a", "seed": 1}))
+    assert found == estimate(step_seconds=2.0)
+
+
+def test_a_check_is_fast_unless_time_is_asked_for(store: Store) -> None:
+    assert not store.request_check({}).measure
+    assert store.request_check({}, measure=True).measure
+
+
+def test_a_job_takes_what_its_runs_take_and_once_what_they_share() -> None:
+    first = estimate(shared_seconds=10, run_seconds=5, peak_memory=7, listening_memory=9, adapter_bytes=2)
+    second = estimate(shared_seconds=10, run_seconds=6, peak_memory=8, listening_memory=9, adapter_bytes=3)
+    job = JobEstimate.of([first, second])
+    assert (job.seconds, job.memory) == (21, 9)
+    assert job.disk == 1 + 1 + (2 + 1) + (3 + 1)  # audio, the teacher's states, adapters and states of each
 
 
 def test_a_check_can_fail_with_a_sentence(store: Store) -> None:

@@ -49,6 +49,15 @@ def test_parameter_counts_add_up(store: Store, job: JobRecord) -> None:
     assert store.parameters(run.id) == counts
     assert counts.trainable == 7
     assert counts.share_of_teacher == pytest.approx(0.007)
+    assert counts.shares(700) == (pytest.approx(0.7), None)
+
+
+def test_all_that_was_counted_comes_back(store: Store, job: JobRecord) -> None:
+    run = store.runs(job_id=job.id)[0]
+    counts = ParameterCounts(1000, 800, 5, 2, 600, 300, 1.5e12, 0.5e12)
+    store.set_parameters(run.id, counts)
+    assert store.parameters(run.id) == counts
+    assert counts.shares(6) == (pytest.approx(0.006), pytest.approx(0.01))
 
 
 def utterance(position: int) -> UtteranceResult:

@@ -1,0 +1,261 @@
+"""Everything that can be said of runs before they start: mistakes, what is adapted and trained, and what it will take.
+
+``python -m core.checking --runs FOLDER`` reads one run's settings as JSON, measures it in a process of its own, whose
+memory holds nothing else, and prints the result as JSON.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.audio import SAMPLE_RATE, write_flac
+from core.config import RunConfig, parse_run
+from core.counting import parameter_counts
+from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
+from core.estimates import all_terms_at_once, measure
+from core.families.whisper import Whisper
+from core.lora import adapted_modules, add_adapters
+from core.preflight import (
+    device_of,
+    load_models,
+    model_problems,
+    pairs_of,
+    point_map_of,
+    require_shared,
+    within_budget,
+)
+from core.sample import Sample, take_sample
+from core.sources import Utterance
+from core.store import Estimate, JobEstimate
+from core.teacher_outputs import prepare_utterances, teacher_statistics
+from core.training import Lesson, train
+
+NOISE_SECONDS = 2.0
+NOISE_CLIPS = 2
+
+Result = dict[str, Any]
+
+
+def check(configs: Sequence[RunConfig], *, runs_folder: Path, measured: bool) -> list[Result]:
+    """Look at the runs of one job, and find all mistakes of all of them.
+
+    Args:
+        configs: The runs.
+        runs_folder: Where they will be kept; only read.
+        measured: Whether to take real steps on the real speech for time and memory. Without, one step on two short
+            clips of noise shows the gradients' paths.
+
+    Returns:
+        One result per run: ``problems`` (list of where and message), and as far as they could be had ``origin`` (where
+        the teacher's weights are), ``tokens`` (entries of both tables and how many they share), ``parameters`` (see
+        ParameterCounts, and shares), ``rank``, ``adapted`` (module paths), ``gradients`` (terms and adapters that have
+        one), ``estimate`` (see Estimate).
+    """
+    results: list[Result] = [{"problems": []} for _ in configs]
+    began = time.perf_counter()
+    try:
+        teacher, student = load_models(configs[0])
+        load_seconds = time.perf_counter() - began
+        device = device_of(configs[0])
+    except ManifoldError as error:
+        _note(results, error)
+        return _plain(results)
+    _attempt(results, lambda: require_shared(configs))
+    for config, result in zip(configs, results, strict=True):
+        result["problems"] += model_problems(config, student=student, teacher=teacher)
+        result |= {"origin": teacher.loaded.origin, "tokens": _tokens(student=student, teacher=teacher)}
+        if not result["problems"]:
+            result |= _counted(config, student=student, teacher=teacher)
+    sound = [(config, result) for config, result in zip(configs, results, strict=True) if not result["problems"]]
+    if sound:
+        teacher.to(device)
+        student.to(device)
+        with tempfile.TemporaryDirectory() as folder:
+            if measured:
+                _measure(sound, student, teacher, runs_folder, Path(folder), load_seconds)
+            else:
+                _try_one_step(sound, student, teacher, Path(folder))
+    return _plain(results)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the run on standard input; return 0 also when it has mistakes, which the result tells."""
+    parser = argparse.ArgumentParser(prog="python -m core.checking", description="Measure one run.")
+    parser.add_argument("--runs", required=True, type=Path)
+    options = parser.parse_args(arguments)
+    print(json.dumps(check_fields(json.load(sys.stdin), runs_folder=options.runs, measured=True)))
+    return 0
+
+
+def check_fields(fields: Any, *, runs_folder: Path, measured: bool) -> Result:
+    """Look at one run that is given as plain dictionaries; see `check`."""
+    try:
+        config = parse_run(fields)
+    except ConfigError as error:
+        return _plain([{"problems": _problems(error)}])[0]
+    return check([config], runs_folder=runs_folder, measured=measured)[0]
+
+
+def _plain(results: Sequence[Result]) -> list[Result]:
+    return [{**result, "problems": [vars(problem) for problem in result["problems"]]} for result in results]
+
+
+def _counted(config: RunConfig, *, student: Whisper, teacher: Whisper) -> Result:
+    counts = parameter_counts(config, student=student, teachers=[teacher])
+    names = ("student", "adapters", "projections", "trainable")
+    shares = {name: counts.shares(getattr(counts, name)) for name in names}
+    return {
+        "parameters": {**asdict(counts), "share_of_teacher": counts.share_of_teacher, "shares": shares},
+        "rank": within_budget(config, student=student, teacher=teacher).lora.rank,
+        "adapted": adapted_modules(student.model, config.lora, freeze_below=config.freeze_below),
+    }
+
+
+def _tokens(*, student: Whisper, teacher: Whisper) -> dict[str, int]:
+    mine, theirs = (side.loaded.tokenizer.get_vocab() for side in (student, teacher))
+    return {"student": len(mine), "teacher": len(theirs), "shared": len(mine.items() & theirs.items())}
+
+
+def _measure(
+    sound: list[tuple[RunConfig, Result]],
+    student: Whisper,
+    teacher: Whisper,
+    runs_folder: Path,
+    folder: Path,
+    load_seconds: float,
+) -> None:
+    """Add the estimate of each run, and what the machine lacks for all of them."""
+    results = [result for _, result in sound]
+    configs = [config for config, _ in sound]
+    samples: list[Sample] = []
+    _attempt(
+        results,
+        lambda: samples.append(
+            take_sample(configs, student=student, teacher=teacher, runs_folder=runs_folder, folder=folder)
+        ),
+    )
+    estimates: list[Estimate] = []
+    for config, result in sound if samples else ():
+        estimate = _attempt(
+            [result],
+            lambda config=config: measure(
+                config, samples[0], runs_folder=runs_folder, folder=folder, load_seconds=load_seconds
+            ),
+        )
+        if estimate is not None:
+            estimates.append(estimate)
+            result |= {"estimate": asdict(estimate), "gradients": _gradients(config, result)}
+    if estimates:
+        for result in results:
+            result["problems"] += lacks(JobEstimate.of(estimates), runs_folder=runs_folder)
+
+
+def lacks(job: JobEstimate, *, runs_folder: Path) -> list[Problem]:
+    """Return what the machine has too little of for a job."""
+    problems = []
+    if job.memory > job.memory_free:
+        problems.append(
+            Problem(
+                "memory",
+                f"needs {_gib(job.memory)}, and {_gib(job.memory_free)} are free: lower training.batch_size or "
+                "training.audio_context, or use a smaller source",
+            )
+        )
+    if job.disk > job.disk_free:
+        problems.append(
+            Problem("disk", f"needs {_gib(job.disk)} in {runs_folder}, and {_gib(job.disk_free)} are free: make room")
+        )
+    return problems
+
+
+def _try_one_step(sound: list[tuple[RunConfig, Result]], student: Whisper, teacher: Whisper, folder: Path) -> None:
+    """Show that every term and every adapter has a gradient, by one step of each run on noise."""
+    first = sound[0][0]
+    every_pair = [pair for config, _ in sound for pair in pairs_of(config, student=student, teacher=teacher)]
+    prepared = prepare_utterances(
+        _noise(folder, seconds=min(NOISE_SECONDS, first.training.audio_context)),
+        teacher=teacher,
+        student=student,
+        freeze_below=first.freeze_below,
+        pairs=tuple(dict.fromkeys(every_pair)),
+        audio_context=first.training.audio_context,
+        keep_teacher_encoder=False,
+        batch_size=NOISE_CLIPS,
+        advance=lambda count: None,
+    )
+    of_teacher = teacher_statistics(prepared)
+
+    def step(config: RunConfig) -> None:
+        config = within_budget(config, student=student, teacher=teacher)
+        adapted = add_adapters(student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
+        point_map = point_map_of(config, student=student, teacher=teacher, statistics=of_teacher).to(teacher.device)
+        lesson = Lesson(prepared, pairs_of(config, student=student, teacher=teacher), teacher)
+        short = all_terms_at_once(config, steps=1)
+        train(short, student=student.with_model(adapted), point_map=point_map, lesson=lesson, watcher=_Nobody())
+
+    for config, result in sound:
+        before = len(result["problems"])
+        _attempt([result], lambda config=config: step(config))
+        if len(result["problems"]) == before:
+            result["gradients"] = _gradients(config, result)
+
+
+def _noise(folder: Path, *, seconds: float) -> list[Utterance]:
+    draw = np.random.default_rng(0)
+    clips = []
+    for number in range(NOISE_CLIPS):
+        path = folder / f"noise-{number}.flac"
+        write_flac(path, (0.1 * draw.normal(size=round(seconds * SAMPLE_RATE))).clip(-1, 1).astype(np.float32))
+        clips.append(Utterance(path.stem, path, "Some words that stand in for a transcript.", None, seconds))
+    return clips
+
+
+def _gradients(config: RunConfig, result: Result) -> dict[str, Any]:
+    terms = [loss.kind for loss in config.method.losses if loss.reaches_student]
+    return {"terms": terms, "adapters": len(result["adapted"])}
+
+
+def _attempt(results: Sequence[Result], work: Callable[[], Any]) -> Any:
+    """Return what the work returns, or None once its mistakes are noted with every result that it concerns."""
+    try:
+        return work()
+    except ManifoldError as error:
+        _note(results, error)
+        return None
+
+
+def _note(results: Sequence[Result], error: ManifoldError) -> None:
+    for result in results:
+        result["problems"] += _problems(error)
+
+
+def _problems(error: ManifoldError) -> list[Problem]:
+    if isinstance(error, ConfigError | DataError):
+        return error.problems or [Problem("", error.summary)]
+    return [Problem("teachers" if isinstance(error, ModelError) else "", str(error))]
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+class _Nobody:
+    """Watches nothing."""
+
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Let the step be."""
+
+    def pause(self, step: int) -> None:
+        """Let it go on."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

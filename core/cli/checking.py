@@ -1,0 +1,124 @@
+"""What is known of runs before they start, for people and for programs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from core.cli.watching import duration
+from core.config import RunConfig
+from core.runs import Estimate, JobEstimate
+
+
+def checks_json(name: str, configs: Sequence[RunConfig], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the results of core.checking.check for programs, with what the whole job takes; bytes and seconds."""
+    estimates = [Estimate(**result["estimate"]) for result in results if result.get("estimate")]
+    problems = [
+        {"run": config.name, **problem}
+        for config, result in zip(configs, results, strict=True)
+        for problem in result["problems"]
+    ]
+    return {
+        "name": name,
+        "well": not problems,
+        "problems": problems,
+        "job": asdict(JobEstimate.of(estimates)) if estimates else None,
+        "runs": [{"name": config.name, **result} for config, result in zip(configs, results, strict=True)],
+    }
+
+
+def print_checks(found: dict[str, Any], console: Console) -> None:
+    """Print what `checks_json` holds."""
+    counted = [run for run in found["runs"] if "parameters" in run]
+    if counted:
+        console.print(_table(found["name"], counted))
+        for line in _about(counted[0]):
+            console.print(Text(line, style="dim"))
+    if found["job"] is not None:
+        for line in _job(found["job"], counted):
+            console.print(Text(line))
+    if found["well"]:
+        many = f"These {len(found['runs'])} runs" if len(found["runs"]) > 1 else "This run"
+        console.print(Text(f"{many} can start.", style="green"))
+        return
+    mistakes = _by_mistake(found)
+    console.print(Text("One mistake:" if len(mistakes) == 1 else f"{len(mistakes)} mistakes:", style="red"))
+    for line in mistakes:
+        console.print(Text(f"  - {line}"))
+
+
+def _table(name: str, runs: Sequence[dict[str, Any]]) -> Table:
+    shown = Table(title=Text(name, style="bold"), title_justify="left")
+    shown.add_column("Run")
+    for column in ("adapted", "rank", "adapters", "projections", "trainable", "step", "training", "run", "memory"):
+        shown.add_column(column, justify="right")
+    for run in runs:
+        counts, estimate = run["parameters"], run.get("estimate")
+        times = ["", "", "", ""]
+        if estimate:
+            times = [
+                f"{estimate['step_seconds']:.2f} s",
+                duration(estimate["training_seconds"]),
+                duration(estimate["run_seconds"]),
+                size(estimate["peak_memory"]),
+            ]
+        shown.add_row(
+            Text(run["name"]),
+            f"{len(run['adapted'])} modules",
+            str(run["rank"]),
+            f"{counts['adapters']:,}",
+            f"{counts['projections']:,}",
+            f"{100 * counts['share_of_teacher']:.2f} %",
+            *times,
+        )
+    return shown
+
+
+def _about(run: dict[str, Any]) -> list[str]:
+    """Return what a job's runs have in common."""
+    counts, tokens = run["parameters"], run["tokens"]
+    same = tokens["shared"] == tokens["student"] == tokens["teacher"]
+    tables = f"token tables that share {tokens['shared']:,} of {tokens['teacher']:,} tokens"
+    lines = [
+        f"Teacher: {counts['teacher']:,} parameters, {counts['teacher_flops'] / 1e9:.2f} GFLOP per second of audio.",
+        f"Student: {counts['student']:,} parameters ({100 * counts['shares']['student'][0]:.1f} %), "
+        f"{counts['student_non_embedding']:,} without tables of tokens and positions, "
+        f"{counts['student_flops'] / 1e9:.2f} GFLOP per second of audio.",
+        f"Teacher and student have {'one token table' if same else tables}. Weights from {run['origin']}.",
+    ]
+    if "gradients" in run:
+        lines.append("Every term and every adapter has a gradient.")
+    return lines
+
+
+def _job(job: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:
+    first = next(run["estimate"] for run in runs if run.get("estimate"))
+    lines = [
+        f"The whole job takes about {duration(job['seconds'])} on {first['device']}, {size(job['memory'])} of "
+        f"{size(job['memory_free'])} of memory and {size(job['disk'])} of {size(job['disk_free'])} of disk.",
+        f"{first['transcribe_seconds']:.2f} s for transcribing an utterance.",
+    ]
+    if any(run["estimate"]["busy"] for run in runs if run.get("estimate")):
+        lines.append("Another job was at work meanwhile: alone it is faster.")
+    return lines
+
+
+def _by_mistake(found: dict[str, Any]) -> list[str]:
+    """Return each mistake once, with the runs that make it."""
+    runs: dict[str, list[str]] = {}
+    for problem in found["problems"]:
+        said = f"{problem['where']}: {problem['message']}" if problem["where"] else problem["message"]
+        runs.setdefault(said, []).append(problem["run"])
+    everywhere = len(found["runs"])
+    return [said if len(names) == everywhere else f"{', '.join(names)}: {said}" for said, names in runs.items()]
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

@@ -1,0 +1,96 @@
+import pytest
+
+from core.config import PrunedStudent
+from core.counting import TOKENS_PER_SECOND, flops_per_second, non_embedding_parameters, on_meta, parameter_counts
+from core.families.whisper import Whisper, prune
+from core.lora import count_parameters
+from tests.engine import random_whisper, run_config, tiny_en
+
+WIDTH, VOCABULARY, MELS = 384, 51_864, 80
+FRAMES, POSITIONS = 1500, 448
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Whisper:
+    return Whisper(tiny_en(), language="en")
+
+
+def linear(inputs: int, outputs: int, *, bias: bool = True) -> int:
+    return inputs * outputs + bias * outputs
+
+
+def attention() -> int:
+    return 3 * linear(WIDTH, WIDTH) + linear(WIDTH, WIDTH, bias=False)  # the keys have no bias
+
+
+def feed_forward() -> int:
+    return linear(WIDTH, 4 * WIDTH) + linear(4 * WIDTH, WIDTH)
+
+
+def test_tiny_en_has_the_parameters_that_its_shape_gives_by_hand(teacher: Whisper) -> None:
+    norm = 2 * WIDTH
+    convolutions = 3 * MELS * WIDTH + WIDTH + 3 * WIDTH * WIDTH + WIDTH
+    encoder = convolutions + 4 * (attention() + feed_forward() + 2 * norm) + norm
+    decoder = 4 * (2 * attention() + feed_forward() + 3 * norm) + norm
+    tables = (FRAMES + POSITIONS + VOCABULARY) * WIDTH
+
+    counts = parameter_counts(run_config(), student=teacher, teachers=[teacher])
+
+    assert counts.teacher == counts.student == encoder + decoder + tables == 37_760_256
+    assert counts.student_non_embedding == encoder + decoder
+
+
+def test_tiny_en_computes_what_its_shape_gives_by_hand(teacher: Whisper) -> None:
+    def products(rows: int) -> int:  # of the eight square matrices of a feed-forward block
+        return 2 * rows * 8 * WIDTH * WIDTH
+
+    tokens = 30 * TOKENS_PER_SECOND
+    square = 2 * WIDTH * WIDTH
+    convolutions = 2 * 3000 * 3 * MELS * WIDTH + 2 * FRAMES * 3 * WIDTH * WIDTH
+    encoder = convolutions + 4 * (4 * FRAMES * square + 4 * FRAMES**2 * WIDTH + products(FRAMES))
+    own = 4 * tokens * square + 4 * tokens**2 * WIDTH
+    across = 2 * tokens * square + 2 * FRAMES * square + 4 * tokens * FRAMES * WIDTH
+    decoder = 4 * (own + across + products(tokens)) + 2 * tokens * WIDTH * VOCABULARY
+
+    assert encoder == 36_937_728_000
+    assert flops_per_second(teacher, audio_context=30) == pytest.approx((encoder + decoder) / 30, rel=1e-12)
+
+
+def test_a_shorter_context_takes_less_per_second_because_attention_is_square(teacher: Whisper) -> None:
+    assert flops_per_second(teacher, audio_context=10) < flops_per_second(teacher, audio_context=30)
+
+
+def test_what_is_trained_is_counted_beside_one_teacher_and_several() -> None:
+    large, small = random_whisper(width=64), random_whisper()
+    student = prune(large, PrunedStudent(encoder_layers=(0, 1, 3)))
+    config = run_config(lora={"rank": 4, "encoder_targets": ["fc1"]})
+
+    counts = parameter_counts(config, student=student, teachers=[large, small])
+
+    assert counts.adapters == 4 * (64 + 128)
+    assert counts.projections == 64 * 64
+    assert counts.teacher == count_parameters(large.model) + count_parameters(small.model)
+    assert counts.largest_teacher == count_parameters(large.model)
+    assert counts.shares(counts.trainable) == (
+        pytest.approx(counts.trainable / counts.teacher),
+        pytest.approx(counts.trainable / count_parameters(large.model)),
+    )
+    assert counts.student_flops is not None
+    assert counts.teacher_flops is not None
+    assert counts.student_flops < counts.teacher_flops
+
+
+def test_a_budget_is_counted_with_the_rank_that_it_allows() -> None:
+    teacher = random_whisper()
+    student = prune(teacher, PrunedStudent(encoder_layers=(0, 1, 3)))
+    config = run_config(lora={"budget": 0.002, "encoder_targets": ["fc1"]})
+    counts = parameter_counts(config, student=student, teachers=[teacher])
+    assert counts.share_of_teacher <= 0.002 < (counts.trainable + 32 + 64) / counts.teacher
+
+
+def test_a_copy_without_weights_has_the_same_shape() -> None:
+    model = prune(random_whisper(), PrunedStudent(encoder_layers=(0, 3), decoder_layers=(1,)))
+    empty = on_meta(model)
+    assert {parameter.device.type for parameter in empty.model.parameters()} == {"meta"}
+    assert count_parameters(empty.model) == count_parameters(model.model)
+    assert non_embedding_parameters(empty.model) == non_embedding_parameters(model.model)
