@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from core.config import parse_run
 from core.errors import ConfigError, ManifoldError, Stopped
 from core.job import run_job
+from core.sources import prepare
 from core.store import Store
 from core.watching import evaluation_steps
 
@@ -97,6 +98,49 @@ def test_a_run_that_cannot_learn_fails_alone_with_what_to_do(finished: tuple[Sto
     run = next(run for run in store.runs(job_id=job_id) if run.name == "idle adapters")
     assert run.state == "failed"
     assert "Remove their targets" in run.message
+
+
+def test_a_job_learns_from_the_teachers_transcripts_and_from_audio_that_has_none(store: Store, tmp_path: Path) -> None:
+    """The training set: one clip with its text, one with a wrong text, one without any."""
+    source = parse_run({**SMALL, "method": MANIFOLD}).source.model_copy(update={"train": 3, "signal_to_noise": 40.0})
+    splits = prepare(source, tmp_path / "data", lambda done, total: None)
+    right, wrong, silent = splits.train
+    texts = {right.id: right.text, wrong.id: "nothing of this was ever said by anybody", silent.id: None}
+    manifests = {}
+    for name, clips in (("train", splits.train), ("development", splits.development), ("test", splits.test)):
+        rows = [
+            {"id": clip.id, "audio_filepath": str(clip.audio_path), "text": texts.get(clip.id, clip.text)}
+            for clip in clips
+        ]
+        manifests[name] = tmp_path / f"{name}.jsonl"
+        manifests[name].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shared = {
+        **SMALL,
+        "source": {"kind": "manifest", "transcripts": False, **{name: str(path) for name, path in manifests.items()}},
+        "training": {**SMALL["training"], "steps": 1},
+        "evaluation": {"audio_context": 8, "test": False},
+    }
+    token = {"losses": [{"kind": "cross_entropy"}]}
+    configs = [
+        parse_run({**shared, "name": name, "method": method})
+        for name, method in (
+            ("references", token),
+            ("teacher's", {**token, "transcripts": "teacher", "largest_wer": 0.5}),
+            ("audio alone", ALONE),
+        )
+    ]
+    job = store.create_job("pseudo-labels", configs)
+    run_job(job.id, store=store, runs_folder=tmp_path / "runs", stop=never)
+    learnt = {
+        run.name: metric.value
+        for run in store.runs(job_id=job.id)
+        for metric in store.metrics(run.id, ["data/utterances"])
+    }
+    # Right and wrong have references; the teacher differs from the wrong one, and has nothing to differ from in the
+    # third; without a decoder pass every clip counts.
+    assert learnt == {"references": 2, "teacher's": 2, "audio alone": 3}
+    ranks = store.metrics(store.runs(job_id=job.id)[0].id, ["effective_rank/encoder.2"])
+    assert [metric.step for metric in ranks] == [0, 1]
 
 
 def test_a_job_that_is_told_to_stop_stops(store: Store, tmp_path: Path) -> None:
