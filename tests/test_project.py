@@ -1,6 +1,7 @@
 """What holds for the project as a whole: promises of the README, and what no file may do."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from typer.main import get_command
 
-from core.config import preset_names, read_preset
+from core.config import preset_names, read_preset, read_run
 from core.config.base import Settings
+from core.sources.manifest import read_manifest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("app", "core") for path in (ROOT / folder).rglob("*.py"))
@@ -124,10 +128,14 @@ def test_every_setting_has_a_description(settings: type[Settings]) -> None:
     assert [name for name, field in fields if name != "kind" and not field.description] == []
 
 
+def blocks(language: str = r"\w*") -> list[str]:
+    """Return the blocks of code in the README."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
 def readme_tree() -> list[Path]:
     """Return the paths that the README's drawing of the project lists."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    block = next(text for text in blocks if text.startswith("pyproject.toml"))
+    block = next(text for text in blocks() if text.startswith("pyproject.toml"))
     paths: list[Path] = []
     folders: list[tuple[int, Path]] = []
     for line in block.splitlines():
@@ -158,6 +166,21 @@ def test_the_tree_in_the_readme_leaves_out_nothing() -> None:
         if not path.name.startswith((".", "__")) and path.relative_to(ROOT) not in listed
     ]
     assert left_out == []
+
+
+def test_the_run_in_the_readme_is_a_run(tmp_path: Path) -> None:
+    (block,) = blocks("yaml")
+    (tmp_path / "run.yaml").write_text(block, encoding="utf-8")
+    assert read_run(tmp_path / "run.yaml").name == "my cut"
+
+
+def test_the_row_of_a_manifest_in_the_readme_is_read(tmp_path: Path) -> None:
+    (row,) = re.findall(r"`(\{.*audio_filepath.*\})`", README)
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    soundfile.write(tmp_path / json.loads(row)["audio_filepath"], noise, 16_000)
+    (tmp_path / "rows.jsonl").write_text(row + "\n", encoding="utf-8")
+    (utterance,) = read_manifest(tmp_path / "rows.jsonl")
+    assert (utterance.text, utterance.speaker) == ("what is said", "optional")
 
 
 def test_the_commands_in_the_readme_are_those_of_the_command_line() -> None:
