@@ -5,8 +5,10 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,52 @@ def test_the_row_of_a_manifest_in_the_readme_is_read(tmp_path: Path) -> None:
 def test_the_commands_in_the_readme_are_those_of_the_command_line() -> None:
     commands: Any = get_command(import_module("core.cli").app)
     assert set(re.findall(r"`manifold ([a-z]+)", README)) == set(commands.commands)
+
+
+def distributions(requirements: list[str]) -> set[str]:
+    """Return the names of distributions, spelt one way."""
+    names = [re.match(r"[\w.-]+", requirement) for requirement in requirements]
+    return {re.sub(r"[-_.]+", "-", name.group()).lower() for name in names if name is not None}
+
+
+def imported(*folders: str) -> set[str]:
+    """Return the top-level modules that the files of some folders import, but for ours and Python's own."""
+    modules: set[str] = set()
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    modules |= {name.name.split(".")[0] for name in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    modules.add(node.module.split(".")[0])
+    return modules - {"app", "core", "tests"} - sys.stdlib_module_names
+
+
+@pytest.fixture(scope="module")
+def providers() -> dict[str, set[str]]:
+    """Return which distributions bring a module."""
+    return {module: distributions(list(names)) for module, names in packages_distributions().items()}
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+NEEDED = distributions(PROJECT["dependencies"])
+EXTRAS = distributions([name for extra in PROJECT["optional-dependencies"].values() for name in extra])
+
+
+def test_what_the_code_imports_is_listed_and_nothing_else(providers: dict[str, set[str]]) -> None:
+    used = {module: providers[module] for module in imported("app", "core")}
+    assert {module: names for module, names in used.items() if not names & NEEDED} == {}
+    assert NEEDED - set().union(*used.values()) == set()
+
+
+def test_what_the_tests_import_is_listed(providers: dict[str, set[str]]) -> None:
+    unlisted = {module for module in imported("tests", "assets") if not providers[module] & (NEEDED | EXTRAS)}
+    assert unlisted == set()
+
+
+def test_every_listed_package_has_a_version_that_was_tested() -> None:
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert (NEEDED | EXTRAS) - distributions(pinned) == set()
 
 
 def test_the_make_targets_in_the_readme_exist() -> None:
