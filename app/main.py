@@ -12,11 +12,7 @@ import streamlit as st
 
 from app import state
 
-# A file, not the name of a symbol: Streamlit would fetch that from a server of its own choice.
 HERE = Path(__file__).parent
-st.set_page_config(page_title="Manifold Studio", page_icon=str(HERE / "icon.svg"), layout="wide")
-st.html(HERE / "style.css")
-st.logo(HERE / "logo.svg", size="large")
 page = st.navigation(
     [
         st.Page("views/runs.py", title="Runs", icon=":material/list:", url_path="runs", default=True),
@@ -27,6 +23,10 @@ page = st.navigation(
     ],
     position="top",
 )
+# The icon is a file, not the name of a symbol: Streamlit would fetch that from a server of its own choice.
+st.set_page_config(page_title=f"{page.title} · Manifold Studio", page_icon=str(HERE / "icon.svg"), layout="wide")
+st.html(HERE / "style.css")
+st.logo(HERE / "logo.svg", size="large")
 state.open_studio(
     os.environ.get("MANIFOLD_DB", "sqlite:///experiments.db"), Path(os.environ.get("MANIFOLD_RUNS", "runs"))
 )
