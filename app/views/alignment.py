@@ -76,7 +76,6 @@ def _choose(records: list[AlignmentRecord]) -> tuple[str, int, str]:
         format_func=LEVELS.__getitem__,
         key=key,
         required=True,
-        help="Utterances: the mean of an utterance's states. Points: every state, a frame or a token.",
     )
     step = steps[0]
     if len(steps) > 1:
@@ -117,7 +116,10 @@ def _map(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRec
     count = f"{text.count(record.points)} of {text.count(record.points_total)} {record.level} shown"
     trust = record.trustworthiness
     kept = "" if trust is None else f" The map keeps {trust:.0%} of the neighbourhoods of the states."
-    st.caption(f"UMAP of both sides together, in one space by {text.plain(record.how)}. {count}.{kept}")
+    dot = "the mean of an utterance's states" if record.level == "utterances" else "one state, a frame or a token"
+    st.caption(
+        f"UMAP of both sides together, in one space by {text.plain(record.how)}; one dot is {dot}. {count}.{kept}"
+    )
     return record
 
 

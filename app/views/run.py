@@ -230,7 +230,12 @@ def _utterances(run: RunRecord) -> None:
             on_select="rerun",
             selection_mode="single-row",
             key=f"utterances:{shown}",
-            column_config={"WER": st.column_config.NumberColumn("WER % ↓", format="%.0f")},
+            column_config={
+                "WER": st.column_config.NumberColumn("WER % ↓", format="%.0f"),
+                "S": st.column_config.NumberColumn(help="Substitutions", width=48),
+                "D": st.column_config.NumberColumn(help="Deletions", width=48),
+                "I": st.column_config.NumberColumn(help="Insertions", width=48),
+            },
             alt="Utterances of this evaluation, worst first",
         )
         st.caption(f"{len(worst)} of {len(results)} utterances, worst first. Choose a row to hear it.")
