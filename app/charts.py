@@ -22,15 +22,18 @@ MOST_LINES = 200
 
 MOST_POINTS_OF_A_CURVE = 500
 
-LEGEND = 45
-"""Height of a legend under a small chart, in pixels."""
+SMALL = 210
+"""Height of a small chart with its axis and its legend, in pixels: charts in a row end on one line."""
+
+TERMS = ("#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL, "#0891B2", "#C2410C")
+"""Colours of the terms of an objective, none of them the teacher's or the student's."""
 
 
 def curve(
     frame: pd.DataFrame,
     *,
     description: str,
-    height: int = 170,
+    height: int = SMALL,
     markers: bool = False,
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw one or a few series over the steps of a run.
@@ -38,12 +41,12 @@ def curve(
     Args:
         frame: Columns ``step``, ``series`` (label) and ``value``; thinned to at most 500 steps a series.
         description: What the chart shows, for people who do not see it.
-        height: In pixels; a legend adds to it.
+        height: In pixels, axis and legend included.
         markers: Whether to mark each value, for series of few values.
     """
     frame = thinned(frame)
     names = list(dict.fromkeys(frame["series"]))
-    palette = [STUDENT, TEACHER, "#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL]
+    palette = [STUDENT, *TERMS]
     base = alt.Chart(frame).encode(
         x=alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=4, format="d")),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format=".3~g")),
@@ -63,20 +66,19 @@ def curve(
         strokeDash=alt.StrokeDash("series:N", legend=None, scale=alt.Scale(domain=names, range=_dashes(len(names))))
     )
     spots = base.mark_point(filled=True, size=46, shape="diamond") if markers else base.mark_point(opacity=0, size=60)
-    return alt.layer(line, spots).properties(height=height + LEGEND * (len(names) > 1), description=description)
+    return alt.layer(line, spots).properties(height=height, padding=_PADDING, description=description)
 
 
-def shares(frame: pd.DataFrame, *, description: str, height: int = 170) -> alt.Chart:
+def shares(frame: pd.DataFrame, *, description: str, height: int = SMALL) -> alt.Chart:
     """Draw which share of the objective each term has over the steps, stacked to one.
 
     Args:
         frame: Columns ``step``, ``series`` (term) and ``value`` (fraction).
         description: What the chart shows, for people who do not see it.
-        height: In pixels; a legend adds to it.
+        height: In pixels, axis and legend included.
     """
     frame = thinned(frame)
     names = list(dict.fromkeys(frame["series"]))
-    palette = [NEUTRAL, TEACHER, STUDENT, "#0E9F7E", "#A65FB5", "#B8860B"]
     return (
         alt.Chart(frame)
         .mark_area(opacity=0.85)
@@ -86,17 +88,24 @@ def shares(frame: pd.DataFrame, *, description: str, height: int = 170) -> alt.C
             color=alt.Color(
                 "series:N",
                 title=None,
-                scale=alt.Scale(domain=names, range=palette[: len(names)]),
+                scale=alt.Scale(domain=names, range=list(TERMS[: len(names)])),
                 legend=_legend(),
             ),
-            tooltip=["series:N", "step:Q", alt.Tooltip("value:Q", format=".1%")],
+            tooltip=[
+                alt.Tooltip("series:N", title="Term"),
+                alt.Tooltip("step:Q", title="Step"),
+                alt.Tooltip("value:Q", title="Share", format=".1%"),
+            ],
         )
-        .properties(height=height + LEGEND, description=description)
+        .properties(height=height, padding=_PADDING, description=description)
     )
 
 
+_PADDING = {"left": 0, "right": 0, "top": 5, "bottom": 5}
+
+
 def _legend(**fields: Any) -> alt.Legend:
-    return alt.Legend(orient="bottom", columns=2, labelFontSize=11, symbolSize=70, offset=4, **fields)
+    return alt.Legend(orient="bottom", columns=3, labelFontSize=11, symbolSize=70, offset=4, **fields)
 
 
 def thinned(frame: pd.DataFrame) -> pd.DataFrame:
@@ -174,20 +183,20 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
     """
     colour = alt.Scale(domain=["Teacher", "Student"], range=[TEACHER, STUDENT])
     shape = alt.Scale(domain=["Teacher", "Student"], range=["circle", "diamond"])
-    legend = alt.Legend(orient="top", title=None)
     # The rate stands in the row's name: an axis takes the theme's colour for text, a mark does not.
-    frame = frame.assign(name=[f"{name}  {wer:.1f}" for name, wer in zip(frame["name"], frame["wer"], strict=True)])
+    frame = frame.assign(name=[f"{name} · {wer:.1f} %" for name, wer in zip(frame["name"], frame["wer"], strict=True)])
     return (
         alt.Chart(frame)
         .mark_point(filled=True, size=120, opacity=1)
         .encode(
             x=alt.X("wer:Q", title="WER, %, lower is better", scale=alt.Scale(zero=True, nice=True)),
             y=_rows(frame),
-            color=alt.Color("role:N", scale=colour, legend=legend),
-            shape=alt.Shape("role:N", scale=shape, legend=legend),
-            tooltip=[alt.Tooltip("name:N", title="Model, WER %")],
+            # The rows' names tell teacher from student; a legend would say it again.
+            color=alt.Color("role:N", scale=colour, legend=None),
+            shape=alt.Shape("role:N", scale=shape, legend=None),
+            tooltip=[alt.Tooltip("name:N", title="Model, WER")],
         )
-        .properties(height=_height(frame), description=description)
+        .properties(height=_height(frame), padding=_PADDING, description=description)
     )
 
 
@@ -215,7 +224,7 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
         x=alt.X("difference:Q", title=title),
         fill=alt.condition("datum.clear", alt.value(STUDENT), alt.value("transparent")),
     )
-    return alt.layer(zero, whiskers, dots).properties(height=_height(frame), description=description)
+    return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
 
 
 def _rows(frame: pd.DataFrame) -> alt.Y:
@@ -224,7 +233,7 @@ def _rows(frame: pd.DataFrame) -> alt.Y:
 
 
 def _height(frame: pd.DataFrame) -> int:
-    return 34 * len(frame) + 110
+    return 34 * len(frame) + 70
 
 
 def _lines(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:

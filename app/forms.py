@@ -42,19 +42,23 @@ class Filled:
         for problem in problems:
             fields = [where for where in self.places if f"{problem.where}.".startswith(f"{where}.")]
             if fields:
-                beside.setdefault(max(fields, key=len), []).append(text.plain(problem.message))
+                sentence = problem.message[:1].upper() + problem.message[1:]
+                beside.setdefault(max(fields, key=len), []).append(text.plain(sentence))
         for where, messages in beside.items():
             self.places[where].markdown("  \n".join(f":red[:material/error: {message}]" for message in messages))
 
 
-def settings_form(settings: type[BaseModel], values: Mapping[str, Any], *, key: str, visible: Sequence[str]) -> Filled:
+def settings_form(
+    settings: type[BaseModel], values: Mapping[str, Any], *, key: str, visible: Mapping[str, str]
+) -> Filled:
     """Show the widgets of a settings class, two in a row, and return what they hold.
 
     Args:
         settings: The class; its descriptions and limits become the help of its widgets.
         values: What the widgets hold at first, as plain dictionaries; missing fields take their default.
         key: Start of every widget's key. Another key makes a fresh form.
-        visible: Paths of fields that stand in front, as pydantic reports them: ``student.pruned.encoder_layers``.
+        visible: Labels of the fields that stand in front, by the path that pydantic reports:
+            ``student.pruned.encoder_layers``.
     """
     front = _Grid(st.container())
     advanced = st.expander("Advanced settings", icon=":material/tune:")
@@ -70,7 +74,7 @@ def settings_form(settings: type[BaseModel], values: Mapping[str, Any], *, key: 
     def section(path: str) -> DeltaGenerator:
         return grids.get(text.words(path.split(".")[0]), grids["Run"]).row()
 
-    form = _Form(place=place, section=section)
+    form = _Form(place=place, section=section, labels=visible)
     form.filled.values = form.settings(settings, values, _Field("", key))
     return form.filled
 
@@ -114,19 +118,22 @@ class _Field:
     def name(self) -> str:
         return self.path.rsplit(".", 1)[-1]
 
-    @property
-    def label(self) -> str:
-        return text.words(f"{self.owner} {self.name}".strip())
-
 
 class _Form:
     """One walk through a settings class."""
 
     def __init__(
-        self, *, place: Callable[[str, bool], AbstractContextManager[Any]], section: Callable[[str], DeltaGenerator]
+        self,
+        *,
+        place: Callable[[str, bool], AbstractContextManager[Any]],
+        section: Callable[[str], DeltaGenerator],
+        labels: Mapping[str, str],
     ) -> None:
-        self.place, self.section = place, section
+        self.place, self.section, self.labels = place, section, labels
         self.filled = Filled()
+
+    def label(self, at: _Field) -> str:
+        return self.labels.get(at.path) or text.words(f"{at.owner} {at.name}".strip())
 
     def settings(
         self, settings: type[BaseModel], values: Mapping[str, Any], at: _Field, owner: str = ""
@@ -155,7 +162,7 @@ class _Form:
         if _is_settings(item):
             return self.several(item, info, _mappings(value), at)
         with self.place(at.path, info.is_required()):
-            result = _widget(annotation, info, value, at.label, at.key)
+            result = _widget(annotation, info, value, self.label(at), at.key)
             self.filled.places[at.path] = st.empty()
         return result
 
@@ -163,9 +170,9 @@ class _Form:
         self, members: dict[str, type[BaseModel]], info: FieldInfo, value: Mapping[str, Any], at: _Field
     ) -> dict[str, Any]:
         kinds = list(members)
-        with self.place(f"{at.path}.kind", False):
+        with self.place(at.path, False):
             kind = st.selectbox(
-                at.label,
+                self.label(at),
                 kinds,
                 index=kinds.index(value["kind"]) if value.get("kind") in kinds else 0,
                 format_func=text.words,
@@ -183,7 +190,7 @@ class _Form:
         before = {value["kind"]: value for value in values if value.get("kind") in members}
         with self.place(at.path, info.is_required()):
             chosen = st.multiselect(
-                at.label,
+                self.label(at),
                 list(members),
                 default=list(before),
                 format_func=text.words,
@@ -204,7 +211,7 @@ class _Form:
     ) -> list[dict[str, Any]]:
         with self.place(f"{at.path}.count", False):
             number = st.number_input(
-                f"Number of {at.label.lower()}",
+                f"Number of {self.label(at).lower()}",
                 min_value=0,
                 value=len(values),
                 step=1,

@@ -12,11 +12,10 @@ import streamlit as st
 
 from app import state
 
-# A file, not the name of a symbol: Streamlit would fetch that from a server of its own choice.
+# A file, not the name of a symbol: Streamlit would fetch that from a server of its own choice. For the same reason it
+# is set before the pages, whose symbols would be taken.
 HERE = Path(__file__).parent
-st.set_page_config(page_title="Manifold Studio", page_icon=str(HERE / "icon.svg"), layout="wide")
-st.html(HERE / "style.css")
-st.logo(HERE / "logo.svg", size="large")
+st.set_page_config(page_icon=str(HERE / "icon.svg"), layout="wide")
 page = st.navigation(
     [
         st.Page("views/runs.py", title="Runs", icon=":material/list:", url_path="runs", default=True),
@@ -27,6 +26,9 @@ page = st.navigation(
     ],
     position="top",
 )
+st.set_page_config(page_title=f"{page.title} · Manifold Studio")
+st.html(HERE / "style.css")
+st.logo(HERE / "logo.svg", size="large")
 state.open_studio(
     os.environ.get("MANIFOLD_DB", "sqlite:///experiments.db"), Path(os.environ.get("MANIFOLD_RUNS", "runs"))
 )

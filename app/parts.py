@@ -37,7 +37,7 @@ def ending(name: str, message: str) -> None:
 def nothing_yet(title: str, sentence: str) -> None:
     """Show an empty page that says what will be here, and leads to where it begins."""
     with st.container(border=True):
-        st.subheader(title)
+        st.header(title)
         st.markdown(sentence)
         state.link("runs", "Go to the quick start", ":material/arrow_back:")
 

@@ -1,6 +1,6 @@
 """Tables: records in, data frames and texts out; no st.*. Rates are in percent here, as they are shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -28,13 +28,26 @@ STATE_SIGNS = {
     "interrupted": "⚠ interrupted",
 }
 SUBJECTS = {"teacher": "Teacher", "student_before": "Student before", "student": "Student"}
+TEST, DEVELOPMENT = "test", "development"
+
+
+def reported(records: Iterable[EvaluationRecord]) -> dict[str, EvaluationRecord]:
+    """Return what each run is judged by: its test set, or its best checkpoint's development set until that is read.
+
+    Args:
+        records: Evaluations of any runs and sets; those of no run are ignored.
+    """
+    own = [record for record in records if record.run_id and record.test_set in (TEST, DEVELOPMENT)]
+    # The last one counts; of two checkpoints alike the later one is kept.
+    own.sort(key=lambda record: (record.test_set == TEST, -record.wer, record.step or 0))
+    return {record.run_id: record for record in own if record.run_id}
 
 
 def runs(
     records: Sequence[RunRecord],
     *,
     jobs: Mapping[str, str],
-    wer: Mapping[str, float],
+    judged: Mapping[str, EvaluationRecord],
     parameters: Mapping[str, ParameterCounts | None],
 ) -> pd.DataFrame:
     """Return the list of runs.
@@ -42,15 +55,16 @@ def runs(
     Args:
         records: In the order in which they are shown.
         jobs: Names of jobs by id.
-        wer: Word error rate on the test set by run, a fraction.
+        judged: The evaluation that each run is judged by; see `reported`.
         parameters: By run.
     """
     return pd.DataFrame(
         {
             "State": [STATE_SIGNS[run.state] for run in records],
             "Run": [run.name for run in records],
+            "WER": [_scaled(own.wer if (own := judged.get(run.id)) else None) for run in records],
+            "Set": [own.test_set if (own := judged.get(run.id)) else text.NOTHING for run in records],
             "Job": [jobs.get(run.job_id, run.job_id) for run in records],
-            "WER": [_scaled(wer.get(run.id)) for run in records],
             "Trainable": [_scaled(own.share_of_teacher if (own := parameters[run.id]) else None) for run in records],
             "Step": [f"{run.step} / {run.steps}" for run in records],
             "Training": [text.duration(run.seconds) for run in records],
@@ -253,10 +267,16 @@ def difference_in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> st
     """Return the settings in which a run differs from another, on one line."""
     frame = differences(base, other)
     parts = [
-        f"without {setting}" if here == text.NOTHING else f"{setting}: {here}"
+        f"without {_spoken(setting)}" if here == text.NOTHING else f"{_spoken(setting)}: {here}"
         for setting, here in zip(frame["Setting"], frame["Here"], strict=True)
     ]
     return "; ".join(parts) or "nothing but its name"
+
+
+def _spoken(setting: str) -> str:
+    """Return a loss by its name alone, in words; any other setting by its path."""
+    loss = setting.removeprefix("method.losses.")
+    return setting if loss == setting else text.words(loss).lower()
 
 
 _ABSENT = object()

@@ -18,11 +18,14 @@ from core.mapping import PointMap
 
 Name = Literal["best", "last"]
 
+STAGING = ".writing-"
+
 
 def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: int, names: tuple[Name, ...]) -> Path:
     """Write adapters and projections of a step, point `names` at them, and remove what nothing points at.
 
-    Everything is written to a temporary folder, flushed, and renamed; a crash leaves the previous ones in place.
+    Everything is written to a temporary folder, flushed, and renamed; a crash leaves the previous ones in place, and
+    what it had begun is removed by the run's next call. A run has one writer at a time.
 
     Args:
         folder: The run's ``adapters`` folder.
@@ -32,9 +35,11 @@ def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: 
         names: Which names are moved to this step.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for begun in folder.glob(f"{STAGING}*"):
+        shutil.rmtree(begun, ignore_errors=True)  # which follows no links
     target = folder / f"step-{step:06d}"
     if not target.exists():
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
         try:
             model.save_pretrained(str(staging), safe_serialization=True)
             projections = {name: value.detach().cpu().contiguous() for name, value in point_map.named_parameters()}

@@ -1,6 +1,7 @@
 """Adapters on disk: best and last are always whole, whatever happens while they are written."""
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,34 @@ def test_what_a_killed_process_left_half_done_is_in_nobodys_way(
     save_adapters(tmp_path, model=trained_to(model, 0.2), point_map=point_map, step=20, names=("last",))
     assert value_in(tmp_path / "last") == pytest.approx(0.2)
     assert value_in(tmp_path / "best") == pytest.approx(0.1)
+
+
+def test_what_a_killed_save_had_begun_is_removed_by_the_runs_next_save_and_nothing_else(
+    tmp_path: Path, model: PeftModel, point_map: PointMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: PeftModel, folder: str, **options: Any) -> None:
+        Path(folder, "adapter_model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    def save(run: str, step: int) -> None:
+        save_adapters(tmp_path / run, model=model, point_map=point_map, step=step, names=BOTH)
+
+    def begun(run: str) -> list[Path]:
+        return list((tmp_path / run).glob(".*-*"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PeftModel, "save_pretrained", killed)
+        patch.setattr(shutil, "rmtree", lambda *path, **options: None)  # who is killed tidies nothing up
+        for run in ("one", "two"):
+            with pytest.raises(KeyboardInterrupt):
+                save(run, 10)
+    assert [len(begun("one")), len(begun("two"))] == [1, 1]
+    link = tmp_path / "one" / f"{begun('one')[0].name}-link"
+    link.symlink_to(tmp_path / "two")
+    save("one", 20)
+    assert begun("one") == [link]
+    assert len(begun("two")) == 1
+    assert visible(tmp_path / "one") == {"best", "last", "step-000020"}
 
 
 def test_a_step_that_was_written_is_not_written_again(tmp_path: Path, model: PeftModel, point_map: PointMap) -> None:

@@ -1,19 +1,25 @@
 """What holds for the project as a whole: promises of the README, and what no file may do."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from typer.main import get_command
 
-from core.config import preset_names, read_preset
+from core.config import preset_names, read_preset, read_run
 from core.config.base import Settings
+from core.sources.manifest import read_manifest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("app", "core") for path in (ROOT / folder).rglob("*.py"))
@@ -124,10 +130,14 @@ def test_every_setting_has_a_description(settings: type[Settings]) -> None:
     assert [name for name, field in fields if name != "kind" and not field.description] == []
 
 
+def blocks(language: str = r"\w*") -> list[str]:
+    """Return the blocks of code in the README."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
 def readme_tree() -> list[Path]:
     """Return the paths that the README's drawing of the project lists."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    block = next(text for text in blocks if text.startswith("pyproject.toml"))
+    block = next(text for text in blocks() if text.startswith("pyproject.toml"))
     paths: list[Path] = []
     folders: list[tuple[int, Path]] = []
     for line in block.splitlines():
@@ -160,9 +170,70 @@ def test_the_tree_in_the_readme_leaves_out_nothing() -> None:
     assert left_out == []
 
 
+def test_the_run_in_the_readme_is_a_run(tmp_path: Path) -> None:
+    (block,) = blocks("yaml")
+    (tmp_path / "run.yaml").write_text(block, encoding="utf-8")
+    assert read_run(tmp_path / "run.yaml").name == "my cut"
+
+
+def test_the_row_of_a_manifest_in_the_readme_is_read(tmp_path: Path) -> None:
+    (row,) = re.findall(r"`(\{.*audio_filepath.*\})`", README)
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    soundfile.write(tmp_path / json.loads(row)["audio_filepath"], noise, 16_000)
+    (tmp_path / "rows.jsonl").write_text(row + "\n", encoding="utf-8")
+    (utterance,) = read_manifest(tmp_path / "rows.jsonl")
+    assert (utterance.text, utterance.speaker) == ("what is said", "optional")
+
+
 def test_the_commands_in_the_readme_are_those_of_the_command_line() -> None:
     commands: Any = get_command(import_module("core.cli").app)
     assert set(re.findall(r"`manifold ([a-z]+)", README)) == set(commands.commands)
+
+
+def distributions(requirements: list[str]) -> set[str]:
+    """Return the names of distributions, spelt one way."""
+    names = [re.match(r"[\w.-]+", requirement) for requirement in requirements]
+    return {re.sub(r"[-_.]+", "-", name.group()).lower() for name in names if name is not None}
+
+
+def imported(*folders: str) -> set[str]:
+    """Return the top-level modules that the files of some folders import, but for ours and Python's own."""
+    modules: set[str] = set()
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    modules |= {name.name.split(".")[0] for name in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    modules.add(node.module.split(".")[0])
+    return modules - {"app", "core", "tests"} - sys.stdlib_module_names
+
+
+@pytest.fixture(scope="module")
+def providers() -> dict[str, set[str]]:
+    """Return which distributions bring a module."""
+    return {module: distributions(list(names)) for module, names in packages_distributions().items()}
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+NEEDED = distributions(PROJECT["dependencies"])
+EXTRAS = distributions([name for extra in PROJECT["optional-dependencies"].values() for name in extra])
+
+
+def test_what_the_code_imports_is_listed_and_nothing_else(providers: dict[str, set[str]]) -> None:
+    used = {module: providers[module] for module in imported("app", "core")}
+    assert {module: names for module, names in used.items() if not names & NEEDED} == {}
+    assert NEEDED - set().union(*used.values()) == set()
+
+
+def test_what_the_tests_import_is_listed(providers: dict[str, set[str]]) -> None:
+    unlisted = {module for module in imported("tests", "assets") if not providers[module] & (NEEDED | EXTRAS)}
+    assert unlisted == set()
+
+
+def test_every_listed_package_has_a_version_that_was_tested() -> None:
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert (NEEDED | EXTRAS) - distributions(pinned) == set()
 
 
 def test_the_make_targets_in_the_readme_exist() -> None:

@@ -33,9 +33,11 @@ def show() -> None:
     if job.active:
         _live(job.id)
     table = state.ablation(job.id)
+    if table.test_set != tables.TEST:
+        st.caption(f"On the {text.plain(table.test_set)} set: this job leaves its test set unread.")
     _table(table)
     for name, extra in table.extra.items():
-        st.subheader("Recorded speech" if name == RECORDED else text.plain(text.words(name)))
+        st.header("Recorded speech" if name == RECORDED else text.plain(text.words(name)))
         st.caption("On its own: never pooled with the test set above.")
         _table(extra, charted=False)
 
@@ -62,7 +64,7 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
         placeholder=text.NOTHING,
         height="content",
         column_config={
-            "Model": st.column_config.TextColumn(),
+            "Model": st.column_config.TextColumn(pinned=True),
             "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f"),
             "S": st.column_config.NumberColumn(help="Substitutions", width=60),
             "D": st.column_config.NumberColumn(help="Deletions", width=60),
@@ -82,7 +84,7 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             ),
             "Training": st.column_config.TextColumn(alignment="right"),
         },
-        alt="Word error rates of the teacher, the student before training, and every run",
+        alt=f"Word error rates of the teacher, the student before training, and every run, {table.test_set} set",
     )
     if not notes:
         st.caption("Nothing has been read yet. Rows fill as the job gets to them.")
@@ -112,7 +114,7 @@ def _charts(table: AblationTable) -> None:
         return
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("Word error rate")
+        st.header("Word error rate")
         about = "Word error rates: " + ", ".join(
             f"{name} {wer:.1f} %" for name, wer in zip(rates["name"], rates["wer"], strict=True)
         )
@@ -122,7 +124,7 @@ def _charts(table: AblationTable) -> None:
     with right:
         if contrasts.empty:
             return
-        st.subheader(f"Against {text.plain(table.baseline)}")
+        st.header(f"Against {text.plain(table.baseline)}")
         about = "Differences from the baseline in points: " + ", ".join(
             f"{name} {difference:+.1f}"
             for name, difference in zip(contrasts["name"], contrasts["difference"], strict=True)

@@ -1,6 +1,7 @@
 """Alignment: how alike are teacher and student, where, and for which utterances?"""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,9 @@ from core.runs import AlignmentRecord, MapPoints, MapRecord, ProbeUtterance, Run
 
 LEVELS = {"utterances": "Utterances", "points": "Points"}
 
+MOST_ASKED = 50
+"""Among so many of the newest runs one with states is looked for."""
+
 
 def show() -> None:
     studio = state.studio()
@@ -22,9 +26,8 @@ def show() -> None:
         parts.nothing_yet("No states yet", "Maps of what teacher and student make of the same speech will be here.")
         return
     controls = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
-    if state.query("run") is None and state.kept("last run") is None:
-        # The newest run may have no states yet.
-        state.keep("last run", next((run.id for run in runs[:50] if studio.store.alignments(run.id)), None))
+    if state.query("run") is None:
+        state.set_query(run=_with_states(runs))
     with controls:
         run = state.chosen_run(runs, width=280)
     records = studio.store.alignments(run.id)
@@ -45,6 +48,13 @@ def show() -> None:
         _measures(own, step)
 
 
+def _with_states(runs: list[RunRecord]) -> str | None:
+    """Return the run that was looked at last, else the newest, that has states."""
+    last = state.kept("last run")
+    wanted = [*([last] if last else []), *(run.id for run in runs[:MOST_ASKED])]
+    return next((run_id for run_id in wanted if state.studio().store.alignments(run_id)), None)
+
+
 def _pair(record: AlignmentRecord) -> str:
     return f"{record.side}-{record.student_layer}-{record.teacher_layer}"
 
@@ -55,7 +65,8 @@ def _choose(records: list[AlignmentRecord]) -> tuple[str, int, str]:
         _pair(item): f"{item.side.title()}: student layer {item.student_layer} → teacher layer {item.teacher_layer}"
         for item in sorted(records, key=lambda item: (item.side == "decoder", -item.student_layer, -item.teacher_layer))
     }
-    steps = [str(step) for step in sorted({item.step for item in records})]
+    stages = {str(item.step): item.stage for item in sorted(records, key=lambda item: item.step)}
+    steps = list(stages)
     key = state.choice("layers", list(named))
     pair = st.selectbox("Layers", list(named), format_func=named.__getitem__, key=key, width=310)
     key = state.choice("level", list(LEVELS))
@@ -65,18 +76,17 @@ def _choose(records: list[AlignmentRecord]) -> tuple[str, int, str]:
         format_func=LEVELS.__getitem__,
         key=key,
         required=True,
-        help="Utterances: the mean of an utterance's states. Points: every state, a frame or a token.",
     )
     step = steps[0]
     if len(steps) > 1:
         key = state.choice("step", steps, default=steps[-1])
-        step = st.select_slider("Step", steps, key=key, width=240, format_func=lambda at: _step_name(at, steps))
+        step = st.select_slider("Step", steps, key=key, width=240, format_func=lambda at: _step_name(at, stages))
     level = level or "utterances"
     return state.chosen("layers", pair), int(state.chosen("step", step)), state.chosen("level", level)
 
 
-def _step_name(step: str, steps: list[str]) -> str:
-    return f"{step} (before)" if step == steps[0] else f"{step} (after)" if step == steps[-1] else step
+def _step_name(step: str, stages: Mapping[str, str]) -> str:
+    return step if stages[step] == "during" else f"{step} ({stages[step]})"
 
 
 def _map(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRecord | None:
@@ -106,7 +116,10 @@ def _map(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRec
     count = f"{text.count(record.points)} of {text.count(record.points_total)} {record.level} shown"
     trust = record.trustworthiness
     kept = "" if trust is None else f" The map keeps {trust:.0%} of the neighbourhoods of the states."
-    st.caption(f"UMAP of both sides together, in one space by {text.plain(record.how)}. {count}.{kept}")
+    dot = "the mean of an utterance's states" if record.level == "utterances" else "one state, a frame or a token"
+    st.caption(
+        f"UMAP of both sides together, in one space by {text.plain(record.how)}; one dot is {dot}. {count}.{kept}"
+    )
     return record
 
 
@@ -233,7 +246,7 @@ def _measures(records: list[AlignmentRecord], step: int) -> None:
     """Show the measures before and at the chosen step, and over all steps."""
     records = sorted(records, key=lambda item: item.step)
     before, now = records[0], next(item for item in records if item.step == step)
-    st.subheader("How alike")
+    st.header("How alike")
     frame = tables.measures(before, now)
     parts.table(frame, alt="Measures of alignment before and at the chosen step", numbers=list(frame.columns[1:]))
     st.caption(

@@ -12,15 +12,15 @@ from core.config import Ablation, RunConfig, parse_run, preset_names, read_prese
 from core.errors import ConfigError, Problem
 from core.runs import ParameterCounts
 
-VISIBLE = (
-    "name",
-    "teachers.0.model",
-    "student.pruned.encoder_layers",
-    "source.kind",
-    "method.losses",
-    "training.steps",
-)
-"""Fields that stand in front, and those that have no default; all others are under "Advanced settings"."""
+VISIBLE = {
+    "name": "Name",
+    "teachers.0.model": "Teacher",
+    "student.pruned.encoder_layers": "Student's encoder layers",
+    "source": "Source",
+    "method.losses": "Losses",
+    "training.steps": "Steps",
+}
+"""Labels of the fields that stand in front; those without a default join them, all others are "Advanced settings"."""
 
 HOW = {"whole": "The whole ablation", "one": "One run"}
 

@@ -10,7 +10,7 @@ from core.errors import NotFoundError
 from core.runs import EvaluationRecord, JobRecord, RunRecord
 
 MOST_UTTERANCES = 200
-SETS = {"test": 0, "development": 2}
+SETS = {tables.TEST: 0, tables.DEVELOPMENT: 2}
 """Order of the evaluations; extra sets stand between."""
 
 TABS = ["Curves", "Results", "Utterances", "Settings", "Log"]
@@ -80,12 +80,13 @@ def _live(run: RunRecord, job: JobRecord) -> None:
 
 
 def _metrics(run: RunRecord) -> None:
-    store = state.studio().store
-    test = [record for record in store.evaluations(job_id=run.job_id, test_set="test")]
-    rates = {record.subject: record.wer for record in test if record.run_id in (None, run.id)}
+    evaluations = state.studio().store.evaluations(job_id=run.job_id)
+    own = tables.reported(evaluations).get(run.id)
+    read = own.test_set if own else tables.TEST
+    rates = {record.subject: record.wer for record in evaluations if not record.run_id and record.test_set == read}
     counts = state.parameters(run)
     with st.container(horizontal=True):
-        st.metric("WER ↓, test set", text.percent(rates.get("student")), border=True)
+        st.metric(f"WER ↓, {read} set", text.percent(own.wer if own else None), border=True)
         st.metric("Teacher", text.percent(rates.get("teacher")), border=True)
         st.metric("Student before", text.percent(rates.get("student_before")), border=True)
         share = text.percent(counts.share_of_teacher, 2) if counts else text.NOTHING
@@ -153,21 +154,17 @@ def _draw_curves(run: RunRecord) -> None:
 
 
 def _curve(frame: pd.DataFrame, group: str, title: str, *, key: str) -> None:
+    if group == "development/wer":
+        frame = frame.assign(value=100 * frame["value"])
     names = frame["name"].str.removeprefix(group)
     frame = frame.assign(series=names.map(text.words).where(names != "", title))
     last = frame.groupby("series", sort=False)["value"].last()
-    about = f"{title} by step. Last: " + ", ".join(f"{name} {value:.4g}" for name, value in last.items())
+    ends = [f"{name} {value:.4g}" if len(last) > 1 else f"{value:.4g}" for name, value in last.items()]
+    about = f"{title} by step. Last: {', '.join(ends)}."
     if group == "share/":
         st.altair_chart(charts.shares(frame, description=about), key=key)
         return
-    if group == "development/wer":
-        frame = frame.assign(value=100 * frame["value"])
-    chart = charts.curve(
-        frame,
-        description=about,
-        markers=group == "development/wer",
-    )
-    st.altair_chart(chart, key=key)
+    st.altair_chart(charts.curve(frame, description=about, markers=group == "development/wer"), key=key)
 
 
 def _results(run: RunRecord) -> None:
@@ -177,14 +174,14 @@ def _results(run: RunRecord) -> None:
     evaluations.sort(key=lambda record: (SETS.get(record.test_set, 1), subjects.index(record.subject), record.id))
     counts = state.parameters(run)
     if counts is not None:
-        st.subheader("Parameters")
+        st.header("Parameters")
         about = "Parameters of teacher, student, adapters and projections, and their shares of the teacher"
         parts.table(tables.parameters(counts), alt=about, numbers=("Parameters", "Of the teacher"))
         st.caption("Each storage counts once, so tied embeddings count once.")
     if not evaluations:
         st.info("Results appear with the first evaluation.", icon=":material/hourglass_top:")
         return
-    st.subheader("Evaluations")
+    st.header("Evaluations")
     st.dataframe(
         tables.evaluations(evaluations),
         hide_index=True,
@@ -214,7 +211,7 @@ def _utterances(run: RunRecord) -> None:
     if not evaluations:
         st.info("Utterances appear with the first evaluation.", icon=":material/graphic_eq:")
         return
-    order = sorted(evaluations, key=lambda key: (SETS.get(evaluations[key].test_set, 1), -evaluations[key].id))
+    order = sorted(evaluations, key=lambda key: (SETS.get(evaluations[key].test_set, 1), -(evaluations[key].step or 0)))
     key = state.choice("evaluation", order)
     shown = state.chosen(
         "evaluation",
@@ -233,7 +230,12 @@ def _utterances(run: RunRecord) -> None:
             on_select="rerun",
             selection_mode="single-row",
             key=f"utterances:{shown}",
-            column_config={"WER": st.column_config.NumberColumn("WER % ↓", format="%.0f")},
+            column_config={
+                "WER": st.column_config.NumberColumn("WER % ↓", format="%.0f"),
+                "S": st.column_config.NumberColumn(help="Substitutions", width=48),
+                "D": st.column_config.NumberColumn(help="Deletions", width=48),
+                "I": st.column_config.NumberColumn(help="Insertions", width=48),
+            },
             alt="Utterances of this evaluation, worst first",
         )
         st.caption(f"{len(worst)} of {len(results)} utterances, worst first. Choose a row to hear it.")

@@ -31,7 +31,7 @@ def show() -> None:
 def _welcome() -> None:
     st.title("Manifold Studio")
     with st.container(border=True):
-        st.subheader("Heal a cut model, and see what did it")
+        st.header("Heal a cut model, and see what did it")
         st.markdown(
             "The quick start takes a layer out of Whisper tiny.en and heals the cut five ways, each with adapters of "
             "less than 1 % of the teacher's parameters: from transcripts alone, with the teacher's tokens, and with "
@@ -83,13 +83,15 @@ def _best(jobs: list[JobRecord]) -> None:
     """Show the best run of the newest job that has one, between its teacher and its student before."""
     store = state.studio().store
     for job in jobs:
-        evaluations = store.evaluations(job_id=job.id, test_set="test") if job.state == "finished" else []
-        students = [record for record in evaluations if record.run_id]
+        evaluations = store.evaluations(job_id=job.id) if job.state == "finished" else []
+        students = tables.reported(evaluations).values()
         if not students:
             continue
-        best = min(students, key=lambda record: record.wer)
-        others = {record.subject: record for record in evaluations if not record.run_id}
-        st.subheader(f"Best of {text.plain(job.name)}")
+        best = min(students, key=lambda record: (record.test_set != tables.TEST, record.wer))
+        alike = [record for record in evaluations if not record.run_id and record.test_set == best.test_set]
+        others = {record.subject: record for record in alike}
+        unread = "" if best.test_set == tables.TEST else ", on its development set"
+        st.header(f"Best of {text.plain(job.name)}{unread}")
         with st.container(horizontal=True):
             name = store.run(best.run_id).name if best.run_id else ""
             st.metric(f"WER ↓ of {text.plain(name)}", text.percent(best.wer), border=True)
@@ -104,7 +106,9 @@ def _table(runs: list[RunRecord], jobs: dict[str, str]) -> None:
     frame = tables.runs(
         runs,
         jobs=jobs,
-        wer={record.run_id: record.wer for record in store.evaluations(test_set="test") if record.run_id},
+        judged=tables.reported(
+            [*store.evaluations(test_set=tables.TEST), *store.evaluations(test_set=tables.DEVELOPMENT)]
+        ),
         parameters={run.id: state.parameters(run) for run in runs},
     )
     event = st.dataframe(
@@ -116,8 +120,11 @@ def _table(runs: list[RunRecord], jobs: dict[str, str]) -> None:
         # A selection is a place in the table: with other rows it is another table, so that no run is mistaken.
         key=f"runs:{hash(tuple(frame['Id']))}",
         column_config={
-            "Run": st.column_config.TextColumn(),
-            "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f", help="On the test set; lower is better."),
+            "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f", help="Lower is better."),
+            "Set": st.column_config.TextColumn(
+                width=110,
+                help="What the rate was measured on: the test set, or the development set where the test is unread.",
+            ),
             "Trainable": st.column_config.NumberColumn(
                 "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
             ),
@@ -125,7 +132,7 @@ def _table(runs: list[RunRecord], jobs: dict[str, str]) -> None:
             "Training": st.column_config.TextColumn(alignment="right"),
             "Created": st.column_config.DatetimeColumn(format="distance"),
         },
-        alt="All runs with their state, job, word error rate, trained share, steps and training time",
+        alt="All runs with their state, word error rate, job, trained share, steps and training time",
     )
     runs_shown = "One run" if len(runs) == 1 else f"{len(runs)} runs, newest first"
     st.caption(f"{runs_shown}. Choose a row to open it.")

@@ -73,13 +73,17 @@ def _attempted(name: str, needed: bool, look: Callable[[], Finding]) -> Finding:
         return Finding(name, False, needed, str(error))
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _torch() -> Finding:
     try:
         import torch
     except ImportError as error:
         return Finding("torch", False, True, f"{error}. Install the project: make setup")
     cuda = f"CUDA: {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else "no CUDA device; runs use the CPU"
-    return Finding("torch", True, True, f"{torch.__version__}, {torch.get_num_threads()} threads, {cuda}")
+    return Finding("torch", True, True, f"{torch.__version__}, {_counted(torch.get_num_threads(), 'thread')}, {cuda}")
 
 
 def _disk(runs_folder: Path) -> Finding:
@@ -106,7 +110,7 @@ def _database(url: str) -> Finding:
         store = Store.open(url)
         count = len(store.jobs(limit=1000))
         store.close()
-        return Finding("database", True, True, f"{store.path}, {count} jobs")
+        return Finding("database", True, True, f"{store.path}, {_counted(count, 'job')}")
 
     return _attempted("database", True, look)
 

@@ -1,7 +1,7 @@
 """Reading runs and ablations from YAML or JSON files, with all mistakes reported at once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from core.config.ablation import Ablation
+from core.config.base import Settings
+from core.config.mistakes import Mistake, mistakes, row_mistakes
 from core.config.run import RunConfig
 from core.errors import ConfigError, NotFoundError, Problem
 
@@ -27,7 +29,7 @@ def read_run(path: Path) -> RunConfig:
 
 def parse_run(fields: Any, *, name: str = "the run") -> RunConfig:
     """Make a run from plain dictionaries; every mistake is reported at once as ConfigError."""
-    return _validated(lambda: RunConfig.model_validate(fields), name)
+    return _validated(lambda: RunConfig.model_validate(fields), RunConfig, name)
 
 
 def read_ablation(path: Path) -> tuple[Ablation, tuple[RunConfig, ...]]:
@@ -37,17 +39,8 @@ def read_ablation(path: Path) -> tuple[Ablation, tuple[RunConfig, ...]]:
 
 def parse_ablation(fields: Any, *, name: str = "the ablation") -> tuple[Ablation, tuple[RunConfig, ...]]:
     """Make an ablation and its runs from plain dictionaries."""
-    ablation = _validated(lambda: Ablation.model_validate(fields), name)
-    mistakes: dict[Problem, list[str]] = {}
-    for row in ablation.rows:
-        try:
-            parse_run(row.fields(ablation.base))
-        except ConfigError as error:
-            for problem in error.problems:
-                mistakes.setdefault(problem, []).append(row.label)
-    if mistakes:
-        raise _mistaken(name, [_in_rows(problem, rows, ablation) for problem, rows in mistakes.items()])
-    return ablation, ablation.runs()
+    ablation = _validated(lambda: Ablation.model_validate(fields), Ablation, name)
+    return ablation, _runs(ablation, name)
 
 
 def preset_names() -> list[str]:
@@ -82,36 +75,30 @@ def _read(path: Path) -> Any:
         raise ConfigError(f"{path} cannot be read as text ({error}). Give a YAML or JSON file.") from error
     try:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # a date like 2026-13-01 is a ValueError
         raise ConfigError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}") from error
 
 
-def _validated(make: Callable[[], T], name: str) -> T:
+def _validated(make: Callable[[], T], settings: type[Settings], name: str) -> T:
     try:
         return make()
     except ValidationError as error:
-        raise _mistaken(name, [_problem(item) for item in error.errors(include_url=False)]) from error
+        raise _refused(name, mistakes(error, settings)) from error
 
 
-def _mistaken(name: str, problems: list[Problem]) -> ConfigError:
+def _runs(ablation: Ablation, name: str) -> tuple[RunConfig, ...]:
+    runs: list[RunConfig] = []
+    wrong: dict[int, list[Mistake]] = {}
+    for number, row in enumerate(ablation.rows):
+        try:
+            runs += ablation.model_copy(update={"rows": (row,)}).runs()
+        except ValidationError as error:
+            wrong[number] = mistakes(error, RunConfig)
+    if wrong:
+        raise _refused(name, row_mistakes(ablation, wrong))
+    return tuple(runs)
+
+
+def _refused(name: str, problems: Sequence[Problem]) -> ConfigError:
     count = "one mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    return ConfigError(f"{name} has {count}:", problems)
-
-
-def _in_rows(problem: Problem, rows: list[str], ablation: Ablation) -> Problem:
-    """Return a mistake with the rows that make it; one that all of them make is in their base."""
-    if len(rows) == len(ablation.rows):
-        return problem
-    return Problem(f"{', '.join(rows)}: {problem.where}".removesuffix(": "), problem.message)
-
-
-def _problem(item: Any) -> Problem:
-    where = ".".join(str(part) for part in item["loc"])
-    message, kind = item["msg"], item["type"]
-    if kind == "extra_forbidden":
-        message = "there is no such setting; remove it or correct its name"
-    elif kind == "missing":
-        message = "this setting is required; add it"
-    elif kind == "value_error":
-        message = message.removeprefix("Value error, ")
-    return Problem(where, message)
+    return ConfigError(f"{name} has {count}:", list(problems))

@@ -3,11 +3,15 @@
 import os
 import shutil
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import WhisperProcessor
+from transformers.utils import logging as transformers_logging
 
 from core.audio import SAMPLE_RATE, read_audio
 from core.config import Evaluation, RunConfig
@@ -61,12 +65,14 @@ def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) 
         raise NotFoundError(f"The run {run.id} ({run.name}) has no adapters to export. Choose a run that has finished.")
     config = RunConfig.model_validate(run.config)
     _, student = load_models(config)
-    student = student.with_model(merged(student.plain, adapters).eval())
+    with _quiet():
+        student = student.with_model(merged(student.plain, adapters).eval())
     clips = _clips(run, store, runs_folder)
     expected = _hear(student, clips, config.evaluation)
     staging = _staging_beside(to)
     try:
-        _write(student, staging)
+        with _quiet():
+            _write(student, staging)
         again = Whisper(load_whisper(str(staging)), language=config.language)
         require_same(student, again, expected=expected, heard=_hear(again, clips, config.evaluation))
         os.rename(staging, to)
@@ -102,6 +108,20 @@ def require_same(student: Whisper, again: Whisper, *, expected: dict[Path, str],
             raise ModelError(
                 f"The exported model hears {heard[clip]!r} in {clip}, the trained one {text!r}; nothing was kept."
             )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep peft's advice to programmers and transformers' bars from whoever exports: they can do nothing about them."""
+    bars = transformers_logging.is_progress_bar_enabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        transformers_logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            if bars:
+                transformers_logging.enable_progress_bar()
 
 
 def _require_empty(folder: Path) -> None:

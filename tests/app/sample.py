@@ -68,6 +68,25 @@ def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:
     return store.runs(job_id=job.id)
 
 
+def add_tuning_job(store: Store, runs_folder: Path) -> list[RunRecord]:
+    """Store a finished job of three runs that leaves its test set unread, and return its runs."""
+    _, configs = read_preset("quickstart-tuning")
+    job = store.create_job("quickstart-tuning", configs[:3])
+    write_log(runs_folder, job.id, ["Finished"])
+    utterances = [f"development-{number:03d}" for number in range(UTTERANCES)]
+    for subject, rate in (("teacher", 0.09), ("student_before", 1.0)):
+        evaluate(store, job.id, None, subject, "development", None, rate, utterances)
+    store.job_state(job.id, "running")
+    for run, rates in zip(store.runs(job_id=job.id), ((0.5, 0.3), (0.2, 0.4), (0.6, 0.5)), strict=True):
+        store.run_state(run.id, "running")
+        for step, rate in zip((80, 160), rates, strict=True):
+            evaluate(store, job.id, run.id, "student", "development", step, rate, utterances)
+        store.run_progress(run.id, STEPS, 88.0)
+        store.run_state(run.id, "finished")
+    store.job_state(job.id, "finished")
+    return store.runs(job_id=job.id)
+
+
 def add_job(store: Store, runs_folder: Path, state: State, message: str = "") -> list[RunRecord]:
     """Store a job of one run that is, or ended, in a state, and return its runs."""
     _, configs = read_preset("quickstart")

@@ -16,7 +16,7 @@ def page(values: dict) -> None:  # pyright: ignore[reportMissingTypeArgument]
     from core.config import RunConfig, parse_run
     from core.errors import ConfigError
 
-    filled = forms.settings_form(RunConfig, values, key="form", visible=("name", "training.steps"))
+    filled = forms.settings_form(RunConfig, values, key="form", visible={"name": "Name", "training.steps": "Steps"})
     st.session_state["values"] = filled.values
     try:
         parse_run(filled.values)

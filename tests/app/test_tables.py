@@ -22,6 +22,29 @@ def test_an_ablation_lists_teacher_student_before_and_every_run(table: AblationT
     assert list(tables.ablation(table)["Model"]) == ["Teacher", "Student before", *names]
 
 
+def test_what_decides_stands_before_its_parts(table: AblationTable) -> None:
+    columns = list(tables.ablation(table).columns)
+    assert columns[:8] == ["Model", "WER", "Difference", "95 % interval", "Verdict", "S", "D", "I"]
+
+
+def test_a_run_is_judged_by_its_test_set(store: Store, tmp_path: Path) -> None:
+    runs = sample.add_finished_job(store, tmp_path)
+    judged = tables.reported(store.evaluations())
+    assert [judged[run.id].test_set for run in runs] == ["test"] * 5
+
+
+def test_a_run_whose_test_set_is_unread_is_judged_by_its_best_checkpoint(store: Store, tmp_path: Path) -> None:
+    runs = sample.add_tuning_job(store, tmp_path)
+    judged = tables.reported(store.evaluations())
+    assert [(judged[run.id].test_set, judged[run.id].step) for run in runs] == [
+        ("development", 160),
+        ("development", 80),
+        ("development", 160),
+    ]
+    rows = ablation_table(store, runs[0].job_id).rows
+    assert [row.evaluation for row in rows] == [judged[run.id] for run in runs]
+
+
 def test_a_rate_is_errors_over_words_in_percent(table: AblationTable) -> None:
     frame = tables.ablation(table)
     assert table.teacher is not None
@@ -63,7 +86,7 @@ def test_a_markdown_table_keeps_its_columns_whatever_a_run_is_called(table: Abla
 
 def test_two_rows_of_the_quick_start_differ_in_their_losses_alone() -> None:
     fields = [config.model_dump(mode="json") for config in read_preset("quickstart")[1]]
-    assert tables.difference_in_words(fields[0], fields[1]) == "method.losses.soft_labels: weight 0.8, temperature 2"
+    assert tables.difference_in_words(fields[0], fields[1]) == "soft labels: weight 0.8, temperature 2"
     assert tables.differences(fields[0], fields[0]).empty
 
 

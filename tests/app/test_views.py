@@ -23,7 +23,7 @@ def finished(store: Store, runs_folder: Path) -> list[RunRecord]:
 
 def texts(page: AppTest) -> str:
     """Return everything that a page says, without the signs that keep Markdown from reading it."""
-    said = [*page.title, *page.subheader, *page.markdown, *page.caption, *page.error, *page.warning, *page.info]
+    said = [*page.title, *page.header, *page.markdown, *page.caption, *page.error, *page.warning, *page.info]
     metrics = [f"{item.label} {item.value}" for item in page.metric]
     return "\n".join([*(item.value for item in said), *metrics]).replace("\\", "")
 
@@ -77,6 +77,48 @@ def test_every_page_shows_a_finished_job(open_page: OpenPage, finished: list[Run
         page = open_page(name)
         assert not page.exception, name
         assert not page.error, name
+
+
+def test_a_job_that_leaves_its_test_set_unread_shows_its_development_set(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    runs = sample.add_tuning_job(store, runs_folder)
+    home = open_page("runs")
+    assert "Best of quickstart-tuning, on its development set" in texts(home)
+    assert list(home.dataframe[0].value["Set"]) == ["development"] * 3
+    assert all(rate > 0 for rate in home.dataframe[0].value["WER"])
+    (rate,) = [item.value for item in open_page("run", run=runs[1].id).metric if item.label == "WER ↓, development set"]
+    assert rate.endswith(" %")
+    page = open_page("ablations", job=runs[0].job_id)
+    assert "leaves its test set unread" in texts(page)
+    assert all(rate > 0 for rate in page.dataframe[0].value["WER"])
+
+
+def test_the_test_set_is_offered_first_and_later_steps_before_earlier_ones(
+    open_page: OpenPage, finished: list[RunRecord]
+) -> None:
+    page = open_page("run", run=finished[3].id, tab="Utterances")
+    (evaluation,) = [item for item in page.selectbox if item.label == "Evaluation"]
+    assert [option.split(":")[0] for option in evaluation.options] == [
+        "Test set, step 160",
+        "Real set, step 160",
+        "Development set, step 160",
+        "Development set, step 80",
+    ]
+
+
+def test_alignment_opens_the_newest_run_that_has_states(
+    open_page: OpenPage, store: Store, runs_folder: Path, finished: list[RunRecord]
+) -> None:
+    sample.add_job(store, runs_folder, "queued")
+    page = open_page("alignment")
+    assert page.query_params["run"] in {run.id for run in finished}
+    assert "How alike" in texts(page)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_job(open_page: OpenPage, finished: list[RunRecord]) -> None:
+    (runs,) = [item for item in open_page("run").selectbox if item.label == "Another run"]
+    assert f"+ manifold · quickstart · {finished[3].id}" in runs.options
 
 
 @pytest.mark.parametrize("tab", ["Curves", "Results", "Utterances", "Settings", "Log"])
@@ -161,10 +203,17 @@ def test_a_new_run_starts_from_a_row_and_shows_what_it_changes(open_page: OpenPa
     assert list(page.dataframe[0].value["Setting"]) == ["method.losses.soft_labels", "method.losses.geodesic"]
 
 
+def test_whoever_comes_back_to_new_run_finds_the_choice_that_was_made(studio: AppTest, open_page: OpenPage) -> None:
+    open_page("new_run", launch="one")
+    studio.switch_page("views/runs.py").run()
+    studio.query_params.clear()
+    assert studio.switch_page("views/new_run.py").run().query_params["launch"] == "one"
+
+
 def test_mistakes_are_listed_and_nothing_is_started(open_page: OpenPage, store: Store) -> None:
     page = open_page("new_run", launch="one")
-    next(item for item in page.number_input if item.label == "Training steps").set_value(0)
-    next(item for item in page.text_input if item.label == "Student encoder layers").set_value("0, x").run()
+    next(item for item in page.number_input if item.label == "Steps").set_value(0)
+    next(item for item in page.text_input if item.label == "Student's encoder layers").set_value("0, x").run()
     assert "2 mistakes" in page.error[0].value
     next(button for button in page.button if button.label == "Launch").click().run()
     assert "Nothing was started." in texts(page)
@@ -181,7 +230,7 @@ def test_settings_are_read_from_yaml(open_page: OpenPage) -> None:
     text = "name: from a file\nmethod: {losses: [{kind: cross_entropy}]}\ntraining: {steps: 7}\n"
     page.text_area(key="yaml").set_value(text).run()
     next(button for button in page.button if button.label == "Read into the form").click().run()
-    assert next(item for item in page.number_input if item.label == "Training steps").value == 7
+    assert next(item for item in page.number_input if item.label == "Steps").value == 7
     assert next(item for item in page.text_input if item.label == "Name").value == "from a file"
 
 

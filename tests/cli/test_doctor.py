@@ -7,6 +7,8 @@ import pytest
 
 import core.cli.doctor as doctor
 from core.cli.doctor import Finding, examine
+from core.config import RunConfig
+from core.store import Store
 
 
 @pytest.fixture
@@ -35,6 +37,16 @@ def test_little_disk_space_is_told_of(look: Callable[[str], Finding], monkeypatc
     assert "runs may fill it" in look("disk").note
     monkeypatch.setattr(doctor, "ENOUGH_BYTES", 0)
     assert look("disk").well
+
+
+def test_jobs_are_counted_in_words_that_fit_their_number(
+    look: Callable[[str], Finding], tmp_path: Path, configs: tuple[RunConfig, ...]
+) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/runs.db")
+    for said in ("0 jobs", "1 job", "2 jobs"):
+        assert look("database").note == f"{store.path}, {said}"
+        store.create_job("a", configs)
+    store.close()
 
 
 def test_a_missing_torch_is_told_of_and_needed(look: Callable[[str], Finding], monkeypatch: pytest.MonkeyPatch) -> None:

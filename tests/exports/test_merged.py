@@ -1,4 +1,5 @@
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers.utils import logging as transformers_logging
 
 from core.audio import read_audio
 from core.checkpoints import save_adapters
@@ -119,6 +121,20 @@ def test_the_adapters_are_in_the_weights_and_only_the_kept_layers_are_left(
     difference = (layers[2].fc1.weight - original["fc1.weight"]).norm() / original["fc1.weight"].norm()
     assert 1e-5 < difference < 1e-1
     assert not any("lora" in name or "projection" in name for name in written.state_dict())
+
+
+def test_an_export_prints_and_warns_nothing_and_leaves_the_bars_as_they_were(
+    store: Store, make_config: Callable[..., RunConfig], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    student = {"kind": "pruned", "encoder_layers": [0], "decoder_layers": [0]}
+    run = trained(store, tmp_path, make_config(student=student, lora=LORA, freeze_below=0))
+    capfd.readouterr()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", FutureWarning)
+        export_merged(run, store=store, runs_folder=tmp_path, to=tmp_path / "out")
+    assert capfd.readouterr() == ("", "")
+    assert warned == []
+    assert transformers_logging.is_progress_bar_enabled()
 
 
 def test_a_folder_that_holds_something_is_not_overwritten(

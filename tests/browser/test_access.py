@@ -1,0 +1,55 @@
+"""What people need who do not use a mouse, or do not see the pages: names, titles, a visible focus."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenStudio
+from tests.browser.pages import open_page
+
+pytestmark = [pytest.mark.browser, pytest.mark.long]
+
+ADDRESSES = ("", "new?launch=whole", "new?launch=one", "run?tab=Curves", "run?tab=Utterances", "alignment", "ablations")
+NAMED = ("button", "link", "radio", "radiogroup", "combobox", "textbox", "spinbutton", "slider", "graphics-document")
+"""Roles of what can be used, and of charts; a screen reader has nothing to say of one without a name."""
+
+OUTLINE = "() => getComputedStyle(document.activeElement).outlineStyle"
+TAG = "() => document.activeElement.tagName"
+
+
+def roles_and_names(page: Page) -> list[tuple[str, str]]:
+    """Return what a screen reader is told of the page, in its order."""
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
+    said = [node for node in nodes if not node["ignored"]]
+    return [(node["role"]["value"], node.get("name", {}).get("value", "").strip()) for node in said]
+
+
+def test_every_control_and_every_chart_has_a_name_and_every_page_one_heading(
+    page: Page, sample_studio: OpenStudio
+) -> None:
+    for address in ADDRESSES:
+        open_page(page, f"{sample_studio.url}/{address}")
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        found = roles_and_names(page)
+        assert [role for role, name in found if role in NAMED and not name] == [], address
+        assert [name for role, name in found if role == "button"], "the controls are there"
+
+
+def test_each_page_has_a_title_of_its_own(page: Page, sample_studio: OpenStudio) -> None:
+    titles = []
+    for address in ("", "new", "run", "alignment", "ablations"):
+        open_page(page, f"{sample_studio.url}/{address}")
+        titles.append(page.title().split(" · ")[0])
+    assert titles == ["Runs", "New run", "Run", "Alignment", "Ablations"]
+
+
+def test_links_and_buttons_show_that_the_keyboard_is_on_them(page: Page, sample_studio: OpenStudio) -> None:
+    open_page(page, f"{sample_studio.url}/run?tab=Curves")
+    met = []
+    for _ in range(15):
+        page.keyboard.press("Tab")
+        if page.evaluate(TAG) in ("A", "BUTTON"):
+            met.append(page.evaluate(OUTLINE))
+    assert len(met) > 8
+    assert set(met) == {"solid"}

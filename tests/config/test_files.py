@@ -1,0 +1,281 @@
+"""Files that are runs: what is read, and what is said about a file that is wrong."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from annotated_types import Ge, Gt, Le, Lt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config import (
+    dump_run,
+    parse_ablation,
+    parse_run,
+    preset_names,
+    read_ablation,
+    read_preset,
+    read_run,
+)
+from core.config.run import Training
+from core.errors import ConfigError, NotFoundError
+
+CE = {"losses": [{"kind": "cross_entropy"}]}
+FULL = read_preset("quickstart")[1][3].model_dump(mode="json")
+
+
+def said(fields: Any) -> dict[str, str]:
+    """Return what is said about the fields of a run, by the path that is printed."""
+    with pytest.raises(ConfigError) as caught:
+        parse_run(fields)
+    return printed(caught.value)
+
+
+def printed(error: ConfigError) -> dict[str, str]:
+    lines = [str(problem) for problem in error.problems]
+    assert str(error).splitlines()[1:] == [f"  - {line}" for line in lines]
+    split = [line.partition(": ") if line.partition(": ")[1] else ("", "", line) for line in lines]
+    return {path: message for path, _, message in split}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "message"),
+    [
+        ({"lora": {"rank": 0}}, "lora.rank", "must be a whole number from 1 to 512, not 0"),
+        ({"lora": {"rank": 7.5}}, "lora.rank", "must be a whole number from 1 to 512, not 7.5"),
+        ({"lora": {"rank": "many"}}, "lora.rank", "must be a whole number from 1 to 512, not 'many'"),
+        ({"lora": {"rank": None}}, "lora.rank", "must be a whole number from 1 to 512; it is empty"),
+        ({"lora": {"dropout": 1}}, "lora.dropout", "must be a number from 0 to below 1, not 1"),
+        ({"training": {"clip": -1}}, "training.clip", "must be a number above 0 and up to 1000, not -1"),
+        ({"training": {"clip": float("nan")}}, "training.clip", "must be a number above 0 and up to 1000, not nan"),
+        ({"training": {"steps": [3]}}, "training.steps", "must be a whole number from 1 to 1000000, not a list"),
+        ({"evaluation": {"test": "perhaps"}}, "evaluation.test", "must be true or false, not 'perhaps'"),
+        ({"training": {"device": "gpu"}}, "training.device", "must be one of auto, cpu, cuda; not 'gpu'"),
+        ({"family": "ctc"}, "family", "must be whisper, not 'ctc'"),
+        ({"language": False}, "language", "must be text, not false; put it in quotes"),
+        ({"name": ""}, "name", "must not be empty"),
+        ({"name": "x" * 200}, "name", "must have at most 120 characters, not 200"),
+        ({"teachers": []}, "teachers", "must not be empty; name at least one"),
+        ({"teachers": {"model": "m"}}, "teachers", "must be a list, not settings; put it in brackets"),
+        ({"lora": {"encoder_targets": "fc1"}}, "lora.encoder_targets", "must be a list, not 'fc1'; put it in brackets"),
+        ({"lora": {"encoder_targets": [1]}}, "lora.encoder_targets.0", "must be text, not 1; put it in quotes"),
+        ({"lora": 5}, "lora", "must be settings, each as name: value, not 5"),
+        ({"lora": None}, "lora", "must be settings, each as name: value; it is empty"),
+        ({"student": 5}, "student", "must be settings, each as name: value, not 5"),
+        ({"student": {}}, "student", "its kind is missing; add one: pretrained, pruned"),
+        ({"student": {"kind": "cut"}}, "student", "its kind must be one of pretrained, pruned; not 'cut'"),
+        ({"student": {"kind": "pretrained"}}, "student.model", "this setting is required; add it"),
+        ({"student": {"kind": "pruned", "encoder_layers": ["x"]}}, "student.encoder_layers.0", "whole number, not 'x'"),
+        ({"source": {"kind": "generated", "train": 0}}, "source.train", "must be a whole number from 1 to 240, not 0"),
+        ({"method": {"losses": [{"kind": "geodesic", "weight": -1}]}}, "method.losses.0.weight", "up to 1000, not -1"),
+        ({"method": {"losses": [{"kind": "kd"}]}}, "method.losses.0", "one of cross_entropy, soft_labels, dkd"),
+        (
+            {"method": {**CE, "mapping": {"encoder_layers": "odd"}}},
+            "method.mapping.encoder_layers",
+            "one of spaced, last, next_input; not 'odd'",
+        ),
+        ({"training": {"learning_rat": 1}}, "training.learning_rat", "there is no such setting; is it learning_rate?"),
+        ({"colour": "red"}, "colour", "there is no such setting; remove it or correct its name"),
+        ({1: 2}, "1", "there is no such setting"),
+        ({"freeze_below": 9}, "", "freeze_below is 9, but the student keeps 3 encoder layers"),
+    ],
+)
+def test_a_mistake_is_told_where_it_stands_with_what_to_do(fields: dict[Any, Any], path: str, message: str) -> None:
+    found = said({"method": CE, **fields})
+    assert list(found) == [path]
+    assert message in found[path]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "must be settings, each as name: value; it is empty"),
+        ("run", "must be settings, each as name: value, not 'run'"),
+        ([], "must be settings, each as name: value, not a list"),
+    ],
+)
+def test_what_holds_no_settings_at_all_is_told(content: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_run(content)
+    assert str(caught.value) == f"the run has one mistake:\n  - {message}"
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_path() -> None:
+    losses = [{"kind": "cross_entropy", "weight": "x"}, {}, {"kind": "geodesic", "colour": 1}, {"kind": "kd"}]
+    found = said({"method": {"losses": losses, "mapping": {"states": 1}}, "seed": -1, "lora": {"rank": 0, "alpha": 0}})
+    assert set(found) == {
+        "method.losses.0.weight",
+        "method.losses.1",
+        "method.losses.2.colour",
+        "method.losses.3",
+        "method.mapping.states",
+        "seed",
+        "lora.rank",
+        "lora.alpha",
+    }
+
+
+def test_a_form_finds_the_field_of_a_mistake_by_the_kind_in_its_path() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_run({"method": {"losses": [{"kind": "geodesic", "weight": -1}]}})
+    (problem,) = caught.value.problems
+    assert problem.where == "method.losses.0.geodesic.weight"
+    assert str(problem).startswith("method.losses.0.weight: ")
+
+
+def test_a_long_value_is_cut_and_what_a_terminal_would_obey_is_quoted() -> None:
+    found = said({"method": CE, "lora": {"rank": "9" * 5000}, "\x1b[31m": 1})
+    assert len(found["lora.rank"]) < 150
+    assert r"'\x1b[31m'" in found
+
+
+numbers = st.sampled_from(
+    [
+        (name, low, high)
+        for name, field in Training.model_fields.items()
+        for low in field.metadata
+        if isinstance(low, Ge | Gt)
+        for high in field.metadata
+        if isinstance(high, Le | Lt)
+    ]
+)
+
+
+@given(numbers, st.integers() | st.floats(width=32))
+def test_a_number_outside_its_range_is_told_with_the_range_and_one_inside_is_taken(
+    field: tuple[str, Any, Any], value: float
+) -> None:
+    name, low, high = field
+    lowest: Any = low.ge if isinstance(low, Ge) else low.gt
+    highest: Any = high.le if isinstance(high, Le) else high.lt
+    above = value >= lowest if isinstance(low, Ge) else value > lowest
+    below = value <= highest if isinstance(high, Le) else value < highest
+    fields = {"method": CE, "training": {name: value}}
+    if above and below and (Training.model_fields[name].annotation is float or value == int(value)):
+        assert getattr(parse_run(fields).training, name) == value
+        return
+    message = said(fields)[f"training.{name}"]
+    assert message.endswith(f", not {value}")
+    assert f" {lowest} " in message
+    assert f" {highest}," in message
+
+
+def paths(fields: Any, start: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of everything in nested dictionaries and lists."""
+    for key, value in fields.items() if isinstance(fields, dict) else enumerate(fields):
+        yield (*start, key)
+        if isinstance(value, dict | list):
+            yield from paths(value, (*start, key))
+
+
+def reached(fields: Any, path: str) -> bool:
+    """Return whether a path leads to something in nested dictionaries and lists, or to a place in one of them."""
+    *parents, _ = path.split(".")
+    for part in parents:
+        fields = fields[part] if isinstance(fields, dict) else fields[int(part)]
+    return isinstance(fields, dict | list)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates()
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["kind", "odd"]), inner)
+)
+
+
+@given(st.sampled_from(list(paths(FULL))), anything)
+def test_whatever_stands_in_a_file_is_a_run_or_gets_our_sentences(path: tuple[str | int, ...], value: Any) -> None:
+    fields = copy.deepcopy(FULL)
+    parent = fields
+    for part in path[:-1]:
+        parent = parent[part]  # pyright: ignore[reportArgumentType]
+    parent[path[-1]] = value  # pyright: ignore[reportArgumentType]
+    try:
+        parse_run(fields)
+    except ConfigError as error:
+        found = printed(error)
+    else:
+        return
+    assert found
+    for where, message in found.items():
+        assert not where or reached(fields, where)
+        assert "Input" not in message
+        assert "input should" not in message
+        assert "valid" not in message
+
+
+def ablation(base: dict[Any, Any], *changes: dict[str, Any]) -> dict[str, str]:
+    rows = [{"name": f"row {number}", "changes": change} for number, change in enumerate(changes)]
+    with pytest.raises(ConfigError) as caught:
+        parse_ablation({"name": "a", "base": base, "rows": rows})
+    return printed(caught.value)
+
+
+def test_the_mistakes_of_all_rows_are_told_at_once_where_they_stand() -> None:
+    found = ablation(
+        {"seed": -1, "method": CE},
+        {},
+        {"lora": {"rank": 0}},
+        {"method": {"losses": [{"kind": "geodesic", "weight": 0}]}, "seed": "x"},
+    )
+    assert set(found) == {
+        "base.seed",
+        "rows.1.changes.lora.rank",
+        "rows.2.changes.method.losses.0.weight",
+        "rows.2.changes.seed",
+    }
+
+
+def test_what_no_row_says_is_the_bases_mistake_and_told_once() -> None:
+    assert list(ablation({}, {"seed": 1}, {"seed": 2})) == ["base.method"]
+    assert list(ablation({"freeze_below": 9, "method": CE}, {"seed": 1}, {"seed": 2})) == ["base"]
+    assert list(ablation({"method": CE}, {"seed": 1}, {"freeze_below": 9})) == ["rows.1.changes"]
+    assert list(ablation({1: 2, "method": CE}, {})) == ["base.1"]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_run_that_is_written_is_read_back(name: str, tmp_path: Path) -> None:
+    for config in read_preset(name)[1]:
+        (tmp_path / "run.yaml").write_text(dump_run(config), encoding="utf-8")
+        (tmp_path / "run.json").write_text(json.dumps(config.model_dump(mode="json")), encoding="utf-8")
+        assert read_run(tmp_path / "run.yaml") == read_run(tmp_path / "run.json") == config
+
+
+def test_an_ablation_is_read_from_a_file(tmp_path: Path) -> None:
+    content = {
+        "name": "a",
+        "base": {"method": CE, "lora": {"rank": 3}},
+        "rows": [{"name": "one", "changes": {"seed": 5}}],
+    }
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    found, (run,) = read_ablation(tmp_path / "a.yaml")
+    assert (found.name, run.name, run.seed, run.lora.rank) == ("a", "one", 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.yaml", b"[1, 2", "is not valid YAML"),
+        ("run.yaml", b"name: 2026-13-01", "is not valid YAML"),
+        ("run.yaml", b"&a [*a]", "must be settings, each as name: value, not a list"),
+        ("run.yaml", b"[" * 5000, "is not valid YAML"),
+        ("run.yaml", b"!!python/object/apply:os.getcwd []", "is not valid YAML"),
+        ("run.json", b"{", "is not valid JSON"),
+        ("run.json", b"[" * 100_000, "is not valid JSON"),
+        ("run.yaml", b"\xff\xfe\x00", "cannot be read as text"),
+        ("run.yaml", None, "There is no file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        read_run(tmp_path / name)
+
+
+def test_an_unknown_preset_is_told_with_those_that_exist() -> None:
+    with pytest.raises(NotFoundError, match=r"'slowstart'.*quickstart"):
+        read_preset("slowstart")
