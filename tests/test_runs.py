@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from core.launchers.liveness import process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import find
 from core.launchers.slots import CPU, take_slot
-from core.runs import JobRecord, MapRecord, ProbeUtterance, Studio
+from core.runs import Estimate, JobRecord, MapRecord, ProbeUtterance, Studio
 from core.store import Store
 
 PATIENCE_SECONDS = 60.0
@@ -98,6 +99,22 @@ def test_a_job_is_done_by_a_process_of_its_own_that_writes_to_a_log(
     assert [run.state for run in studio.store.runs(job_id=job.id)] == ["finished", "finished"]
     assert studio.log_tail(job.id) == "at work on short"
     wait(lambda: gone(job))
+
+
+@pytest.mark.usefixtures("queue")
+def test_a_run_keeps_what_was_measured_of_its_settings_before(
+    studio: Studio, make_config: Callable[..., RunConfig]
+) -> None:
+    measured, other = make_config(), make_config(name="second")
+    fields = {field.name: 1 for field in dataclasses.fields(Estimate)} | {"device": "CPU", "step_seconds": 0.5}
+    studio.store.add_check(measured.model_dump(mode="json"), {"problems": [], "estimate": fields}, measure=True)
+    first, second = studio.store.runs(job_id=studio.start([measured, other], name="two").id)
+    assert first.estimate == Estimate(**fields)
+    assert second.estimate is None
+    studio.store.run_progress(first.id, step=4, seconds=3.0)
+    studio.store.set_peak_memory(first.id, 10**9)
+    again = studio.store.run(first.id)
+    assert (again.step_seconds, again.peak_memory) == (0.75, 10**9)
 
 
 def test_a_working_job_stops_at_its_next_step(studio: Studio, make_config: Callable[..., RunConfig]) -> None:
