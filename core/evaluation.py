@@ -24,7 +24,7 @@ class Transcription:
 
     Attributes:
         hypotheses: Text of each utterance, as decoded.
-        errors: Counts of each utterance after normalising.
+        errors: Counts of each utterance that has a reference, after normalising.
         seconds: Wall-clock time of the encoder's trained part and the decoder.
         heldout_kl: KL(teacher || model) at temperature 1, nats per valid reference token; None when not asked for.
     """
@@ -89,7 +89,8 @@ def transcribe_set(
             value, count = _divergence(batch, states, model=model, teacher=teacher, audio_context=audio_context)
             divergence, tokens = divergence + value * count, tokens + count
         advance(len(batch))
-    errors = [word_errors(item.utterance.text, text) for item, text in zip(prepared, hypotheses, strict=True)]
+    references = [item.utterance.text for item in prepared]
+    errors = [word_errors(reference, text) for reference, text in zip(references, hypotheses, strict=True) if reference]
     return Transcription(hypotheses, errors, seconds, divergence / tokens if tokens else None)
 
 

@@ -16,7 +16,7 @@ from core.evaluation import transcribe_set
 from core.families.whisper import Whisper
 from core.sources import Utterance
 from core.teacher_outputs import Prepared
-from core.wer import word_errors
+from core.wer import normalise, word_errors
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def pseudo_labelled(
         advance: Called with the number of utterances done since the last call; may raise to stop.
     """
     said = transcribe_set(
-        prepared,
+        [dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text="")) for item in prepared],
         model=teacher,
         start=0,
         settings=settings,
@@ -89,8 +89,7 @@ def training_set(method: Method, prepared: Sequence[Prepared], pseudo: Sequence[
 
 def _wer(reference: str, text: str) -> float | None:
     """Return the rate of errors, or None where there are no words to get wrong."""
-    errors = word_errors(reference, text) if reference else None
-    return errors.wer if errors and errors.words else None
+    return word_errors(reference, text).wer if normalise(reference) else None
 
 
 def _teacher_encoder(item: Prepared) -> Tensor:

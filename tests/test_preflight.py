@@ -131,8 +131,12 @@ def test_a_method_that_aligns_nothing_has_no_projection_to_train(teacher: Whispe
 
 def test_an_alignment_of_frozen_layers_is_refused_before_it_starts(teacher: Whisper) -> None:
     student = random_whisper(encoder_layers=3)
-    config = run_config(freeze_below=3, lora={"encoder_targets": [], "decoder_targets": ["q_proj"]})
-    assert places(config, student=student, teacher=teacher) == ["method.losses.2.encoder"]
+    frozen = {"freeze_below": 3, "lora": {"encoder_targets": [], "decoder_targets": ["q_proj"]}}
+    losses = [{"kind": "cross_entropy"}, {"kind": "geodesic", "decoder": False}]
+    config = run_config(method={"losses": losses}, **frozen)
+    assert places(config, student=student, teacher=teacher) == ["method.losses.1"]
+    # Where it aligns decoder states too, these are what is left to it.
+    assert places(run_config(**frozen), student=student, teacher=teacher) == []
 
 
 def test_all_mistakes_of_a_run_come_together(teacher: Whisper) -> None:
