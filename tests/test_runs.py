@@ -106,7 +106,8 @@ def test_a_run_keeps_what_was_measured_of_its_settings_before(
     studio: Studio, make_config: Callable[..., RunConfig]
 ) -> None:
     measured, other = make_config(), make_config(name="second")
-    fields = {field.name: 1 for field in dataclasses.fields(Estimate)} | {"device": "CPU", "step_seconds": 0.5}
+    fields: dict[str, Any] = dict.fromkeys((field.name for field in dataclasses.fields(Estimate)), 1)
+    fields |= {"device": "CPU", "step_seconds": 0.5}
     studio.store.add_check(measured.model_dump(mode="json"), {"problems": [], "estimate": fields}, measure=True)
     first, second = studio.store.runs(job_id=studio.start([measured, other], name="two").id)
     assert first.estimate == Estimate(**fields)

@@ -82,7 +82,8 @@ def test_a_check_goes_from_queued_to_an_answer(store: Store) -> None:
 
 
 def estimate(**fields: Any) -> Estimate:
-    usual = {field.name: 1 for field in dataclasses.fields(Estimate)} | {"device": "CPU", "busy": False}
+    usual: dict[str, Any] = dict.fromkeys((field.name for field in dataclasses.fields(Estimate)), 1)
+    usual |= {"device": "CPU", "busy": False}
     return Estimate(**(usual | fields))
 
 
