@@ -95,7 +95,7 @@ class Taid(TokenLossSettings):
     """A target that moves from the student's own distribution to the teacher's."""
 
     kind: Literal["taid"] = "taid"
-    start: float = Field(default=0.4, ge=0, lt=1, description="Share of the teacher in the target at first.")
+    start: float = Field(default=0.4, gt=0, lt=1, description="Share of the teacher in the target at first.")
     pace: float = Field(
         default=5e-4,
         ge=0,
