@@ -37,7 +37,7 @@ from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistic
 from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher
 
-PROBE_UTTERANCES = 24
+PROBE_UTTERANCES = 16
 PREPARE_BATCH = 8
 
 # Relative costs of the parts of a job, per utterance, for its progress bar, guessed from Whisper tiny on a CPU.
@@ -101,10 +101,12 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
         advance=lambda utterances: progress.advance(utterances * TRANSCRIBE_COST),
     )
     shared = _share(configs, recorder=recorder, progress=progress)
-    failures = []
+    failures, maps = [], []
     for run, config in zip(runs, configs, strict=True):
         try:
             _run(run, config, shared=shared, recorder=recorder, progress=progress)
+            pairs = pairs_of(config, student=shared.student, teacher=shared.teacher)
+            maps += [(run.id, pair, step) for pair in pairs for step in (0, config.training.steps)]
         except Stopped:
             raise
         except ManifoldError as error:
@@ -112,6 +114,10 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
             store.run_state(run.id, "failed", str(error))
             failures.append(f"{run.name}: {error}")
     progress.finish()
+    # Maps wait for the last run: whoever draws them would take a core from those that train.
+    for run_id, pair, step in maps:
+        if pair.side == "encoder":
+            store.request_map(run_id, pair.side, pair.student, pair.teacher, step, "points")
     if failures:
         raise ManifoldError("\n".join(failures))
 
@@ -226,10 +232,6 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
             step=watcher.best_step,
         )
     store.run_state(run.id, "finished")
-    for pair in pairs:
-        if pair.side == "encoder":
-            for step in (0, config.training.steps):
-                store.request_map(run.id, pair.side, pair.student, pair.teacher, step, "points")
 
 
 def _without_teacher_encoder(prepared: Sequence[Prepared]) -> list[Prepared]:
