@@ -68,3 +68,9 @@ def write_flac(path: Path, samples: np.ndarray) -> None:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be written ({error}). Check the free space and the permissions.") from error
+
+
+def stored_path(path: Path, runs_folder: Path) -> str:
+    """Return a path relative to the runs folder where it lies inside, so that the folder can be moved."""
+    resolved, folder = path.resolve(), runs_folder.resolve()
+    return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved)

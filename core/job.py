@@ -181,7 +181,7 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     read = [item for item in train_set if item.utterance.text] or [item.prepared for item in pseudo]
     statistics = teacher_statistics(train_set, read=read)
     probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
-    probe.save_teacher(recorder.runs_folder / "jobs" / recorder.job_id)
+    probe.save_teacher(recorder.runs_folder / "jobs" / recorder.job_id, runs_folder=recorder.runs_folder)
     for name, prepared in (prepared_tests or {"development": development}).items():
         progress.begin(f"Transcribing with the student before training ({name})")
         recorder.evaluate(prepared, model=student, teacher=teacher, subject="student_before", test_set=name)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core.audio import stored_path
 from core.families.whisper import Whisper
 from core.mapping import LayerPair, PointMap, Side, Statistics
 from core.teacher_outputs import Prepared, student_signals
@@ -41,8 +42,13 @@ class ProbeSet:
     audio_context: float
     freeze_below: int
 
-    def save_teacher(self, folder: Path) -> None:
-        """Write the teacher's states, their means, and which utterance and moment each point is."""
+    def save_teacher(self, folder: Path, *, runs_folder: Path) -> None:
+        """Write the teacher's states, their means, and which utterance and moment each point is.
+
+        Args:
+            folder: The job's.
+            runs_folder: Audio inside it is named relative to it, so that it can be moved.
+        """
         tensors: dict[str, Tensor] = {}
         for pair in self.pairs:
             side, layer = pair.side, pair.teacher
@@ -60,7 +66,7 @@ class ProbeSet:
             {
                 "id": item.utterance.id,
                 "text": item.utterance.text,
-                "audio_path": str(item.utterance.audio_path),
+                "audio_path": stored_path(item.utterance.audio_path, runs_folder),
                 "speaker": item.utterance.speaker,
                 "duration": item.utterance.duration,
                 "split": "development",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from core.audio import stored_path
 from core.config import RunConfig
 from core.evaluation import Transcription, decoding_description, transcribe_set
 from core.families.whisper import Whisper
@@ -102,7 +103,7 @@ class Recorder:
                     words=errors.words,
                     speaker=item.utterance.speaker,
                     duration=item.utterance.duration,
-                    audio_path=_stored_path(item.utterance.audio_path, self.runs_folder),
+                    audio_path=stored_path(item.utterance.audio_path, self.runs_folder),
                 )
                 for position, (item, hypothesis, errors) in enumerate(
                     zip(prepared, result.hypotheses, result.errors, strict=True)
@@ -125,9 +126,3 @@ def _set_hash(prepared: Sequence[Prepared]) -> str:
         digest.update(hashlib.sha256(item.utterance.audio_path.read_bytes()).digest())
         digest.update(item.utterance.text.encode() + b"\0")
     return digest.hexdigest()
-
-
-def _stored_path(path: Path, runs_folder: Path) -> str:
-    """Return a path relative to the runs folder where it lies inside, so that the folder can be moved."""
-    resolved, folder = path.resolve(), runs_folder.resolve()
-    return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved)
