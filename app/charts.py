@@ -5,7 +5,7 @@ colour vision, with at least 3:1 contrast on the light and on the dark backgroun
 shapes (circle and diamond), so that neither colour nor shape is needed alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -25,8 +25,13 @@ MOST_POINTS_OF_A_CURVE = 500
 SMALL = 210
 """Height of a small chart with its axis and its legend, in pixels: charts in a row end on one line."""
 
-TERMS = ("#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL, "#0891B2", "#C2410C")
+TERMS = ("#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL, "#0891B2", "#C2410C", "#7C6FE0", "#5F8A1E", "#C2417E", "#A1694B")
 """Colours of the terms of an objective, none of them the teacher's or the student's."""
+
+
+def colours(terms: Sequence[str]) -> dict[str, str]:
+    """Return the colour of each term of a run: the same in all its charts, whenever the term sets in."""
+    return {term: TERMS[place % len(TERMS)] for place, term in enumerate(terms)}
 
 
 def curve(
@@ -35,6 +40,8 @@ def curve(
     description: str,
     height: int = SMALL,
     markers: bool = False,
+    colour: str = STUDENT,
+    last_step: int | None = None,
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw one or a few series over the steps of a run.
 
@@ -43,12 +50,14 @@ def curve(
         description: What the chart shows, for people who do not see it.
         height: In pixels, axis and legend included.
         markers: Whether to mark each value, for series of few values.
+        colour: Of the first series.
+        last_step: Where the axis ends, so that charts of one run can be compared; None ends it with the series.
     """
     frame = thinned(frame)
     names = list(dict.fromkeys(frame["series"]))
-    palette = [STUDENT, *TERMS]
+    palette = [colour, *(term for term in TERMS if term != colour)]
     base = alt.Chart(frame).encode(
-        x=alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=4, format="d")),
+        x=_steps(last_step),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format=".3~g")),
         color=alt.Color(
             "series:N",
@@ -69,28 +78,39 @@ def curve(
     return alt.layer(line, spots).properties(height=height, padding=_PADDING, description=description)
 
 
-def shares(frame: pd.DataFrame, *, description: str, height: int = SMALL) -> alt.Chart:
+def shares(
+    frame: pd.DataFrame,
+    *,
+    description: str,
+    height: int = SMALL,
+    palette: Mapping[str, str] | None = None,
+    last_step: int | None = None,
+) -> alt.Chart:
     """Draw which share of the objective each term has over the steps, stacked to one.
 
     Args:
-        frame: Columns ``step``, ``series`` (term) and ``value`` (fraction).
+        frame: Columns ``step``, ``series`` (term) and ``value`` (fraction); a term without a value at a step has none.
         description: What the chart shows, for people who do not see it.
         height: In pixels, axis and legend included.
+        palette: Colour of each term.
+        last_step: Where the axis ends; None ends it with the series.
     """
-    frame = thinned(frame)
     names = list(dict.fromkeys(frame["series"]))
+    palette = palette or colours(names)
+    frame = thinned(_at_every_step(frame))
     return (
         alt.Chart(frame)
         .mark_area(opacity=0.85)
         .encode(
-            x=alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=4, format="d")),
+            x=_steps(last_step),
             y=alt.Y("value:Q", title=None, stack="normalize", axis=alt.Axis(format="%", tickCount=4)),
             color=alt.Color(
                 "series:N",
                 title=None,
-                scale=alt.Scale(domain=names, range=list(TERMS[: len(names)])),
+                scale=alt.Scale(domain=names, range=[palette[name] for name in names]),
                 legend=_legend(),
             ),
+            order=alt.Order("place:Q"),
             tooltip=[
                 alt.Tooltip("series:N", title="Term"),
                 alt.Tooltip("step:Q", title="Step"),
@@ -99,6 +119,19 @@ def shares(frame: pd.DataFrame, *, description: str, height: int = SMALL) -> alt
         )
         .properties(height=height, padding=_PADDING, description=description)
     )
+
+
+def _steps(last_step: int | None) -> alt.X:
+    scale = alt.Scale() if last_step is None else alt.Scale(domain=[0, last_step], nice=False)
+    return alt.X("step:Q", title=None, scale=scale, axis=alt.Axis(grid=False, tickCount=4, format="d"))
+
+
+def _at_every_step(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a value of each series at every step of any of them, 0 where it has none: only so can areas be stacked."""
+    names = list(dict.fromkeys(frame["series"]))
+    wide = frame.pivot_table(index="step", columns="series", values="value", fill_value=0.0)[names]
+    filled = wide.reset_index().melt(id_vars="step", value_name="value")
+    return filled.assign(place=filled["series"].map({name: place for place, name in enumerate(names)}))
 
 
 _PADDING = {"left": 0, "right": 0, "top": 5, "bottom": 5}

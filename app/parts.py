@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pandas as pd
 import streamlit as st
 
+from app import costs as cost_tables
 from app import state, text
 from core.errors import DataError
-from core.runs import JobRecord, word_difference
+from core.runs import JobRecord, ParameterCounts, word_difference
 
 STATES = {
     "queued": ("gray", ":material/schedule:"),
@@ -88,6 +89,20 @@ def table(frame: pd.DataFrame, *, alt: str, numbers: Sequence[str] = ()) -> None
     """Show a small table whose cells are texts; columns of numbers stand right."""
     columns = {name: st.column_config.TextColumn(alignment="right") for name in numbers}
     st.dataframe(frame, hide_index=True, column_config=columns, alt=alt)
+
+
+def costs(counts: ParameterCounts) -> None:
+    """Show what a run has, trains and computes, with shares of the teacher."""
+    about = "Parameters of teacher, student, adapters and projections, and their shares of the teacher"
+    frame = cost_tables.parameters(counts)
+    table(frame, alt=about, numbers=list(frame.columns[1:]))
+    flops = cost_tables.computation(counts)
+    if flops is not None:
+        about = "What teacher and student compute for a second of audio"
+        table(flops, alt=about, numbers=list(flops.columns[1:]))
+    st.caption(
+        "Each storage counts once, so tied embeddings do. A multiplication and an addition are two operations (FLOP)."
+    )
 
 
 def clip(audio_path: str, *, name: str) -> None:

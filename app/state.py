@@ -160,6 +160,21 @@ def parameters(run: RunRecord) -> ParameterCounts | None:
     return _parameters(studio(), studio().store.url, run.id, run.state)
 
 
+@st.cache_data(max_entries=2000, show_spinner=False)
+def _disk(folder: str, state: str) -> int | None:
+    return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()) or None
+
+
+def disk(run: RunRecord) -> int | None:
+    """Return what a run's adapters and states take, in bytes, once it has ended; None where it has no files."""
+    if run.active:
+        return None
+    folder = studio().runs_folder / run.id
+    # Maps are made later, on request; nobody measured them.
+    sizes = [_disk(str(folder / part), run.state) for part in ("adapters", "states")]
+    return sum(size or 0 for size in sizes) or None
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def _curves(_studio: Studio, url: str, run_id: str, state: str, step: int) -> pd.DataFrame:
     return tables.curves(_studio.store.metrics(run_id))

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from app import text
+from core.config import LOSSES
 from core.runs import (
     AblationRow,
     AblationTable,
@@ -78,24 +79,6 @@ def curves(metrics: Sequence[Metric]) -> pd.DataFrame:
     """Return metrics as columns ``name``, ``step`` and ``value``; values that are not finite are left out."""
     frame = pd.DataFrame([(item.name, item.step, item.value) for item in metrics], columns=["name", "step", "value"])
     return frame.loc[frame["value"].abs() < float("inf")].reset_index(drop=True)
-
-
-def parameters(counts: ParameterCounts) -> pd.DataFrame:
-    """Return what a run has and trains, as numbers and as shares of the teacher."""
-    rows = {
-        "Teacher": counts.teacher,
-        "Student, deployed": counts.student,
-        "Adapters: trained, merged at export": counts.adapters,
-        "Projections: trained, discarded": counts.projections,
-        "Trained together": counts.trainable,
-    }
-    return pd.DataFrame(
-        {
-            "Part": list(rows),
-            "Parameters": [text.count(number) for number in rows.values()],
-            "Of the teacher": [text.percent(number / counts.teacher, 2) for number in rows.values()],
-        }
-    )
 
 
 def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
@@ -258,7 +241,7 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFra
         {
             "Setting": changed,
             "Baseline": [_setting(left.get(key, _ABSENT)) for key in changed],
-            "Here": [_setting(right.get(key, _ABSENT)) for key in changed],
+            "This run": [_setting(right.get(key, _ABSENT)) for key in changed],
         }
     )
 
@@ -268,18 +251,23 @@ def difference_in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> st
     frame = differences(base, other)
     parts = [
         f"without {_spoken(setting)}" if here == text.NOTHING else f"{_spoken(setting)}: {here}"
-        for setting, here in zip(frame["Setting"], frame["Here"], strict=True)
+        for setting, here in zip(frame["Setting"], frame["This run"], strict=True)
     ]
     return "; ".join(parts) or "nothing but its name"
 
 
 def _spoken(setting: str) -> str:
-    """Return a loss by its name alone, in words; any other setting by its path."""
+    """Return a loss by its name alone, and a setting of the method without the method; any other by its path."""
     loss = setting.removeprefix("method.losses.")
-    return setting if loss == setting else text.words(loss).lower()
+    return setting.removeprefix("method.") if loss == setting else text.spoken(loss)
 
 
 _ABSENT = object()
+_USUAL = {
+    loss.model_fields["kind"].default: {name: field.default for name, field in loss.model_fields.items()}
+    for loss in LOSSES
+}
+"""What the fields of a loss are when nobody says anything, by its kind."""
 
 
 def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -299,11 +287,13 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _member(item: Mapping[str, Any]) -> str:
-    """Return the fields of one member in words: ``weight 20, no decoder``."""
+    """Return the weight of a member and what it has of its own in words: ``weight 20, no decoder``."""
+    usual = _USUAL.get(item["kind"], {})
+    told = [(key, value) for key, value in item.items() if key == "weight" or value != usual.get(key, _ABSENT)]
     said = [
-        f"{key} {_setting(value)}" if not isinstance(value, bool) else f"no {key}"
-        for key, value in item.items()
-        if key != "kind" and value is not True
+        f"{text.spoken(key)} {_setting(value)}" if not isinstance(value, bool) else f"{'' if value else 'no '}{key}"
+        for key, value in told
+        if key != "kind"
     ]
     return ", ".join(said)
 

@@ -10,6 +10,25 @@ NOTHING = "–"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^&=])")
 
 
+NAMES = {
+    "cka": "CKA",
+    "dkd": "DKD",
+    "fisher rao": "Fisher-Rao",
+    "gram": "Gram",
+    "infonce": "InfoNCE",
+    "kl": "KL",
+    "lora": "LoRA",
+    "mse": "MSE",
+    "procrustes": "Procrustes",
+    "rkd": "RKD",
+    "taid": "TAID",
+    "wer": "WER",
+}
+"""How names and abbreviations are written that settings have in small letters."""
+
+_NAMES = re.compile(rf"\b({'|'.join(NAMES)})\b", re.IGNORECASE)
+
+
 def plain(text: str) -> str:
     """Return text that Streamlit's Markdown shows letter by letter, on one line.
 
@@ -83,10 +102,24 @@ def moment(at: datetime | None) -> str:
     return NOTHING if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def size(count: float | None) -> str:
+    """Return a number of bytes in words, for example ``1.9 GB``."""
+    if count is None:
+        return NOTHING
+    unit, factor = next(((unit, factor) for unit, factor in (("GB", 1e9), ("MB", 1e6)) if count >= factor), ("kB", 1e3))
+    return f"{count / factor:.{0 if unit == 'kB' else 1}f} {unit}"
+
+
+def spoken(name: str) -> str:
+    """Return the name of a setting or of a metric as a sentence has it: ``encoder_layers`` is ``encoder layers``."""
+    spaced = name.replace("_", " ").replace("/", ": ")
+    return _NAMES.sub(lambda found: NAMES[found.group().lower()], spaced)
+
+
 def words(name: str) -> str:
     """Return the name of a setting or of a metric as a label: ``encoder_layers`` is ``Encoder layers``."""
-    spaced = name.replace("_", " ").replace("/", ": ")
-    return re.sub(r"\blora\b", "LoRA", spaced[:1].upper() + spaced[1:], flags=re.IGNORECASE)
+    said = spoken(name)
+    return said[:1].upper() + said[1:]
 
 
 def marked(changes: Iterable[tuple[str, list[str], list[str]]]) -> str:

@@ -1,16 +1,18 @@
 """New run: what shall I try next, will it fit, what will it cost?"""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 import yaml
 
-from app import parts, state, tables, text
-from app.forms import settings_form
-from core.config import Ablation, RunConfig, parse_run, preset_names, read_preset
+from app import checks, starts, state, tables, text
+from app.forms import Filled, settings_form
+from core.config import LOSSES, Ablation, MethodRow, RunConfig, parse_run, preset_names, read_preset
 from core.errors import ConfigError, Problem
-from core.runs import ParameterCounts
+
+FIRST_PRESET = "quickstart"
 
 VISIBLE = {
     "name": "Name",
@@ -22,7 +24,26 @@ VISIBLE = {
 }
 """Labels of the fields that stand in front; those without a default join them, all others are "Advanced settings"."""
 
-HOW = {"whole": "The whole ablation", "one": "One run"}
+SCHEDULE, LISTS = "When it counts, and how its weight changes", "Layers one by one"
+FOLDED = {
+    **{f"method.losses.*.{name}": SCHEDULE for name in ("begins", "ends", "warmup", "final")},
+    "method.mapping.*_list": LISTS,
+}
+"""Settings that few runs change, by what they are folded under."""
+
+ALIGNING = {loss.model_fields["kind"].default for loss in LOSSES if loss.needs_states}
+
+ASKED = {
+    "method.mapping": lambda method: any(loss.get("kind") in ALIGNING for loss in method["losses"]),
+    "method.mapping.hidden_width": lambda mapping: mapping["projection"] == "hidden",
+    "method.mapping.projection_rank": lambda mapping: mapping["projection"] == "low_rank",
+    "method.mapping.directions": lambda mapping: mapping["states"] == "whitened",
+    "method.mapping.common_width": lambda mapping: mapping["basis"] != "identity",
+    "method.largest_wer": lambda method: method["transcripts"] == "teacher",
+}
+"""Settings that mean nothing unless another one is so."""
+
+HOW = {"whole": "An ablation", "grid": "A grid", "one": "One run"}
 
 
 def show() -> None:
@@ -30,57 +51,122 @@ def show() -> None:
     st.title("New run")
     start = state.query("start")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        presets = preset_names()
-        preset = st.selectbox(
-            "Preset", presets, format_func=text.words, key="preset", persist_state="session", width=260
-        )
+        presets = sorted(preset_names(), key=lambda name: (name != FIRST_PRESET, name))
+        key = state.choice("preset", presets, default=state.kept("last preset"))
+        preset = st.selectbox("Preset", presets, format_func=_titled, key=key, width=260)
         key = state.choice("launch", list(HOW), default="one" if start else state.kept("last launch"))
         how = st.segmented_control("Launch", list(HOW), format_func=HOW.__getitem__, key=key, required=True)
-    how = state.chosen("launch", how or "whole")
+    preset, how = state.chosen("preset", preset), state.chosen("launch", how or "whole")
+    state.keep("last preset", preset)
     state.keep("last launch", how)
     ablation, configs = read_preset(preset)
     st.caption(text.plain(ablation.description))
     if how == "whole":
-        _whole(ablation, configs)
+        # The quick start has recorded speech as an extra test, where there is some.
+        _whole(ablation, state.studio().quick_start()[1] if preset == FIRST_PRESET else configs)
+    elif how == "grid":
+        _grid(ablation)
     else:
-        _one(preset, configs, start)
+        _one(preset, ablation, configs, start)
+
+
+def _titled(preset: str) -> str:
+    return text.words(preset.replace("-", "_"))
 
 
 def _whole(ablation: Ablation, configs: tuple[RunConfig, ...]) -> None:
-    base = configs[0].model_dump(mode="json")
-    words = [tables.difference_in_words(base, config.model_dump(mode="json")) for config in configs]
+    """Offer the rows of a preset: all of them, or those that are chosen."""
+    labels = {config.name: _grouped(config) for config in configs}
+    chosen = st.multiselect(
+        "Rows",
+        list(labels),
+        format_func=labels.__getitem__,
+        placeholder=f"All {len(configs)} rows",
+        help="Choose some to launch only those. The first of them is the baseline of the table.",
+        key=f"rows:{ablation.name}",
+        persist_state="session",
+    )
+    runs = [config for config in configs if not chosen or config.name in chosen]
+    _listed(runs)
+    _launch(runs, name=ablation.name, all_of_it=f"Launch {len(runs)} runs" if len(runs) > 1 else "Launch one run")
+
+
+def _grouped(config: RunConfig) -> str:
+    group = starts.group(config)
+    return f"{group} · {config.name}" if group else config.name
+
+
+def _grid(ablation: Ablation) -> None:
+    """Offer every chosen method with every seed."""
+    left, right = st.columns([3, 1], gap="medium")
+    methods = left.multiselect(
+        "Methods",
+        list(starts.METHODS),
+        default=[starts.BASELINE, "kd", "manifold"],
+        format_func=lambda key: starts.label(starts.METHODS[key]),
+        help="Each is laid over the preset's base. The first is the baseline of the table.",
+        key="grid methods",
+        persist_state="session",
+    )
+    seeds = right.number_input(
+        "Seeds", 1, 20, value=2, help="Runs of each method, with the seeds from 0.", key="grid seeds"
+    )
+    if not methods:
+        st.info("Choose at least one method.", icon=":material/info:")
+        return
+    try:
+        runs = starts.grid(ablation, methods=methods, seeds=int(seeds))
+    except ConfigError as error:
+        checks.list_mistakes(error.problems or [Problem("", error.summary)])
+        return
+    _listed(runs)
+    what = f"{len(methods)} methods" if len(methods) > 1 else "one method"
+    with_seeds = f"{seeds} seeds" if seeds > 1 else "one seed"
+    st.caption(f"{what[:1].upper()}{what[1:]}, {with_seeds}: {len(runs)} runs.")
+    _launch(runs, name=f"{ablation.name}-grid", all_of_it=f"Launch {len(runs)} runs")
+
+
+def _listed(runs: Sequence[RunConfig]) -> None:
+    """Show which runs a job would have, by family of method, and what each changes."""
+    fields = [config.model_dump(mode="json") for config in runs]
+    words = [tables.difference_in_words(fields[0], other) for other in fields[1:]]
     frame = pd.DataFrame(
         {
-            "Run": [config.name for config in configs],
-            "Differs from the baseline in": ["the baseline", *words[1:]],
-            "Steps": [config.training.steps for config in configs],
+            "Family": [starts.group(config) or text.NOTHING for config in runs],
+            "Run": [config.name for config in runs],
+            "Differs from the baseline in": ["the baseline", *words],
+            "Steps": [config.training.steps for config in runs],
         }
     )
-    st.dataframe(frame, hide_index=True, height="content", alt="The runs of this ablation, and what each changes")
-    st.caption("One job: the teacher listens once for all of them, and they train one after the other.")
-    if st.button(f"Launch {len(configs)} runs", type="primary", icon=":material/rocket_launch:"):
-        studio = state.studio()
-        with st.spinner("Starting"):
-            quick = ablation.name == "quickstart"
-            job = studio.start_quick_start() if quick else studio.start(configs, name=ablation.name)
-        state.go_to("run", run=studio.store.runs(job_id=job.id)[0].id)
+    height = "content" if len(runs) <= 12 else 460
+    st.dataframe(frame, hide_index=True, height=height, alt="The runs of this job, and what each changes")
+    if len(runs) > 1:
+        st.caption("One job: the teacher listens once for all of them, and they train one after the other.")
 
 
-def _one(preset: str, configs: tuple[RunConfig, ...], start: str | None) -> None:
-    bases = {config.name: config.model_dump(mode="json") for config in configs}
+def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], start: str | None) -> None:
+    offered = starts.starts(ablation, configs)
     if start:
         run = state.studio().store.run(start)
-        bases = {f"{run.name} · {run.id}": run.config, **bases}
-    names = list(bases)
-    default = 0 if start else max(0, len(names) - 2)
+        offered = {"clone": starts.Start(f"As before · {run.name} · {run.id}", None, run.config), **offered}
+    key = state.choice("method", list(offered), default="clone" if start else "manifold")
     chosen = st.selectbox(
-        "Start from", names, index=default, key=f"start:{preset}:{start}", persist_state="session", width=420
+        "Method",
+        list(offered),
+        format_func=lambda name: offered[name].label,
+        help="By family. Type to search.",
+        key=key,
+        width=420,
     )
+    chosen = state.chosen("method", chosen)
+    told = st.container()
     # What is read from YAML replaces the form's first values; another number makes its widgets anew.
-    draft, number = state.kept(f"draft:{preset}:{start}:{chosen}", (bases[chosen], 0))
-    top = st.container()
+    place = f"{preset}:{start}:{chosen}"
+    draft, number = state.kept(f"draft:{place}", (offered[chosen].fields, 0))
     with st.container(border=True):
-        filled = settings_form(RunConfig, draft, key=f"form:{preset}:{start}:{chosen}:{number}", visible=VISIBLE)
+        filled = settings_form(
+            RunConfig, draft, key=f"form:{place}:{number}", visible=VISIBLE, folded=FOLDED, asked=ASKED
+        )
     problems: list[Problem] = []
     config = None
     try:
@@ -88,91 +174,84 @@ def _one(preset: str, configs: tuple[RunConfig, ...], start: str | None) -> None
     except ConfigError as error:
         problems = error.problems or [Problem("", error.summary)]
         filled.show(problems)
-        with top:
-            _mistakes(problems)
-    _difference(bases[configs[0].name], filled.values, configs[0].name)
-    _launch(config, problems)
-    _yaml(filled.values, lambda fields: state.keep(f"draft:{preset}:{start}:{chosen}", (fields, number + 1)))
+    with told:
+        _method(offered[chosen].method, offered[starts.BASELINE].fields, filled.values)
+        if problems:
+            checks.list_mistakes(problems)
+    _launch([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
+    _yaml(filled.values, lambda fields: state.keep(f"draft:{place}", (fields, number + 1)))
 
 
-def _difference(base: dict[str, Any], values: dict[str, Any], name: str) -> None:
+def _method(method: MethodRow | None, base: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Show what a method is, and what the run changes against the transcripts alone on the same base."""
     frame = tables.differences(base, values)
-    if frame.empty:
-        st.caption(f"The same settings as the baseline, {text.plain(name)}.")
-        return
-    st.markdown(f"**Differs from the baseline, {text.plain(name)}**")
-    st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline")
+    with st.container(border=True):
+        if method is not None:
+            st.markdown(f"**{text.plain(method.meaning)}**")
+            st.code(method.formula, language=None, wrap_lines=True)
+            st.caption(f"Source: {text.plain(method.source)}")
+        baseline = text.plain(starts.METHODS[starts.BASELINE].name)
+        if frame.empty:
+            st.caption(f"The same settings as the baseline, {baseline} on this preset's base.")
+            return
+        frame = frame.rename(columns={"Baseline": f"Baseline, {starts.METHODS[starts.BASELINE].name}"})
+        st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline")
 
 
-def _launch(config: RunConfig | None, problems: list[Problem]) -> None:
+def _launch(
+    runs: Sequence[RunConfig],
+    *,
+    name: str,
+    all_of_it: str = "Launch",
+    problems: Sequence[Problem] = (),
+    filled: Filled | None = None,
+) -> None:
+    """Offer to look at runs before they start, and to start them.
+
+    Args:
+        runs: Of one job; none while the form has mistakes.
+        name: Of the job.
+        all_of_it: What the button says that starts them.
+        problems: The form's mistakes.
+        filled: The form, to put what a check finds beside its fields.
+    """
     with st.container(horizontal=True):
-        launch = st.button("Launch", type="primary", icon=":material/rocket_launch:")
+        launch = st.button(all_of_it, type="primary", icon=":material/rocket_launch:")
         check = st.button(
             "Check",
             icon=":material/fact_check:",
-            help="Looks at the models: counts parameters, and finds what only they can tell.",
+            help="Looks at the models: finds what only they can tell, counts parameters and FLOPs. Takes seconds.",
         )
-    if (launch or check) and config is None:
-        one = len(problems) == 1
-        st.error(
-            f"Correct {'the mistake' if one else f'the {len(problems)} mistakes'} above first. Nothing was started.",
-            icon=":material/error:",
+        measure = st.button(
+            "Measure time and memory",
+            icon=":material/timer:",
+            help="Checks, and takes some real steps on the real speech: time, memory and disk. Half a minute or more "
+            "for each run.",
         )
+    if problems:
+        if launch or check or measure:
+            _refuse(problems)
         return
-    studio = state.studio()
-    if launch and config is not None:
+    if check or measure:
+        checks.ask(runs, measure=measure)
+    wrong = checks.blocking(runs)
+    if filled is not None:
+        filled.show(wrong)
+    if launch and wrong:
+        _refuse(wrong)
+    elif launch:
         with st.spinner("Starting"):
-            job = studio.start([config], name=config.name)
-        state.go_to("run", run=studio.store.runs(job_id=job.id)[0].id)
-    if check and config is not None:
-        asked = config.model_dump(mode="json")
-        state.keep("check", (studio.request_check(asked).id, asked))
-    kept = state.kept("check")
-    if kept is not None and config is not None:
-        check_id, asked = kept
-        if asked == config.model_dump(mode="json"):
-            _check(check_id)
-        else:
-            st.caption("The settings have changed since they were checked.")
+            job = state.studio().start(runs, name=name)
+        state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
+    checks.show(runs)
 
 
-def _check(check_id: int) -> None:
-    """Show what the analysis worker found; asked again every second until it has answered."""
-    record = state.studio().store.check(check_id)
-    if record.state in ("queued", "running"):
-
-        def part() -> bool:
-            with st.container(border=True):
-                st.markdown(":material/hourglass_top: Looking at the models. The first time takes some seconds.")
-            return state.studio().store.check(check_id).state in ("finished", "failed")
-
-        state.live(part, seconds=1.0)
-        return
-    with st.container(border=True):
-        if record.state == "failed" or record.result is None:
-            st.error(text.plain(record.message), icon=":material/error:")
-            return
-        problems = [Problem(**problem) for problem in record.result["problems"]]
-        if problems:
-            _mistakes(problems)
-            return
-        st.markdown(":green[:material/check_circle:] **This run can start**")
-        counts = ParameterCounts(
-            **{name: record.result["parameters"][name] for name in ("teacher", "student", "adapters", "projections")}
-        )
-        about = "Parameters of teacher, student, adapters and projections, and their shares of the teacher"
-        parts.table(tables.parameters(counts), alt=about, numbers=("Parameters", "Of the teacher"))
-        adapted = record.result["adapted"]
-        st.caption(text.plain(f"Weights from {record.result['origin']}. {len(adapted)} modules get an adapter."))
+def _refuse(problems: Sequence[Problem]) -> None:
+    many = "the mistake" if len(problems) == 1 else f"the {len(problems)} mistakes"
+    st.error(f"Correct {many} first. Nothing was started.", icon=":material/error:")
 
 
-def _mistakes(problems: list[Problem]) -> None:
-    count = "One mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-    lines = [f"- **{text.plain(problem.where)}** {text.plain(problem.message)}" for problem in problems]
-    st.error("\n".join([f"{count} to correct before it can start:", "", *lines]), icon=":material/error:")
-
-
-def _yaml(values: dict[str, Any], load: Any) -> None:
+def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> None:
     """Let the settings be taken away as YAML, and be read from it."""
     with st.expander("As a file: take these settings away, or bring some in", icon=":material/description:"):
         away, in_ = st.columns(2, gap="large")
@@ -192,7 +271,7 @@ def _yaml(values: dict[str, Any], load: Any) -> None:
             except yaml.YAMLError as error:
                 st.error(text.plain(f"This is not valid YAML: {error}"), icon=":material/error:")
             except ConfigError as error:
-                _mistakes(error.problems or [Problem("", error.summary)])
+                checks.list_mistakes(error.problems or [Problem("", error.summary)])
             else:
                 load(config.model_dump(mode="json"))
                 st.rerun()

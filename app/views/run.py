@@ -5,7 +5,7 @@ import streamlit as st
 import yaml
 from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, parts, state, tables, text
+from app import charts, costs, parts, state, tables, terms, text
 from core.errors import NotFoundError
 from core.runs import EvaluationRecord, JobRecord, RunRecord
 
@@ -13,16 +13,7 @@ MOST_UTTERANCES = 200
 SETS = {tables.TEST: 0, tables.DEVELOPMENT: 2}
 """Order of the evaluations; extra sets stand between."""
 
-TABS = ["Curves", "Results", "Utterances", "Settings", "Log"]
-
-UNITS = {
-    "total": "weighted sum",
-    "cross_entropy": "nats per token",
-    "soft_labels": "nats per token, times T²",
-    "cosine": "1 − cosine",
-    "geodesic": "radians",
-}
-"""Units of the loss terms, as they stand on the axes."""
+TABS = ["Curves", "Results", "Costs", "Utterances", "Settings", "Log"]
 
 
 def show() -> None:
@@ -104,6 +95,8 @@ def _tabs(run: RunRecord, job: JobRecord) -> None:
         _curves(run)
     elif tab == "Results":
         _results(run)
+    elif tab == "Costs":
+        _costs(run)
     elif tab == "Utterances":
         _utterances(run)
     elif tab == "Log":
@@ -131,29 +124,66 @@ def _draw_curves(run: RunRecord) -> None:
         sentence = "Curves appear with the first step." if run.active else "This run ended before its first step."
         st.info(sentence, icon=":material/show_chart:")
         return
-    terms = [name for name in dict.fromkeys(frame["name"]) if name.startswith("loss/")]
-    terms.sort(key=lambda name: list(UNITS).index(name[5:]) if name[5:] in UNITS else len(UNITS))
-    cards = [(name, f"Loss: {text.words(name[5:]).lower()}", UNITS.get(name[5:], "")) for name in terms]
-    cards += [
-        ("share/", "Share of each term", ""),
+    st.caption("By training step; one step is one batch.")
+    losses = {loss["kind"]: loss for loss in run.config["method"]["losses"]}
+    palette = {text.words(kind): colour for kind, colour in charts.colours(list(losses)).items()}
+    last_step = max(map(int, frame["step"]))
+    places: list[DeltaGenerator] = []
+
+    def place() -> DeltaGenerator:
+        if not places:
+            places.extend(st.columns(3))
+        return places.pop(0).container(border=True, height="stretch")
+
+    for kind in ("total", *losses):
+        part = frame.loc[frame["name"] == f"loss/{kind}"]
+        when = terms.stage(losses[kind], run.steps) if kind in losses else ""
+        name = text.words(kind)
+        with place():
+            _heading(f"Loss: {name}", terms.UNITS.get(kind, ""), when)
+            if part.empty:
+                st.caption("Not counted so far.")
+                continue
+            colour = palette.get(name, charts.STUDENT)
+            _curve(
+                part, f"loss/{kind}", f"Loss: {name}", key=f"loss/{kind}:{run.id}", colour=colour, last_step=last_step
+            )
+    shares = frame.loc[frame["name"].str.startswith("share/")]
+    if shares["name"].nunique() > 1:
+        with place():
+            _heading("Share of each term")
+            _shares(shares, list(losses), palette, last_step, key=f"share/:{run.id}")
+    for group, title, unit in (
         ("development/wer", "Word error rate, development set", "%"),
         ("gradient_norm/", "Gradient norm before clipping", ""),
         ("learning_rate", "Learning rate", ""),
-    ]
-    st.caption("By training step; one step is one batch.")
-    places: list[DeltaGenerator] = []
-    for group, title, unit in cards:
+    ):
         part = frame.loc[frame["name"].str.startswith(group)]
         if part.empty:
             continue
-        if not places:
-            places = list(st.columns(3))
-        with places.pop(0).container(border=True, height="stretch"):
-            st.markdown(f"**{title}**" + (f" · {unit}" if unit else ""))
-            _curve(part, group, title, key=f"{group}:{run.id}")
+        with place():
+            _heading(title, unit)
+            _curve(part, group, title, key=f"{group}:{run.id}", last_step=last_step)
 
 
-def _curve(frame: pd.DataFrame, group: str, title: str, *, key: str) -> None:
+def _heading(title: str, *about: str) -> None:
+    st.markdown(" · ".join([f"**{title}**", *(text.plain(part) for part in about if part)]))
+
+
+def _shares(frame: pd.DataFrame, kinds: list[str], palette: dict[str, str], last_step: int, *, key: str) -> None:
+    """Show what each term has of the objective, in the order and the colours of the objective."""
+    frame = frame.assign(kind=frame["name"].str.removeprefix("share/"))
+    # A stable sort: steps stay in order within a term.
+    frame = frame.sort_values("kind", key=lambda names: names.map(kinds.index), kind="stable")
+    frame = frame.assign(series=frame["kind"].map(text.words))
+    last = frame.groupby("series", sort=False)["value"].last()
+    about = f"Share of each term by step. Last: {', '.join(f'{name} {value:.4g}' for name, value in last.items())}."
+    st.altair_chart(charts.shares(frame, description=about, palette=palette, last_step=last_step), key=key)
+
+
+def _curve(
+    frame: pd.DataFrame, group: str, title: str, *, key: str, last_step: int, colour: str = charts.STUDENT
+) -> None:
     if group == "development/wer":
         frame = frame.assign(value=100 * frame["value"])
     names = frame["name"].str.removeprefix(group)
@@ -161,10 +191,39 @@ def _curve(frame: pd.DataFrame, group: str, title: str, *, key: str) -> None:
     last = frame.groupby("series", sort=False)["value"].last()
     ends = [f"{name} {value:.4g}" if len(last) > 1 else f"{value:.4g}" for name, value in last.items()]
     about = f"{title} by step. Last: {', '.join(ends)}."
-    if group == "share/":
-        st.altair_chart(charts.shares(frame, description=about), key=key)
-        return
-    st.altair_chart(charts.curve(frame, description=about, markers=group == "development/wer"), key=key)
+    markers = group == "development/wer"
+    chart = charts.curve(frame, description=about, markers=markers, colour=colour, last_step=last_step)
+    st.altair_chart(chart, key=key)
+
+
+def _costs(run: RunRecord) -> None:
+    """Show what the run has, trains and computes, and what it was expected to take beside what it took."""
+    st.header("Expected and happened")
+    frame = costs.outcome(run, disk=state.disk(run))
+    if frame is None:
+        st.caption(
+            "Nothing was measured before this run started. New run measures: time, memory and disk stand here then, "
+            "beside what happened."
+        )
+        taken = (
+            ("One step", f"{run.step_seconds:.2f} s" if run.step_seconds else text.NOTHING),
+            ("Training", text.duration(run.seconds)),
+            ("Peak memory", text.size(run.peak_memory)),
+            ("Disk", text.size(state.disk(run))),
+        )
+        frame = pd.DataFrame(taken, columns=["What", "Happened"])
+    about = "Time of a step, training time, peak memory and disk of this run"
+    parts.table(frame, alt=about, numbers=list(frame.columns[1:]))
+    if run.estimate is not None:
+        said = f"Expected from {run.estimate.steps} steps on {run.estimate.device} before it started."
+        busy = " Another job was at work meanwhile: alone it is faster." if run.estimate.busy else ""
+        st.caption(text.plain(said + busy))
+    st.header("Parameters and computation")
+    counts = state.parameters(run)
+    if counts is None:
+        st.caption("Counted when the run begins.")
+    else:
+        parts.costs(counts)
 
 
 def _results(run: RunRecord) -> None:
@@ -172,16 +231,9 @@ def _results(run: RunRecord) -> None:
     evaluations = [record for record in store.evaluations(job_id=run.job_id) if record.run_id in (None, run.id)]
     subjects = list(tables.SUBJECTS)
     evaluations.sort(key=lambda record: (SETS.get(record.test_set, 1), subjects.index(record.subject), record.id))
-    counts = state.parameters(run)
-    if counts is not None:
-        st.header("Parameters")
-        about = "Parameters of teacher, student, adapters and projections, and their shares of the teacher"
-        parts.table(tables.parameters(counts), alt=about, numbers=("Parameters", "Of the teacher"))
-        st.caption("Each storage counts once, so tied embeddings count once.")
     if not evaluations:
         st.info("Results appear with the first evaluation.", icon=":material/hourglass_top:")
         return
-    st.header("Evaluations")
     st.dataframe(
         tables.evaluations(evaluations),
         hide_index=True,

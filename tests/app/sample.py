@@ -6,15 +6,16 @@ The numbers are made up; what is drawn depends on a seed alone.
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from safetensors.numpy import save_file
 
-from core.config import read_preset
+from core.config import RunConfig, parse_run, read_preset
 from core.launchers.process import identify
-from core.runs import AlignmentRecord, ParameterCounts, RunRecord, UtteranceResult
+from core.runs import AlignmentRecord, Estimate, ParameterCounts, RunRecord, UtteranceResult
 from core.store import Store
 from core.store.records import State
 
@@ -31,6 +32,37 @@ SENTENCES = (
 UTTERANCES = 24
 STEPS = 160
 PROBED = (0, 20, 40, 80, 120, 160)
+ESTIMATE = Estimate(
+    device="CPU",
+    steps=5,
+    step_seconds=0.5,
+    training_seconds=80.0,
+    run_seconds=120.0,
+    shared_seconds=30.0,
+    transcribe_seconds=0.4,
+    peak_memory=1_900_000_000,
+    listening_memory=1_500_000_000,
+    memory_free=6_000_000_000,
+    audio_bytes=8_000_000,
+    teacher_state_bytes=2_000_000,
+    adapter_bytes=3_000_000,
+    state_bytes=4_000_000,
+    disk_free=50_000_000_000,
+    busy=False,
+)
+ADAPTED = [
+    f"model.encoder.layers.2.{name}"
+    for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "fc1", "fc2")
+]
+STAGED = {
+    "name": "manifold-staged",
+    "losses": [
+        {"kind": "cross_entropy", "begins": 0.5},
+        {"kind": "cka"},
+        {"kind": "geodesic", "weight": 20},
+        {"kind": "infonce", "ends": 0.75},
+    ],
+}
 WORD_ERROR_RATES = (0.62, 0.55, 0.21, 0.18, 0.24)
 """Of the five runs of the quick start, as the sample pretends."""
 
@@ -50,9 +82,9 @@ def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:
     for run, rate in zip(store.runs(job_id=job.id), WORD_ERROR_RATES, strict=True):
         store.run_state(run.id, "running")
         add_curves(store, run, STEPS)
-        store.set_parameters(
-            run.id, ParameterCounts(37_184_640, 35_410_560, 184_320, 147_456 if run.position > 1 else 0)
-        )
+        store.set_parameters(run.id, counts(projections=147_456 if run.position > 1 else 0))
+        store.set_estimate(run.id, ESTIMATE)
+        store.set_peak_memory(run.id, 2_090_000_000)
         for step in (80, 160):
             evaluate(store, job.id, run.id, "student", "development", step, rate * (1 + 40 / step), utterances)
         for test_set in ("test", "real"):
@@ -110,11 +142,67 @@ def add_job(store: Store, runs_folder: Path, state: State, message: str = "") ->
     return store.runs(job_id=job.id)
 
 
+def add_staged_run(store: Store) -> RunRecord:
+    """Store a finished run of four terms, of which one sets in later and one ends earlier, and return it."""
+    base = read_preset("quickstart")[1][0].model_dump(mode="json")
+    config = parse_run({**base, "name": "in stages", "method": STAGED})
+    job = store.create_job("stages", [config])
+    (run,) = store.runs(job_id=job.id)
+    store.job_state(job.id, "running")
+    store.run_state(run.id, "running")
+    add_curves(store, run, STEPS)
+    store.run_progress(run.id, STEPS, 90.0)
+    store.run_state(run.id, "finished")
+    store.job_state(job.id, "finished")
+    return store.run(run.id)
+
+
+def counts(*, projections: int = 0) -> ParameterCounts:
+    return ParameterCounts(
+        teacher=37_184_640,
+        student=35_410_560,
+        adapters=184_320,
+        projections=projections,
+        largest_teacher=37_184_640,
+        student_non_embedding=14_500_000,
+        teacher_flops=1.31e9,
+        student_flops=1.12e9,
+    )
+
+
+def checked(config: RunConfig, *, measured: bool = False, problems: Sequence[dict[str, str]] = ()) -> dict[str, object]:
+    """Return what a check finds of a run, as the analysis worker stores it."""
+    if problems:
+        return {"problems": list(problems)}
+    found = counts(projections=147_456 if config.method.aligns else 0)
+    return {
+        "problems": [],
+        "origin": "a folder",
+        "tokens": {"student": 51_864, "teacher": 51_864, "shared": 51_864},
+        "parameters": {**asdict(found), "share_of_teacher": found.share_of_teacher, "shares": {}},
+        "rank": config.lora.rank,
+        "adapted": ADAPTED,
+        "gradients": {"terms": ["cross_entropy"], "adapters": len(ADAPTED)},
+        **({"estimate": asdict(ESTIMATE)} if measured else {}),
+    }
+
+
+def answer_checks(store: Store, *, problems: Sequence[dict[str, str]] = ()) -> int:
+    """Answer every open check as the analysis worker would, and return how many there were."""
+    answered = 0
+    while (asked := store.claim_check()) is not None:
+        result = checked(parse_run(asked.config), measured=asked.measure, problems=problems)
+        store.finish_check(asked.id, result)
+        answered += 1
+    return answered
+
+
 def add_curves(store: Store, run: RunRecord, steps: int) -> None:
     random = np.random.default_rng(run.position)
-    weights = {loss["kind"]: loss["weight"] for loss in run.config["method"]["losses"]}
+    losses = parse_run(run.config).method.losses
     for step in range(4, steps + 1, 4):
         decay = float(np.exp(-step / 50))
+        weights = {loss.kind: weight for loss in losses if (weight := loss.weight_at(step / run.steps))}
         terms = {kind: (0.4 + 2.5 * decay) * float(random.uniform(0.85, 1.15)) for kind in weights}
         whole = sum(weights[kind] * value for kind, value in terms.items())
         values = {"loss/total": whole, "learning_rate": 0.003 * min(step / 16, 1 - step / 170)}

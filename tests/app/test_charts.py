@@ -14,9 +14,9 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("colour", [charts.TEACHER, charts.STUDENT])
+@pytest.mark.parametrize("colour", [charts.TEACHER, charts.STUDENT, *charts.TERMS])
 @pytest.mark.parametrize("background", ["#FFFFFF", "#13171A"])
-def test_teacher_and_student_stand_out_from_light_and_dark(colour: str, background: str) -> None:
+def test_teacher_student_and_terms_stand_out_from_light_and_dark(colour: str, background: str) -> None:
     lighter, darker = sorted([luminance(colour), luminance(background)], reverse=True)
     assert (lighter + 0.05) / (darker + 0.05) >= 3
 
@@ -55,6 +55,17 @@ def test_lines_join_the_pairs_that_are_furthest_apart() -> None:
     sent = figure.to_plotly_json()["data"][0]["x"]
     ends = np.frombuffer(base64.b64decode(sent["bdata"]), dtype=sent["dtype"])[1::3]
     assert ends.tolist() == list(range(100, 300))
+
+
+def test_a_term_that_sets_in_later_has_no_share_before() -> None:
+    late = pd.DataFrame({"step": range(51, 101), "series": "late", "value": 0.25})
+    whole = pd.DataFrame({"step": range(1, 101), "series": "whole", "value": 0.75})
+    drawn = charts.shares(pd.concat([whole, late]), description="").to_dict()
+    rows = next(iter(drawn["datasets"].values()))
+    values = {(row["series"], row["step"]): row["value"] for row in rows}
+    assert values["late", 50] == 0
+    assert values["late", 51] == 0.25
+    assert len(values) == 200
 
 
 def test_a_chart_says_in_words_what_it_shows() -> None:

@@ -1,0 +1,44 @@
+"""The terms of an objective as they are drawn: their units, and when they count; no st.*."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+UNITS = {
+    "total": "weighted sum",
+    "cross_entropy": "nats per token",
+    "soft_labels": "nats per token, times T²",
+    "dkd": "nats per token, times T²",
+    "standardised_logits": "nats per token, times T²",
+    "spherical_logits": "nats per token, times T²",
+    "taid": "nats per token",
+    "fisher_rao": "radians",
+    "geodesic": "radians",
+    "cosine": "1 − cosine",
+    "mse": "share of the teacher's energy",
+    "hint": "half the mean square",
+    "curve": "radians, velocities and bends weighed in",
+    "infonce": "nats per point",
+    "attention_transfer": "squared distance of profiles",
+    "rkd": "of mean distances and cosines",
+    "similarity_preserving": "mean square of similarities",
+    "cka": "1 − CKA",
+    "procrustes": "share of the teacher's energy",
+    "gram": "share of the teacher's norm",
+    "projection_only": "radians",
+}
+"""Units of the terms, as they stand over the curves; alignments are means over layer pairs, summed over sides."""
+
+
+def stage(loss: Mapping[str, Any], steps: int) -> str:
+    """Return in which steps of a run a term counts, in words; nothing where it always does.
+
+    Args:
+        loss: Its settings.
+        steps: Of the whole run.
+    """
+    # As the weights are: above the share at which it begins, up to the share at which it ends.
+    first, last = (math.floor(loss.get(name, usual) * steps + 1e-9) for name, usual in (("begins", 0.0), ("ends", 1.0)))
+    if first and last < steps:
+        return f"steps {first + 1} to {last}"
+    return f"from step {first + 1}" if first else f"to step {last}" if last < steps else ""

@@ -1,0 +1,49 @@
+import dataclasses
+
+import pytest
+
+from app import costs, terms
+from core.config import LOSSES
+from core.store import Store
+from tests.app import sample
+
+
+def test_shares_are_of_all_teachers_and_of_the_largest_where_there_are_several() -> None:
+    one = costs.parameters(sample.counts())
+    assert list(one.columns) == ["Part", "Parameters", "Of the teacher"]
+    two = dataclasses.replace(sample.counts(), teacher=2 * 37_184_640)
+    frame = costs.parameters(two).set_index("Part")
+    assert list(frame.loc["Adapters: trained, merged at export"])[1:] == ["0.25 %", "0.50 %"]
+
+
+def test_counts_of_an_older_run_leave_out_what_it_did_not_count() -> None:
+    old = dataclasses.replace(
+        sample.counts(), largest_teacher=None, student_non_embedding=None, teacher_flops=None, student_flops=None
+    )
+    assert len(costs.parameters(old)) == 5
+    assert costs.computation(old) is None
+
+
+def test_layers_with_the_same_adapters_are_told_together() -> None:
+    modules = [f"model.decoder.layers.{layer}.{name}" for layer in (0, 1) for name in ("q_proj", "v_proj")]
+    said = costs.adapted(["model.encoder.layers.2.fc1", *modules], 8)
+    assert said == ("5 modules get an adapter of rank 8 (encoder layer 2: fc1; decoder layers 0, 1: q_proj, v_proj).")
+
+
+def test_a_run_that_ended_early_is_compared_by_its_steps_alone(store: Store) -> None:
+    run = dataclasses.replace(sample.add_staged_run(store), step=40, seconds=30.0, estimate=sample.ESTIMATE)
+    frame = costs.outcome(run, disk=None)
+    assert frame is not None
+    assert list(frame["Happened"]) == ["0.75 s", "–", "–", "–"]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_term_has_a_unit(loss: type) -> None:
+    assert terms.UNITS[loss.model_fields["kind"].default]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_term_says_in_which_steps_it_counts() -> None:
+    assert terms.stage({"begins": 0.0, "ends": 1.0}, 160) == ""
+    assert terms.stage({"begins": 0.5, "ends": 1.0}, 160) == "from step 81"
+    assert terms.stage({"begins": 0.25, "ends": 0.5}, 40) == "steps 11 to 20"
+    assert terms.stage({"ends": 0.3}, 10) == "to step 3"

@@ -1,0 +1,185 @@
+"""New run: methods by family, rows and grids, and what is known before anything starts."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.config import method_rows, read_preset
+from core.launchers.slots import ANALYSIS, CPU, take_slot
+from core.runs import Studio
+from core.store import Store
+from tests.app import sample
+from tests.app.test_views import texts
+
+OpenPage = Callable[..., AppTest]
+
+
+@pytest.fixture
+def answers(runs_folder: Path) -> Iterator[None]:
+    """Keep the analysis worker from starting: the test answers for it."""
+    slot = take_slot(runs_folder, ANALYSIS)
+    assert slot is not None
+    with slot:
+        yield
+
+
+def press(page: AppTest, label: str) -> AppTest:
+    return next(button for button in page.button if button.label == label).click().run()
+
+
+def methods(page: AppTest) -> list[str]:
+    return next(item for item in page.selectbox if item.label == "Method").options
+
+
+def test_every_method_is_offered_by_its_family(open_page: OpenPage) -> None:
+    rows = method_rows()
+    assert methods(open_page("new_run", launch="one")) == [f"{row.group} · {row.name}" for row in rows]
+
+
+def test_a_method_says_what_it_is_and_what_it_changes_and_fills_the_form(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one", preset="ablation-small", method="projection-hidden")
+    row = next(row for row in method_rows() if row.key == "projection-hidden")
+    assert row.meaning in texts(page)
+    assert row.source in texts(page)
+    assert page.code[0].value == row.formula
+    changed = page.dataframe[0].value
+    assert list(changed.columns) == ["Setting", "Baseline, LoRA + CE", "This run"]
+    assert "method.mapping.projection" in list(changed["Setting"])
+    (name,) = [item for item in page.text_input if item.label == "Name"]
+    assert name.value == row.name
+    (projection,) = [item for item in page.selectbox if item.label == "Mapping projection"]
+    assert projection.value == "hidden"
+
+
+def test_what_the_form_changes_joins_the_difference(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one", method="ce")
+    assert "The same settings as the baseline" in texts(page)
+    next(item for item in page.number_input if item.label == "Steps").set_value(7).run()
+    assert list(page.dataframe[0].value["Setting"]) == ["training.steps"]
+
+
+def test_a_mapping_shows_only_what_matters_to_it(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one", method="manifold")
+    shown = {item.label for item in page.number_input}
+    assert "Mapping hidden width" not in shown
+    next(item for item in page.selectbox if item.label == "Mapping projection").select("hidden").run()
+    assert "Mapping hidden width" in {item.label for item in page.number_input}
+    without = open_page("new_run", launch="one", method="ce")
+    assert not [item for item in without.selectbox if item.label.startswith("Mapping")]
+
+
+def test_rows_of_a_preset_stand_with_their_family_and_can_be_chosen(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="whole", preset="ablation-small")
+    names = [config.name for config in read_preset("ablation-small")[1]]
+    assert list(page.dataframe[0].value["Run"]) == names
+    assert set(page.dataframe[0].value["Family"]) == {row.group for row in method_rows()} - {"Adapters"}
+    page.multiselect[0].set_value([names[0], names[5]]).run()
+    assert list(page.dataframe[0].value["Run"]) == [names[0], names[5]]
+    assert "Launch 2 runs" in [button.label for button in page.button]
+
+
+def test_a_grid_has_a_run_for_each_method_and_seed(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="grid")
+    page.multiselect[0].set_value(["ce", "cka", "manifold"]).run()
+    assert list(page.dataframe[0].value["Run"]) == [
+        "LoRA + CE (seed 0)",
+        "LoRA + CE (seed 1)",
+        "+ CKA (seed 0)",
+        "+ CKA (seed 1)",
+        "+ manifold (seed 0)",
+        "+ manifold (seed 1)",
+    ]
+    assert page.dataframe[0].value["Differs from the baseline in"][1] == "seed: 1"
+
+
+def test_a_grid_is_launched_as_one_job(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    turn = take_slot(runs_folder, CPU)
+    assert turn is not None
+    with turn:
+        page = open_page("new_run", launch="grid")
+        page.multiselect[0].set_value(["ce", "kd"]).run()
+        press(page, "Launch 4 runs")
+        (job,) = store.jobs()
+        Studio(store.url, runs_folder).stop(job.id, now=True)
+    runs = store.runs(job_id=job.id)
+    assert [(run.method, run.seed) for run in runs] == [("ce", 0), ("ce", 1), ("kd", 0), ("kd", 1)]
+    assert job.name == "quickstart-grid"
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_check_shows_what_is_adapted_and_counted_without_holding_up_the_page(
+    open_page: OpenPage, store: Store
+) -> None:
+    page = press(open_page("new_run", launch="one"), "Check")
+    assert page.get("progress")[0].proto.text.startswith("Waiting for the analysis worker")
+    assert sample.answer_checks(store) == 1
+    said = texts(page.run())
+    assert "This run can start" in said
+    assert "6 modules get an adapter of rank 32 (encoder layer 2: self_attn.q_proj" in said
+    parameters = next(table.value for table in page.dataframe if "Part" in table.value)
+    assert list(parameters["Part"])[1:3] == ["Student, deployed", "Student, without tables of tokens and positions"]
+    flops = next(table.value for table in page.dataframe if "GFLOP per second of audio" in table.value)
+    assert list(flops["GFLOP per second of audio"]) == ["1.31", "1.12"]
+    assert not page.get("progress")
+
+
+@pytest.mark.usefixtures("answers")
+def test_what_was_measured_stands_against_what_is_free(open_page: OpenPage, store: Store) -> None:
+    page = press(open_page("new_run", launch="one"), "Measure time and memory")
+    sample.answer_checks(store)
+    shown = {item.label: (item.value, item.delta) for item in page.run().metric}
+    assert shown == {
+        "Training time": ("1 min 20 s", ""),
+        "The whole job": ("2 min 30 s", ""),
+        "Peak memory": ("1.9 GB", "of 6.0 GB free"),
+        "Disk": ("17.0 MB", "of 50.0 GB free"),
+    }
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_job_is_measured_run_by_run_and_its_runs_keep_the_estimate(open_page: OpenPage, store: Store) -> None:
+    page = open_page("new_run", launch="grid")
+    page.multiselect[0].set_value(["ce", "manifold"]).run()
+    press(page, "Measure time and memory")
+    assert sample.answer_checks(store) == 4
+    page.run()
+    table = next(item.value for item in page.dataframe if "Rank" in item.value)
+    assert list(table["Projections"]) == ["0", "0", "147\u202f456", "147\u202f456"]
+    assert [item.value for item in page.metric if item.label == "The whole job"] == ["8 min 30 s"]
+
+
+@pytest.mark.usefixtures("answers")
+def test_mistakes_that_only_the_models_tell_stand_beside_their_fields_and_hold_the_launch(
+    open_page: OpenPage, store: Store
+) -> None:
+    page = press(open_page("new_run", launch="one"), "Check")
+    sample.answer_checks(store, problems=[{"where": "student.encoder_layers", "message": "there is no layer 9"}])
+    page.run()
+    beside = [item.value for item in page.markdown if ":red[:material/error:" in item.value]
+    assert len(beside) == 1
+    assert "There is no layer 9" in beside[0].replace("\\", "")
+    press(page, "Launch")
+    assert "Nothing was started." in texts(page)
+    assert store.jobs() == []
+
+
+@pytest.mark.usefixtures("answers")
+def test_changed_settings_are_not_taken_for_checked_ones(open_page: OpenPage, store: Store) -> None:
+    page = press(open_page("new_run", launch="one"), "Check")
+    sample.answer_checks(store)
+    next(item for item in page.run().number_input if item.label == "Steps").set_value(7).run()
+    assert "These settings were not checked yet." in texts(page)
+    assert "This run can start" not in texts(page)
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_check_that_failed_says_why_and_is_asked_again(open_page: OpenPage, store: Store) -> None:
+    page = press(open_page("new_run", launch="one"), "Check")
+    asked = store.claim_check()
+    assert asked is not None
+    store.fail_check(asked.id, "Memory ran out. Use a smaller model.")
+    assert "Memory ran out." in texts(page.run())
+    press(page, "Check")
+    assert store.claim_check() is not None
