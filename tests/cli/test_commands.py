@@ -188,7 +188,7 @@ def test_the_quick_start_prints_one_json_object_and_shows_progress_beside_it(
     thread.join()
     data = json.loads(output)
     assert code == 0
-    assert len(data["runs"]) == 5
+    assert len(data["runs"]) == 4
     assert "Drawing maps (UMAP)" in errors
 
 
@@ -200,7 +200,7 @@ def test_the_quick_start_prints_its_table(
     code, output, errors = manifold("quickstart", "--no-maps", *places)
     thread.join()
     assert code == 0
-    assert "manifold alone" in output
+    assert "+ manifold" in output
     assert "Drawing maps" not in errors
 
 
@@ -212,7 +212,7 @@ def test_a_job_that_fails_shows_what_there_is_and_why(
     code, output, errors = manifold("run", "quickstart", *places)
     thread.join()
     assert code == 1
-    assert "manifold alone" in output
+    assert "+ manifold" in output
     assert f"The job {studio.store.jobs()[0].id} is failed. The disk is full." in errors
 
 

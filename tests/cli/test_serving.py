@@ -87,7 +87,7 @@ def test_the_studio_shows_the_quick_start_and_answers_until_it_is_closed(
     assert seen == [True, True]
     assert not answers(url)
     assert another.active
-    assert "manifold alone" in output.getvalue()
+    assert "+ manifold" in output.getvalue()
     for said in ("the quick start begins", "One run did not learn.", "The studio is closed. One job goes on"):
         assert said in errors.getvalue()
 
