@@ -78,11 +78,8 @@ def rows(preset: str) -> list[RunConfig]:
 
 def quick_start() -> list[RunConfig]:
     """Return the runs of the quick start, with as many steps as the sample has."""
-    configs = read_preset("quickstart")[1]
-    return [
-        config.model_copy(update={"training": config.training.model_copy(update={"steps": STEPS})})
-        for config in configs
-    ]
+    fields = [config.model_dump(mode="json") for config in read_preset("quickstart")[1]]
+    return [parse_run({**each, "training": {**each["training"], "steps": STEPS}}) for each in fields]
 
 
 def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:

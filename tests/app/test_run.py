@@ -49,7 +49,7 @@ def charts(open_page: OpenPage, store: Store) -> dict[str, dict[str, Any]]:
     assert "**Loss: CKA** · 1 − CKA" in said
     assert "**Loss: Cross entropy** · nats per token · from step 81" in said
     assert "**Loss: InfoNCE** · nats per point · to step 120" in said
-    specs = [json.loads(item.proto.spec) for item in page.get("arrow_vega_lite_chart")]
+    specs = [json.loads(item.proto.spec) for item in page.get("vega_lite_chart")]
     return {spec["description"].split(" by step")[0]: spec for spec in specs}
 
 
