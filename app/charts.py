@@ -131,7 +131,7 @@ def _at_every_step(frame: pd.DataFrame) -> pd.DataFrame:
     names = list(dict.fromkeys(frame["series"]))
     wide = frame.pivot_table(index="step", columns="series", values="value", fill_value=0.0)[names]
     filled = wide.reset_index().melt(id_vars="step", value_name="value")
-    return filled.assign(place=filled["series"].map({name: place for place, name in enumerate(names)}))
+    return filled.assign(place=filled["series"].map(names.index))
 
 
 _PADDING = {"left": 0, "right": 0, "top": 5, "bottom": 5}

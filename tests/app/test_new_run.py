@@ -91,7 +91,7 @@ def test_a_grid_has_a_run_for_each_method_and_seed(open_page: OpenPage) -> None:
         "+ manifold (seed 0)",
         "+ manifold (seed 1)",
     ]
-    assert page.dataframe[0].value["Differs from the baseline in"][1] == "seed: 1"
+    assert list(page.dataframe[0].value["Differs from the baseline in"])[1] == "seed: 1"
 
 
 def test_a_grid_is_launched_as_one_job(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
