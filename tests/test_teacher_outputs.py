@@ -40,7 +40,7 @@ def listened(clips: tuple[Utterance, ...], *, teacher: Whisper, student: Whisper
 def with_128_bins(whisper: Whisper) -> Whisper:
     """Return a model of the same sizes that hears 128 mel bins, as those since large-v3 do."""
     sizes = whisper.plain.config.to_dict() | {"num_mel_bins": 128}
-    model = WhisperForConditionalGeneration(WhisperConfig(**sizes)).eval().requires_grad_(False)
+    model = WhisperForConditionalGeneration(WhisperConfig.from_dict(sizes)).eval().requires_grad_(False)
     hears = WhisperFeatureExtractor(feature_size=128)
     return Whisper(dataclasses.replace(whisper.loaded, model=model, feature_extractor=hears), language="en")
 
