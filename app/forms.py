@@ -20,8 +20,8 @@ from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
 from app import text
-from app.annotations import bare, is_leaf, is_settings, item_of, kinds_of
 from app.widgets import about, summary, widget
+from core.config.annotations import bare, is_leaf, is_settings, item_of, kinds_of
 from core.errors import Problem
 
 Asked = Callable[[Mapping[str, Any]], bool]

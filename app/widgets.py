@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from app import text
-from app.annotations import item_of, optional
+from core.config.annotations import item_of, optional
 
 
 def widget(annotation: Any, info: FieldInfo, value: Any, label: str, key: str) -> Any:

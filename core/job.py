@@ -33,7 +33,7 @@ from core.recording import Recorder
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store import RunRecord, Store
-from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics
+from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics, without_teacher_encoder
 from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher
 
@@ -157,7 +157,7 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
         prepared = listen(utterances, audio_context, keep_teacher_encoder=True)
         progress.begin(f"Transcribing with the teacher ({test_set})")
         recorder.evaluate(prepared, model=teacher, subject="teacher", test_set=test_set)
-        return _without_teacher_encoder(prepared)
+        return without_teacher_encoder(prepared)
 
     context = config.training.audio_context
     with_pseudo = any(each.method.transcripts == "teacher" for each in configs)
@@ -173,7 +173,7 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
             listen=lambda utterances: listen(utterances, context, keep_teacher_encoder=False),
             advance=lambda count: progress.advance(count * TRANSCRIBE_COST),
         )
-        train_set = _without_teacher_encoder(train_set)
+        train_set = without_teacher_encoder(train_set)
     development = listen_and_transcribe(splits.development, context, "development")
     test_context = config.evaluation.audio_context
     prepared_tests = {name: listen_and_transcribe(items, test_context, name) for name, items in tests.items()}
@@ -232,11 +232,6 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
             step=watcher.best_step,
         )
     store.run_state(run.id, "finished")
-
-
-def _without_teacher_encoder(prepared: Sequence[Prepared]) -> list[Prepared]:
-    """Return utterances without the teacher's whole encoder output: it is large, and only transcribing needs it."""
-    return [dataclasses.replace(item, teacher_encoder=None) for item in prepared]
 
 
 def test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:

@@ -8,14 +8,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from core.config import Evaluation, Method
 from core.errors import ConfigError
 from core.evaluation import transcribe_set
 from core.families.whisper import Whisper
 from core.sources import Utterance
-from core.teacher_outputs import Prepared
+from core.teacher_outputs import Prepared, teacher_encoder_of
 from core.wer import normalise, word_errors
 
 
@@ -58,7 +56,7 @@ def pseudo_labelled(
         settings=settings,
         teacher=None,
         audio_context=audio_context,
-        encoder_states=_teacher_encoder,
+        encoder_states=teacher_encoder_of,
         advance=advance,
     )
     heard = [(item.utterance, text) for item, text in zip(prepared, said.hypotheses, strict=True) if text]
@@ -90,9 +88,3 @@ def training_set(method: Method, prepared: Sequence[Prepared], pseudo: Sequence[
 def _wer(reference: str, text: str) -> float | None:
     """Return the rate of errors, or None where there are no words to get wrong."""
     return word_errors(reference, text).wer if normalise(reference) else None
-
-
-def _teacher_encoder(item: Prepared) -> Tensor:
-    if item.teacher_encoder is None:
-        raise ValueError("this set was prepared without the teacher's encoder output")
-    return item.teacher_encoder

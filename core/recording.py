@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from core.audio import stored_path
 from core.config import RunConfig
 from core.evaluation import Transcription, decoding_description, transcribe_set
 from core.families.whisper import Whisper
 from core.store.records import Subject, UtteranceResult
 from core.store.store import Store
-from core.teacher_outputs import Prepared
+from core.teacher_outputs import Prepared, teacher_encoder_of
 from core.wer import NORMALISER
 
 
@@ -69,7 +67,7 @@ class Recorder:
             teacher=teacher,
             audio_context=context,
             advance=self.advance,
-            encoder_states=_teacher_encoder if subject == "teacher" else None,
+            encoder_states=teacher_encoder_of if subject == "teacher" else None,
         )
         total = result.total
         self.store.add_evaluation(
@@ -111,12 +109,6 @@ class Recorder:
             ],
         )
         return result
-
-
-def _teacher_encoder(item: Prepared) -> Tensor:
-    if item.teacher_encoder is None:
-        raise ValueError("this set was prepared without the teacher's encoder output")
-    return item.teacher_encoder
 
 
 def _set_hash(prepared: Sequence[Prepared]) -> str:

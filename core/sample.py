@@ -6,7 +6,7 @@ What a job does once for all its runs is measured here once: making speech, the 
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,13 @@ from core.preflight import pairs_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
 from core.sources import Splits, Utterance, prepare
 from core.sources.generated import is_made
-from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics
+from core.teacher_outputs import (
+    Prepared,
+    prepare_utterances,
+    teacher_encoder_of,
+    teacher_statistics,
+    without_teacher_encoder,
+)
 
 CLIPS = 6
 """Distinct utterances that are listened to; larger batches hold them again and again, which takes as long."""
@@ -146,7 +152,7 @@ def take_sample(
         )
     encoder_bytes, kept = _mean_bytes(again, whole=True), _mean_bytes(heard)
     learnt = 2 * sizes[0] if pseudo else sizes[0]
-    train_set = [replace(item, teacher_encoder=None) for item in heard[: len(clips)]]
+    train_set = without_teacher_encoder(heard[: len(clips)])
     return Sample(
         teacher=teacher,
         student=student,
@@ -221,7 +227,7 @@ def _speed(
         float(states[student.encoder_layers - 1].sum())  # wait for the device
         return time.perf_counter() - began
 
-    of_teacher = transcribe(teacher, None, _teacher_encoder)
+    of_teacher = transcribe(teacher, None, teacher_encoder_of)
     before, whole = timed(lambda: transcribe(student, teacher, None))
     after, divergence = min(before, encode() + of_teacher), max(0.0, whole - before)
     return Speed(listen, *(seconds / len(batch) for seconds in (of_teacher, before, after, divergence)))
@@ -251,8 +257,3 @@ def _mean_bytes(prepared: Sequence[Prepared], *, whole: bool = False) -> float:
     tensors = [[item.teacher_encoder] if whole else [item.start, *item.teacher.values()] for item in prepared]
     sizes = [each.numel() * each.element_size() for of_item in tensors for each in of_item if each is not None]
     return sum(sizes) / len(prepared)
-
-
-def _teacher_encoder(item: Prepared) -> Tensor:
-    assert item.teacher_encoder is not None
-    return item.teacher_encoder

@@ -8,7 +8,7 @@ came from.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -40,6 +40,18 @@ class Prepared:
     start: Tensor
     teacher: dict[tuple[str, int], Tensor]
     teacher_encoder: Tensor | None
+
+
+def teacher_encoder_of(item: Prepared) -> Tensor:
+    """Return the teacher's last encoder states of an utterance that was prepared with them, [frames, width]."""
+    if item.teacher_encoder is None:
+        raise ValueError("this set was prepared without the teacher's encoder output")
+    return item.teacher_encoder
+
+
+def without_teacher_encoder(prepared: Sequence[Prepared]) -> list[Prepared]:
+    """Return utterances without the teacher's whole encoder output: it is large, and only transcribing needs it."""
+    return [replace(item, teacher_encoder=None) for item in prepared]
 
 
 @torch.inference_mode()

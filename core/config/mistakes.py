@@ -1,15 +1,15 @@
 """What is wrong in settings that somebody wrote, in sentences that say what to do."""
 
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationError
 
 from core.config.ablation import Ablation
+from core.config.annotations import bare, is_settings, kinds_of
 from core.config.base import Settings
 from core.config.run import RunConfig
 from core.errors import Problem
@@ -85,17 +85,17 @@ def _place(settings: type[Settings], parts: Sequence[str]) -> _Place:
     wanted: Any = settings
     path, limits, known = [], [], []
     for part in parts:
-        kinds = _kinds(wanted)
+        kinds = kinds_of(wanted)
         if part in kinds:  # pydantic's path names the kind, a file does not
             wanted, limits = kinds[part], []
             continue
         path.append(part)
-        if _is_settings(wanted):
+        if is_settings(wanted):
             known = [name for name in wanted.model_fields if name != "kind"]
             field = wanted.model_fields.get(part)
-            wanted, limits = (None, []) if field is None else (_bare(field.annotation), field.metadata)
+            wanted, limits = (None, []) if field is None else (bare(field.annotation), field.metadata)
         else:
-            wanted, limits = _bare(get_args(wanted)[0]) if get_origin(wanted) is tuple else None, []
+            wanted, limits = bare(get_args(wanted)[0]) if get_origin(wanted) is tuple else None, []
     return _Place(".".join(path), wanted, limits, known)
 
 
@@ -110,9 +110,9 @@ def _sentence(item: Any, place: _Place) -> str:
         case "value_error":
             return item["msg"].removeprefix("Value error, ")
         case "union_tag_not_found":
-            return f"its kind is missing; add one: {', '.join(_kinds(place.wanted))}"
+            return f"its kind is missing; add one: {', '.join(kinds_of(place.wanted))}"
         case "union_tag_invalid":
-            return f"its kind must be {_one_of(list(_kinds(place.wanted)))} not {_shown(value['kind'])}"
+            return f"its kind must be {_one_of(list(kinds_of(place.wanted)))} not {_shown(value['kind'])}"
         case "string_too_short":
             return "must not be empty"
         case "string_too_long":
@@ -139,7 +139,7 @@ def _wanted(place: _Place) -> str | None:
         return _one_of(get_args(wanted))
     if wanted is int or wanted is float:
         return " ".join(["a whole number" if wanted is int else "a number", *_range(place.limits)]) + ","
-    if _is_settings(wanted) or _kinds(wanted) or get_origin(wanted) is dict:
+    if is_settings(wanted) or kinds_of(wanted) or get_origin(wanted) is dict:
         return "settings, each as name: value,"
     if get_origin(wanted) is tuple:
         return "a list,"
@@ -197,25 +197,3 @@ def _holds(changes: Any, path: Sequence[str]) -> bool:
             return False
         changes = changes[part]
     return True
-
-
-def _bare(annotation: Any) -> Any:
-    """Return a type without Annotated and without `| None`."""
-    if get_origin(annotation) is Annotated:
-        return _bare(get_args(annotation)[0])
-    rest = [member for member in get_args(annotation) if member is not types.NoneType]
-    return _bare(rest[0]) if _is_union(annotation) and len(rest) == 1 else annotation
-
-
-def _kinds(annotation: Any) -> dict[str, type[Settings]]:
-    """Return the members of a choice by their kind; nothing for any other type."""
-    members = get_args(annotation) if _is_union(annotation) else ()
-    return {member.model_fields["kind"].default: member for member in members if _is_settings(member)}
-
-
-def _is_union(annotation: Any) -> bool:
-    return get_origin(annotation) in (Union, types.UnionType)
-
-
-def _is_settings(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Settings)
