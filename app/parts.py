@@ -85,6 +85,12 @@ def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     st.caption(f"The last lines of {text.plain(str(state.studio().log_path(job.id)))}")
 
 
+def expectation(job: JobRecord) -> None:
+    """Show what was expected of a job, in the words of whoever started it; nothing where nothing was said."""
+    if job.expectation:
+        st.markdown(f":material/psychology_alt: **What you expected** · {text.plain(job.expectation)}")
+
+
 def notes(run_id: str, written: str) -> None:
     """Let what is written about a run be changed."""
     with st.form(f"notes:{run_id}", border=False):

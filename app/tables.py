@@ -95,12 +95,19 @@ def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
     ).astype({"Held-out KL": "float"})
 
 
-def utterances(results: Sequence[UtteranceResult]) -> pd.DataFrame:
-    """Return utterances with their errors, in the order given."""
+def utterances(results: Sequence[UtteranceResult], before: Mapping[str, int] | None = None) -> pd.DataFrame:
+    """Return utterances with their errors, in the order given.
+
+    Args:
+        results: The utterances.
+        before: Errors before training, by utterance; a column where there are any.
+    """
+    earlier = {"Before": [_rate(before.get(item.utterance_id), item.words) for item in results]} if before else {}
     return pd.DataFrame(
         {
             "Utterance": [item.utterance_id for item in results],
-            "WER": [100 * item.errors / max(1, item.words) for item in results],
+            "WER": [_rate(item.errors, item.words) for item in results],
+            **earlier,
             "S": [item.substitutions for item in results],
             "D": [item.deletions for item in results],
             "I": [item.insertions for item in results],
@@ -357,6 +364,10 @@ def _cell(value: object) -> str:
         return ""
     shown = f"{value:.2f}" if isinstance(value, float) else str(value)
     return shown.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<")
+
+
+def _rate(errors: int | None, words: int) -> float | None:
+    return None if errors is None else 100 * errors / max(1, words)
 
 
 def _scaled(fraction: float | None) -> float | None:

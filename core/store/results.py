@@ -29,7 +29,10 @@ class Results(Database):
         query = query.on_conflict_do_update(
             index_elements=["run_id", "name", "step"], set_={"value": query.excluded.value}
         )
-        rows = [dict(zip(("run_id", "name", "step", "value"), point, strict=True)) for point in points]
+        rows = [
+            {"run_id": run_id, "name": name, "step": step, "value": float(value)}
+            for run_id, name, step, value in points
+        ]
         with self._write() as connection:
             connection.execute(query, rows)
 

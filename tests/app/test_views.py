@@ -121,7 +121,7 @@ def test_runs_of_one_name_are_told_apart_by_their_job(open_page: OpenPage, finis
     assert f"+ manifold · quickstart · {finished[3].id}" in runs.options
 
 
-@pytest.mark.parametrize("tab", ["Curves", "Results", "Costs", "Utterances", "Settings", "Log"])
+@pytest.mark.parametrize("tab", ["Curves", "Results", "Costs", "Utterances", "Settings", "Files", "Log"])
 def test_every_part_of_a_run_has_an_address(open_page: OpenPage, finished: list[RunRecord], tab: str) -> None:
     page = open_page("run", run=finished[3].id, tab=tab)
     assert not page.exception
