@@ -23,7 +23,9 @@ FILES = {"adapter_config.json", "adapter_model.safetensors", "projections.safete
 
 @pytest.fixture
 def model() -> PeftModel:
-    return add_adapters(tiny_model(), LORA, freeze_below=0, seed=0).eval()
+    adapted = add_adapters(tiny_model(), LORA, freeze_below=0, seed=0).eval()
+    assert isinstance(adapted, PeftModel)
+    return adapted
 
 
 def mapped(**mapping: Any) -> PointMap:

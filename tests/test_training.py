@@ -381,4 +381,4 @@ def test_padding_and_prompts_do_not_change_the_balance_of_a_mixture(clips) -> No
         chosen.config, [short, long], objective, student=chosen.student, teacher=chosen.lesson.teacher, progress=1.0
     )
     by_hand = [3 * float((rows.detach().mean(dim=0) ** 2).sum()) for rows in together.values()]
-    assert float(terms["balance"]) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+    assert float(terms["balance"].detach()) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
