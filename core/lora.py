@@ -7,6 +7,7 @@ for Whisper and a name that matches elsewhere would adapt the wrong layers silen
 """
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from transformers import PreTrainedModel
 from core.config import Lora
 from core.errors import ConfigError, GradientPathError, Problem
 from core.seeds import stream_seed
+
+# PEFT 0.21 asks transformers for an attribute by its old name; whoever reads a log can do nothing about it.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 
 def adapted_modules(model: nn.Module, lora: Lora, *, freeze_below: int) -> list[str]:
