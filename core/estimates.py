@@ -101,7 +101,7 @@ def all_terms_at_once(config: RunConfig, *, steps: int) -> RunConfig:
 
 
 def crowded() -> bool:
-    """Return whether more than this process and its threads want the processor: steps then take several times longer."""
+    """Return whether others want the processor, too: steps then take several times longer."""
     return psutil.getloadavg()[0] > (os.cpu_count() or 1) + 1
 
 
