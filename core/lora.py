@@ -8,6 +8,7 @@ stands at the same places.
 """
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from core.config import Lora
 from core.errors import ConfigError, GradientPathError, Problem
 from core.mixture import SETTINGS_FILE, add_experts, load_experts
 from core.seeds import stream_seed
+
+# PEFT 0.21 asks transformers for an attribute by its old name; whoever reads a log can do nothing about it.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 
 def adapted_modules(model: nn.Module, lora: Lora, *, freeze_below: int) -> list[str]:

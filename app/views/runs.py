@@ -33,7 +33,7 @@ def _welcome() -> None:
     with st.container(border=True):
         st.header("Heal a cut model, and see what did it")
         st.markdown(
-            "The quick start takes a layer out of Whisper tiny.en and heals the cut five ways, each with adapters of "
+            "The quick start takes a layer out of Whisper tiny.en and heals the cut four ways, each with adapters of "
             "less than 1 % of the teacher's parameters: from transcripts alone, with the teacher's tokens, and with "
             "its hidden states aligned along the chord and along the sphere. It ends in a table of word error rates, "
             "and in maps of what happened inside. It needs no GPU, and says how long it takes."

@@ -102,7 +102,7 @@ def _job(job: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:
         f"{first['transcribe_seconds']:.2f} s for transcribing an utterance.",
     ]
     if any(run["estimate"]["busy"] for run in runs if run.get("estimate")):
-        lines.append("Another job was at work meanwhile: alone it is faster.")
+        lines.append("The machine had other work meanwhile: alone this is several times faster.")
     return lines
 
 

@@ -18,7 +18,7 @@ from core.cli.doctor import examine, findings_json, print_findings
 from core.cli.listing import methods_json, methods_markdown, print_methods
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
-from core.cli.watching import follow, follow_maps
+from core.cli.watching import counted, follow, follow_maps
 from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
 from core.errors import ConfigError, JobError, NotFoundError
 from core.runs import ACTIVE, JobRecord, Studio
@@ -262,7 +262,7 @@ def export(
         from core.exports.merged import export_merged
 
         written = export_merged(found, store=studio.store, runs_folder=studio.runs_folder, to=to)
-        print(f"{written.folder}: loaded again, and it said the same on {len(written.heard)} clips.")
+        print(f"{written.folder}: loaded again, and it said the same on {counted(len(written.heard), 'clip')}.")
 
 
 @app.command()

@@ -84,7 +84,7 @@ class Estimate:
         adapter_bytes: Disk for the run's best and last adapters.
         state_bytes: Disk for the run's states of the probe.
         disk_free: Where the runs are kept, in bytes.
-        busy: Whether a job was at work meanwhile, so that the times are too long.
+        busy: Whether the machine had other work meanwhile, so that the times are too long.
     """
 
     device: str
