@@ -187,7 +187,7 @@ def _one(result: Mapping[str, Any]) -> None:
         return
     counts = costs.counts_of(result["parameters"])
     parts.costs(counts)
-    st.caption(text.plain(costs.adapted(result["adapted"], result["rank"])))
+    st.caption(text.plain(costs.adapted(result["adapted"], result["rank"], result.get("experts"))))
     _sources(result)
 
 

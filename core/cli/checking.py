@@ -68,7 +68,7 @@ def _table(name: str, runs: Sequence[dict[str, Any]]) -> Table:
         shown.add_row(
             Text(run["name"]),
             f"{len(run['adapted'])} modules",
-            str(run["rank"]),
+            "{number} x {rank}".format(**experts) if (experts := run.get("experts")) else str(run["rank"]),
             f"{counts['adapters']:,}",
             f"{counts['projections']:,}",
             f"{100 * counts['share_of_teacher']:.2f} %",
