@@ -42,6 +42,7 @@ def curve(
     markers: bool = False,
     colour: str = STUDENT,
     last_step: int | None = None,
+    series: Sequence[str] = (),
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw one or a few series over the steps of a run.
 
@@ -52,9 +53,11 @@ def curve(
         markers: Whether to mark each value, for series of few values.
         colour: Of the first series.
         last_step: Where the axis ends, so that charts of one run can be compared; None ends it with the series.
+        series: All series of the page, so that each has its colour and its dashes in every chart; by default those of
+            the frame.
     """
     frame = thinned(frame)
-    names = list(dict.fromkeys(frame["series"]))
+    names = list(series) or list(dict.fromkeys(frame["series"]))
     palette = [colour, *(term for term in TERMS if term != colour)]
     base = alt.Chart(frame).encode(
         x=_steps(last_step),

@@ -32,6 +32,7 @@ def show() -> None:
     job = jobs[state.chosen("job", value)]
     if job.active:
         _live(job.id)
+    parts.expectation(job)
     table = state.ablation(job.id)
     if table.test_set != tables.TEST:
         st.caption(f"On the {text.plain(table.test_set)} set: this job leaves its test set unread.")

@@ -36,6 +36,7 @@ class JobRecord:
         stage: What the worker does now, in words; `done` of `total` steps of it are done.
         eta_seconds: Time until the job ends, in seconds, as far as the worker can tell.
         message: How it ended, in a sentence; empty while all is well.
+        expectation: What whoever started it expected, in their words; it never changes. Empty where nothing was said.
     """
 
     id: str
@@ -56,6 +57,7 @@ class JobRecord:
     eta_seconds: float | None
     message: str
     stop_requested: bool
+    expectation: str = ""
 
     @property
     def active(self) -> bool:
@@ -149,6 +151,9 @@ class RunRecord:
         seconds: Training time, in seconds.
         estimate: What it was expected to take, where it was measured before it started.
         peak_memory: Largest memory of the device while it trained, in bytes; None before it is known.
+        tags: Words that people gave it, to find it by.
+        notes: What people wrote about it.
+        deleted_at: When it was put in the bin; None while it is not there.
     """
 
     id: str
@@ -169,6 +174,9 @@ class RunRecord:
     message: str
     estimate: Estimate | None = None
     peak_memory: int | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    deleted_at: datetime | None = None
 
     @property
     def active(self) -> bool:
