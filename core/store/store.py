@@ -2,10 +2,11 @@
 
 from core.store.requests import Requests
 from core.store.results import Results
+from core.store.transfer import Transfer
 from core.store.writes import Writes
 
 
-class Store(Writes, Results, Requests):
+class Store(Writes, Results, Requests, Transfer):
     """One open database. Safe to share between threads; every process opens its own."""
 
     @classmethod
