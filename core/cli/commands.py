@@ -19,7 +19,7 @@ from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.sharing import bundle
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
-from core.cli.watching import follow, follow_maps
+from core.cli.watching import counted, follow, follow_maps
 from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
 from core.errors import ConfigError, JobError
 from core.runs import ACTIVE, JobRecord, Studio
@@ -258,7 +258,7 @@ def export(
         from core.exports.merged import export_merged
 
         written = export_merged(found, store=studio.store, runs_folder=studio.runs_folder, to=to)
-        print(f"{written.folder}: loaded again, and it said the same on {len(written.heard)} clips.")
+        print(f"{written.folder}: loaded again, and it said the same on {counted(len(written.heard), 'clip')}.")
 
 
 @app.command()
