@@ -263,6 +263,42 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
     return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
 
 
+def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str) -> alt.LayerChart | alt.FacetChart:
+    """Draw word error rates against what they cost or go with; those that none beats are filled, and joined.
+
+    Args:
+        frame: Columns ``name``, ``wer`` in percent and the one of the abscissa; ``low`` and ``high`` are drawn where
+            they are there, and so is ``best`` (whether no other is cheaper and better).
+        x: Column of the abscissa.
+        title: Of the abscissa.
+        description: What the chart shows, for people who do not see it.
+    """
+    base = alt.Chart(frame).encode(
+        x=alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4, format="~s")),
+        tooltip=[
+            alt.Tooltip("name:N", title="Run"),
+            alt.Tooltip("wer:Q", title="WER %", format=".1f"),
+            alt.Tooltip(f"{x}:Q", title=title, format=".4~g"),
+        ],
+    )
+    rate = alt.Y("wer:Q", title="WER, %", scale=alt.Scale(zero=False, nice=True))
+    layers: list[alt.Chart] = []
+    if "low" in frame:
+        low = alt.Y("low:Q", title="WER, %", scale=alt.Scale(zero=False, nice=True))
+        layers.append(base.mark_rule(color=STUDENT, strokeWidth=2).encode(y=low, y2="high:Q"))
+    dots = base.mark_point(color=STUDENT, shape="diamond", size=110, opacity=1, strokeWidth=2).encode(y=rate)
+    if "best" in frame:
+        front = base.transform_filter("datum.best").mark_line(
+            color=NEUTRAL, strokeDash=[4, 3], interpolate="step-after"
+        )
+        layers.append(front.encode(y=rate))
+        dots = dots.encode(fill=alt.condition("datum.best", alt.value(STUDENT), alt.value("transparent")))
+    return alt.layer(*layers, dots).properties(height=_TRADEOFF, padding=_PADDING, description=description)
+
+
+_TRADEOFF = 260
+
+
 def _rows(frame: pd.DataFrame) -> alt.Y:
     axis = alt.Axis(labelLimit=190, ticks=False, domain=False)
     return alt.Y("name:N", sort=list(frame["name"]), title=None, axis=axis)
