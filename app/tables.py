@@ -133,7 +133,9 @@ def ablation(table: AblationTable) -> pd.DataFrame:
     fixed = [(SUBJECTS[item.subject], item) for item in (table.teacher, table.student_before) if item is not None]
     rows = [_ablation_row(name, record, None, table) for name, record in fixed]
     rows += [_ablation_row(row.run.name, row.evaluation, row, table) for row in table.rows]
-    return pd.DataFrame(rows).astype({"WER": "float", "Held-out KL": "float", "Trainable": "float"})
+    numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step")
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float"))
+    return frame if any(row.load for row in table.rows) else frame.drop(columns=["Stored", "Active", "Load per expert"])
 
 
 def _ablation_row(
@@ -151,8 +153,13 @@ def _ablation_row(
         "D": record.deletions if record else None,
         "I": record.insertions if record else None,
         "Held-out KL": record.heldout_kl if record else None,
+        "Real-time factor": record.real_time_factor if record else None,
         "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
+        "Step": row.run.step_seconds if row else None,
         "Training": text.duration(row.run.seconds) if row else "",
+        "Stored": text.count(parameters.student) if parameters else "",
+        "Active": text.count(parameters.student_active) if parameters else "",
+        "Load per expert": " ".join(f"{share:.2f}" for share in row.load) if row else "",
     }
 
 
@@ -238,6 +245,8 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFra
     left, right = _flat(base), _flat(other)
     changed = [key for key in dict.fromkeys([*left, *right]) if left.get(key, _ABSENT) != right.get(key, _ABSENT)]
     changed = [key for key in changed if key not in ("name", "method.name")]
+    # Settings that are none on one side are told by their fields on the other.
+    changed = [key for key in changed if not any(other.startswith(f"{key}.") for other in changed)]
     return pd.DataFrame(
         {
             "Setting": changed,

@@ -38,6 +38,7 @@ TORCH_FREE = (
     "core.store",
     "core.launchers",
     "core.config",
+    "core.bundles",
     "core.significance",
     "core.worker",
     "core.analysis_worker",

@@ -83,7 +83,17 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             "Trainable": st.column_config.NumberColumn(
                 "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
             ),
+            "Real-time factor": st.column_config.NumberColumn(format="%.3f", help="Decoding time over audio time."),
+            "Step": st.column_config.NumberColumn("s / step", format="%.3f", help="Training time of one step."),
             "Training": st.column_config.TextColumn(alignment="right"),
+            "Stored": st.column_config.TextColumn(alignment="right", help="Parameters of the student as deployed."),
+            "Active": st.column_config.TextColumn(
+                alignment="right", help="Parameters that one frame or token goes through."
+            ),
+            "Load per expert": st.column_config.TextColumn(
+                help="Share of the development set's points that each expert of a module has, the busiest first; the "
+                "mean over the modules."
+            ),
         },
         alt=f"Word error rates of the teacher, the student before training, and every run, {table.test_set} set",
     )

@@ -161,6 +161,8 @@ def _draw_curves(run: RunRecord) -> None:
         return
     st.caption("By training step; one step is one batch.")
     losses = {loss["kind"]: loss for loss in run.config["method"]["losses"]}
+    if (run.config["lora"].get("mixture") or {}).get("balance"):
+        losses["balance"] = {}  # the term of the adapters, beside those of the method
     palette = {text.words(kind): colour for kind, colour in charts.colours(list(losses)).items()}
     last_step = max(map(int, frame["step"]))
     places: list[DeltaGenerator] = []
@@ -190,6 +192,7 @@ def _draw_curves(run: RunRecord) -> None:
             _shares(shares, list(losses), palette, last_step, key=f"share/:{run.id}")
     for group, title, unit in (
         ("development/wer", "Word error rate, development set", "%"),
+        ("load/", "Load per expert, development set", "share of the points, busiest first"),
         ("gradient_norm/", "Gradient norm before clipping", ""),
         ("learning_rate", "Learning rate", ""),
     ):
@@ -226,7 +229,7 @@ def _curve(
     last = frame.groupby("series", sort=False)["value"].last()
     ends = [f"{name} {value:.4g}" if len(last) > 1 else f"{value:.4g}" for name, value in last.items()]
     about = f"{title} by step. Last: {', '.join(ends)}."
-    markers = group == "development/wer"
+    markers = group in ("development/wer", "load/")
     chart = charts.curve(frame, description=about, markers=markers, colour=colour, last_step=last_step)
     st.altair_chart(chart, key=key)
 
@@ -251,7 +254,7 @@ def _costs(run: RunRecord) -> None:
     parts.table(frame, alt=about, numbers=list(frame.columns[1:]))
     if run.estimate is not None:
         said = f"Expected from {run.estimate.steps} steps on {run.estimate.device} before it started."
-        busy = " Another job was at work meanwhile: alone it is faster." if run.estimate.busy else ""
+        busy = " The machine had other work meanwhile: alone this is several times faster." if run.estimate.busy else ""
         st.caption(text.plain(said + busy))
     st.header("Parameters and computation")
     counts = state.parameters(run)

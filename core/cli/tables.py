@@ -13,8 +13,13 @@ from rich.text import Text
 from core.cli.watching import duration
 from core.runs import AblationRow, AblationTable, EvaluationRecord, ParameterCounts, RunRecord
 
-WIDTH = 132
+WIDTH = 148
 """Columns of a table that goes to a file or a pipe."""
+
+LOAD = (
+    "Load: share of the development set's points that each expert has; each module's experts are put in order before "
+    "the mean over the modules is taken."
+)
 
 RECORDED = "real"
 """Name of the recorded utterances among the extra test sets."""
@@ -34,6 +39,11 @@ def print_ablation(table: AblationTable, console: Console) -> None:
     console.print(_ablation(table, title=f"{table.job.name}: word error rate on the {table.test_set} set"))
     for note in notes(table):
         console.print(Text(note, style="dim"))
+    mixtures = _mixtures(table)
+    if mixtures is not None:
+        console.print()
+        console.print(mixtures)
+        console.print(Text(LOAD, style="dim"))
     for name, extra in table.extra.items():
         console.print()
         console.print(_ablation(extra, title=f"{name}: {extra.utterances} utterances, on their own"))
@@ -56,7 +66,7 @@ def notes(table: AblationTable) -> list[str]:
     lines = [
         f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
         f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
-        "KL: divergence from the teacher on reference tokens, in nats per token.",
+        "KL: divergence from the teacher on reference tokens, in nats per token. RTF: decoding time over audio time.",
     ]
     if table.test:
         lines.append(f"{table.test} * p < 0.05 against '{table.baseline}'.")
@@ -67,25 +77,44 @@ def _ablation(table: AblationTable, *, title: str) -> Table:
     context = next((item.audio_context for item in _evaluations(table)), 30.0)
     shown = Table(title=Text(title, style="bold"), title_justify="left")
     shown.add_column("Run", no_wrap=True)
-    for name in (f"WER % ({context:g} s)", "S", "D", "I", "difference [95 %]", "KL", "trainable", "training"):
-        shown.add_column(name, justify="right", no_wrap=name in ("S", "D", "I", "KL"))
-    if table.teacher:
-        shown.add_row("teacher", *_counts(table.teacher), "", *_divergence(table.teacher), "", "")
-    if table.student_before:
-        shown.add_row("student before", *_counts(table.student_before), "", *_divergence(table.student_before), "", "")
+    for name in (f"WER % ({context:g} s)", "S", "D", "I", "difference [95 %]", "KL", "RTF", "trainable", "step s"):
+        shown.add_column(name, justify="right", no_wrap=name in ("S", "D", "I", "KL", "RTF"))
+    shown.add_column("training", justify="right")
+    for name, item in (("teacher", table.teacher), ("student before", table.student_before)):
+        if item:
+            shown.add_row(name, *_counts(item), "", *_divergence(item), f"{item.real_time_factor:.3f}", "", "", "")
     shown.add_section()
     for row in table.rows:
         if row.evaluation is None:
-            shown.add_row(Text(row.run.name), Text(row.run.state), *[""] * 7)
+            shown.add_row(Text(row.run.name), Text(row.run.state), *[""] * 9)
             continue
         shown.add_row(
             Text(row.run.name),
             *_counts(row.evaluation),
             _difference(row),
             *_divergence(row.evaluation),
+            f"{row.evaluation.real_time_factor:.3f}",
             _trainable(row.parameters),
+            "" if row.run.step_seconds is None else f"{row.run.step_seconds:.3f}",
             "" if row.run.seconds is None else duration(row.run.seconds),
         )
+    return shown
+
+
+def _mixtures(table: AblationTable) -> Table | None:
+    """Return what the rows with experts have of their own, beside the others; None where no row has any."""
+    if not any(row.load for row in table.rows):
+        return None
+    shown = Table(title=Text("Parameters that the student stores, and that a frame or token goes through"))
+    shown.add_column("Run", no_wrap=True)
+    for name in ("stored", "active", "load per expert, busiest first"):
+        shown.add_column(name, justify="right")
+    for row in table.rows:
+        counts = row.parameters
+        if counts is not None:
+            active = "" if counts.student_active is None else f"{counts.student_active:,}"
+            load = " ".join(f"{share:.2f}" for share in row.load)
+            shown.add_row(Text(row.run.name), f"{counts.student:,}", active, load)
     return shown
 
 
@@ -162,13 +191,14 @@ def _row_json(table: AblationTable, index: int) -> dict[str, Any]:
         fields["parameters"] = counts_json(row.parameters)
     fields["peak_memory"] = row.run.peak_memory
     fields["step_seconds"] = row.run.step_seconds
+    fields["load"] = list(row.load) or None
     fields["estimate"] = None if row.run.estimate is None else asdict(row.run.estimate)
     return {**fields, "seconds": row.run.seconds, "seed": row.run.seed, "message": row.run.message}
 
 
 def counts_json(counts: ParameterCounts) -> dict[str, Any]:
     """Return parameters as numbers and as fractions of all teachers' and the largest teacher's, FLOPs per second."""
-    parts = ("student", "student_non_embedding", "adapters", "projections", "trainable")
+    parts = ("student", "student_active", "student_non_embedding", "adapters", "projections", "trainable")
     numbers = {name: getattr(counts, name) for name in parts}
     shares = {name: counts.shares(number) for name, number in numbers.items() if number is not None}
     return {
@@ -189,6 +219,7 @@ def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
         "insertions": item.insertions,
         "words": item.words,
         "heldout_kl": item.heldout_kl,
+        "real_time_factor": item.real_time_factor,
     }
 
 
@@ -201,6 +232,7 @@ CSV_COLUMNS = (
     "insertions",
     "words",
     "heldout_kl",
+    "real_time_factor",
     "difference",
     "low",
     "high",
@@ -208,6 +240,10 @@ CSV_COLUMNS = (
     "adapters",
     "projections",
     "share_of_teacher",
+    "student",
+    "student_active",
+    "load",
+    "step_seconds",
     "seconds",
     "seed",
 )
@@ -222,7 +258,9 @@ def ablation_csv(table: AblationTable) -> str:
     ]
     for run in data["runs"]:
         low, high = run["interval"] or (None, None)
-        rows.append({**run, **run.get("trainable", {}), "low": low, "high": high})
+        load = " ".join(f"{share:.4f}" for share in run["load"] or ())
+        counts = {name: run.get("parameters", {}).get(name) for name in ("student", "student_active")}
+        rows.append({**run, **run.get("trainable", {}), **counts, "load": load, "low": low, "high": high})
     file = io.StringIO()
     writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -51,6 +51,11 @@ def follow_maps(studio: Studio, job_id: str, *, screen: Console) -> None:
             screen.print(f"No map of run {record.run_id}, {where}: {reason}", markup=False, highlight=False)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Return a length of time in the two largest units that it has."""
     minutes, left = divmod(round(seconds), 60)

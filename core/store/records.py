@@ -86,7 +86,7 @@ class Estimate:
         adapter_bytes: Disk for the run's best and last adapters.
         state_bytes: Disk for the run's states of the probe.
         disk_free: Where the runs are kept, in bytes.
-        busy: Whether a job was at work meanwhile, so that the times are too long.
+        busy: Whether the machine had other work meanwhile, so that the times are too long.
     """
 
     device: str
@@ -195,13 +195,15 @@ class ParameterCounts:
 
     Attributes:
         teacher: All of all teachers.
-        student: All of the student that is deployed, adapters merged.
-        adapters: Low-rank adapters; trained, merged into the student.
+        student: All of the student that is deployed: adapters merged, or a mixture's experts and routers beside.
+        adapters: Low-rank adapters, or a mixture's experts and routers; trained and deployed.
         projections: Maps from student to teacher width; trained, discarded.
         largest_teacher: All of the largest teacher. None in this and the next three: the run is older than the count.
         student_non_embedding: Of the student without tables of tokens and positions.
         teacher_flops: Floating-point operations of all teachers per second of audio, see core.counting.
         student_flops: The same for the student.
+        student_active: Parameters of the student that one frame or token goes through: all but the experts that a
+            router leaves out. None: the run is older than the count.
     """
 
     teacher: int
@@ -212,6 +214,7 @@ class ParameterCounts:
     student_non_embedding: int | None = None
     teacher_flops: float | None = None
     student_flops: float | None = None
+    student_active: int | None = None
 
     @property
     def trainable(self) -> int:

@@ -118,6 +118,7 @@ parameters = Table(
     Column("student_non_embedding", Integer),
     Column("teacher_flops", Float),
     Column("student_flops", Float),
+    Column("student_active", Integer),
 )
 
 # A curve is read in the order of its key, so the key is the table.
