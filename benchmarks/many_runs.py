@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/many_runs.py
 
-makes such a database in a temporary folder (a minute or two, half a gigabyte), then measures reading it, and opening its
+makes such a database in a temporary folder (some minutes, half a gigabyte), then measures reading it, and opening its
 pages in Chromium without a window. ``--folder`` keeps the database, and uses it again.
 """
 
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
@@ -46,6 +47,7 @@ USUAL = ("loss/total", "development/wer")
 LIMIT = 2.0
 """Seconds within which a page can be used."""
 COMPARED, ON_THE_PAGE = 50, 10
+alt.data_transformers.enable("default", max_rows=None)  # as Streamlit sets it
 REPEATS = 5
 
 
