@@ -79,7 +79,7 @@ def rank_within(lora: Lora, parameters: int, *, modules: Sequence[nn.Linear]) ->
 
 
 def add_adapters(student: PreTrainedModel, lora: Lora, *, freeze_below: int, seed: int) -> PeftModel:
-    """Return a copy of the student with fresh adapters; only they are trainable.
+    """Return the student with fresh adapters, which alone are trainable; the frozen weights stay the student's own.
 
     Raises:
         ConfigError: If a target matches nothing.
@@ -88,10 +88,15 @@ def add_adapters(student: PreTrainedModel, lora: Lora, *, freeze_below: int, see
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "adapters"))
         adapted = get_peft_model(
-            copy.deepcopy(student),
+            with_shared_weights(student),
             LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules),
         )
     return adapted
+
+
+def with_shared_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Return modules of their own over the same weights: who changes a module changes no other copy's."""
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
 def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
