@@ -263,7 +263,9 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
     return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
 
 
-def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str) -> alt.LayerChart | alt.FacetChart:
+def tradeoff(
+    frame: pd.DataFrame, *, x: str, title: str, description: str, digits: str = ".4~g"
+) -> alt.LayerChart | alt.FacetChart:
     """Draw word error rates against what they cost or go with; those that none beats are filled, and joined.
 
     Args:
@@ -271,10 +273,13 @@ def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str) -> al
             they are there, and so is ``best`` (whether no other is cheaper and better).
         x: Column of the abscissa.
         title: Of the abscissa.
+        digits: How its numbers are written, as d3 has it.
         description: What the chart shows, for people who do not see it.
     """
     base = alt.Chart(frame).encode(
-        x=alt.X(f"{x}:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4, format="~s")),
+        x=alt.X(
+            f"{x}:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4, format=digits)
+        ),
         tooltip=[
             alt.Tooltip("name:N", title="Run"),
             alt.Tooltip("wer:Q", title="WER %", format=".1f"),

@@ -168,15 +168,16 @@ def _tradeoffs(table: AblationTable) -> None:
         return
     st.header("What it costs, and does closer mean better?")
     first, second, third = st.columns(3, gap="large")
-    for column, cost, title in (
-        (first, "parameters", "Trained parameters"),
-        (second, "minutes", "Training time, minutes"),
+    for column, cost, title, digits in (
+        (first, "parameters", "Trained parameters", "~s"),
+        (second, "minutes", "Training time, minutes", ".3~g"),
     ):
         with column:
             shown = tradeoffs.with_front(frame, cost)
             front = tradeoffs.front_in_words(shown)
             st.markdown(f"**WER ↓ against {title[:1].lower()}{title[1:]} ↓**")
-            chart = charts.tradeoff(shown, x=cost, title=title, description=f"WER against {title}. Front: {front}.")
+            about = f"WER against {title}. Front: {front}."
+            chart = charts.tradeoff(shown, x=cost, title=title, description=about, digits=digits)
             st.altair_chart(chart, key=f"{cost}:{table.job.id}")
             st.caption(text.plain(f"Filled: none is both cheaper and better. From the cheapest: {front}."))
     with third:
