@@ -232,14 +232,6 @@ def csv(frame: pd.DataFrame) -> str:
     return inert.to_csv(index=False)
 
 
-def markdown(frame: pd.DataFrame, notes: Sequence[str]) -> str:
-    """Return a table in Markdown with its notes under it."""
-    cells = frame.map(_cell)
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * len(frame.columns)]
-    lines += ["| " + " | ".join(row) + " |" for row in cells.to_numpy()]
-    return "\n".join([*lines, "", *notes, ""])
-
-
 def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFrame:
     """Return the settings in which two runs differ, but for what they are called."""
     left, right = _flat(base), _flat(other)
@@ -366,13 +358,6 @@ def _setting(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _cell(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    shown = f"{value:.2f}" if isinstance(value, float) else str(value)
-    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<")
 
 
 def _rate(errors: int | None, words: int) -> float | None:

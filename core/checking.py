@@ -257,7 +257,7 @@ def _gib(size: int) -> str:
 class _Nobody:
     """Watches nothing."""
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Let the step be."""
 
     def pause(self, step: int) -> None:

@@ -115,11 +115,11 @@ class Stopwatch:
     def __init__(self, longest_seconds: float) -> None:
         self.seconds: list[float] = []
         self._longest = longest_seconds
-        self._began = self._resumed = time.perf_counter()
+        self._began = time.perf_counter()
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Note how long a step took; its metrics were read from the device, so it is over."""
-        self.seconds.append(time.perf_counter() - self._resumed)
+        self.seconds.append(seconds)
 
     def pause(self, step: int) -> None:
         """Go on, unless enough was seen.
@@ -129,7 +129,6 @@ class Stopwatch:
         """
         if len(self.seconds) > WARM_STEPS and time.perf_counter() - self._began > self._longest:
             raise Enough
-        self._resumed = time.perf_counter()
 
 
 class Enough(Exception):

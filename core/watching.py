@@ -1,6 +1,5 @@
 """What happens around a run's steps: metrics, probes, development WER, and which adapters are kept."""
 
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -63,11 +62,10 @@ class RunWatcher:
         self._lowest: float | None = None
         self.best_step: int | None = None
         self._seconds = 0.0
-        self._resumed = time.perf_counter()
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Store a step's metrics and count its time; pauses are not training time."""
-        self._seconds += time.perf_counter() - self._resumed
+        self._seconds += seconds
         self._recorder.store.add_metrics(self._run.id, step, values)
         self._recorder.store.run_progress(self._run.id, step, self._seconds)
         self._advance(self._config.training.batch_size)
@@ -79,7 +77,6 @@ class RunWatcher:
         if step in self._evaluation_steps:
             self._develop(step)
         self._student.model.train()
-        self._resumed = time.perf_counter()
 
     def _develop(self, step: int) -> None:
         """Transcribe the development set; fewer errors, or as few later, make these adapters the best."""

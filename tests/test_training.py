@@ -25,7 +25,7 @@ class Notes:
         self.values: list[dict[str, float]] = []
         self.pauses: list[int] = []
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         self.values.append(values)
 
     def pause(self, step: int) -> None:

@@ -1,8 +1,11 @@
 """Ablations: which part of the method matters, and is the difference real?"""
 
+import pandas as pd
 import streamlit as st
 
 from app import charts, parts, state, tables, text, tradeoffs
+from core.reports.latex import ablation_latex
+from core.reports.markdown import ablation_markdown
 from core.runs import AblationTable, mean_angle
 
 RECORDED = "real"
@@ -101,23 +104,24 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
         st.caption("Nothing has been read yet. Rows fill as the job gets to them.")
         return
     st.caption("  \n".join(text.plain(note) for note in notes))
-    stem = f"{table.job.name}-{table.test_set}"
-    with st.container(horizontal=True):
-        st.download_button(
-            "CSV", tables.csv(frame), f"{stem}.csv", "text/csv", icon=":material/download:", key=f"csv:{stem}"
-        )
-        st.download_button(
-            "Markdown",
-            tables.markdown(frame, notes),
-            f"{stem}.md",
-            "text/markdown",
-            icon=":material/download:",
-            key=f"markdown:{stem}",
-        )
+    _downloads(table, frame, alone=not charted)
     if charted:
         _charts(table)
         _seeds(table)
         _tradeoffs(table)
+
+
+def _downloads(table: AblationTable, frame: pd.DataFrame, *, alone: bool) -> None:
+    """Offer a table as a file; the tables of the other test sets are in the Markdown and the LaTeX of the first."""
+    stem = f"{table.job.name}-{table.test_set}"
+    files = [("CSV", ".csv", lambda: tables.csv(frame), "text/csv")]
+    if not alone:
+        files.append(("Markdown", ".md", lambda: ablation_markdown(table), "text/markdown"))
+        files.append(("LaTeX", ".tex", lambda: ablation_latex(table), "application/x-tex"))
+    with st.container(horizontal=True):
+        for label, suffix, content, kind in files:
+            key = f"{label}:{stem}"
+            st.download_button(label, content, f"{stem}{suffix}", kind, icon=":material/download:", key=key)
 
 
 def _charts(table: AblationTable) -> None:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.cli.watching import duration
 from core.config import RunConfig
+from core.reports.sheets import duration
 from core.runs import Estimate, JobEstimate
 
 

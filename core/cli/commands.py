@@ -22,6 +22,8 @@ from core.cli.tables import ablation_csv, ablation_json, output, print_ablation,
 from core.cli.watching import counted, follow, follow_maps
 from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
 from core.errors import ConfigError, JobError
+from core.reports.latex import ablation_latex
+from core.reports.markdown import ablation_markdown
 from core.runs import ACTIVE, JobRecord, Studio
 
 app = typer.Typer(
@@ -228,6 +230,8 @@ def show(
     runs: Runs = RUNS,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, to be taken in with \\\\input.")] = False,
 ) -> None:
     """Print the table of a job: error rates, differences with their intervals, what was trained."""
     with open_studio(db, runs) as studio:
@@ -238,6 +242,10 @@ def show(
             _print_json(ablation_json(table))
         elif as_csv:
             sys.stdout.write(ablation_csv(table))
+        elif as_markdown:
+            sys.stdout.write(ablation_markdown(table))
+        elif as_latex:
+            sys.stdout.write(ablation_latex(table))
         else:
             print_ablation(table, output())
 

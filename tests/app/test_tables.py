@@ -77,14 +77,6 @@ def test_no_cell_of_a_csv_runs_as_a_formula(table: AblationTable) -> None:
     assert any(cell == "'+ manifold" for cell in cells)
 
 
-def test_a_markdown_table_keeps_its_columns_whatever_a_run_is_called(table: AblationTable) -> None:
-    frame = tables.ablation(table)
-    frame.loc[0, "Model"] = "a | b <script>"
-    lines = tables.markdown(frame, ["a note"]).splitlines()
-    assert lines[2].replace("\\|", "").count("|") == lines[1].count("|")
-    assert "<script>" not in lines[2].replace("\\<", "")
-
-
 def test_two_rows_of_the_quick_start_differ_in_their_losses_alone() -> None:
     fields = [config.model_dump(mode="json") for config in read_preset("quickstart")[1]]
     assert tables.difference_in_words(fields[0], fields[1]) == "soft labels: weight 0.8"

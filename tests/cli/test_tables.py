@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from core.cli.tables import ablation_csv, ablation_json, notes, print_ablation, print_runs, runs_json
+from core.cli.tables import ablation_csv, ablation_json, print_ablation, print_runs, runs_json
 from core.config import RunConfig
+from core.reports.sheets import notes
 from core.runs import AblationTable, JobRecord, ParameterCounts, Studio
 
 METHODS = ["ce", "kd", "cosine", "manifold"]
