@@ -14,14 +14,16 @@ from typing import Literal
 from peft import PeftModel
 from safetensors.torch import save_file
 
-from core.mapping import PointMap
+from core.mapping import PointMap, PointMaps
 
 Name = Literal["best", "last"]
 
 STAGING = ".writing-"
 
 
-def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: int, names: tuple[Name, ...]) -> Path:
+def save_adapters(
+    folder: Path, *, model: PeftModel, point_map: PointMap | PointMaps, step: int, names: tuple[Name, ...]
+) -> Path:
     """Write adapters and projections of a step, point `names` at them, and remove what nothing points at.
 
     Everything is written to a temporary folder, flushed, and renamed; a crash leaves the previous ones in place, and

@@ -18,9 +18,9 @@ from core.errors import GradientPathError, NotFiniteError
 from core.families.whisper import Whisper
 from core.lora import adapter_parameters, gradient_norm, idle_adapters, require_none_idle
 from core.losses import Objective
-from core.mapping import LayerPair, PointMap
+from core.mapping import LayerPair, PointMap, PointMaps
 from core.seeds import stream, stream_seed
-from core.teacher_outputs import Prepared, student_signals, teacher_signals
+from core.teacher_outputs import Prepared, Teachers, student_signals
 
 SMALLEST_RATE = 1e-6
 """The learning rate's floor, where the cosine ends."""
@@ -41,17 +41,19 @@ class Lesson:
     """Everything that the student learns from.
 
     Attributes:
-        prepared: Training utterances with the teacher's outputs.
+        prepared: Training utterances with the teachers' outputs and how much each counts.
         pairs: Layers that meet.
-        teacher: The frozen teacher (for its head).
+        teachers: Frozen (for their heads).
     """
 
     prepared: Sequence[Prepared]
     pairs: tuple[LayerPair, ...]
-    teacher: Whisper
+    teachers: Teachers
 
 
-def train(config: RunConfig, *, student: Whisper, point_map: PointMap, lesson: Lesson, watcher: Watcher) -> None:
+def train(
+    config: RunConfig, *, student: Whisper, point_map: PointMap | PointMaps, lesson: Lesson, watcher: Watcher
+) -> None:
     """Train the student's adapters and the projection, in place.
 
     Args:
@@ -84,7 +86,7 @@ def train(config: RunConfig, *, student: Whisper, point_map: PointMap, lesson: L
                 group["lr"] = rate
             with precision:
                 losses = method_terms(
-                    config, batch, objective, student=student, teacher=lesson.teacher, progress=progress
+                    config, batch, objective, student=student, teachers=lesson.teachers, progress=progress
                 )
             total = objective.total(losses, progress)
             if not bool(torch.isfinite(total)):
@@ -114,7 +116,7 @@ def method_terms(
     objective: Objective,
     *,
     student: Whisper,
-    teacher: Whisper,
+    teachers: Teachers,
     progress: float,
 ) -> dict[str, Tensor]:
     """Return the terms that count at a point of the run, on some utterances."""
@@ -125,7 +127,7 @@ def method_terms(
         audio_context=config.training.audio_context,
         with_decoder=config.method.needs_decoder,
     )
-    return objective.terms(student=mine, teacher=teacher_signals(batch, teacher), progress=progress)
+    return objective.terms(student=mine, teacher=teachers.teaching(batch), progress=progress)
 
 
 class GradientPaths:

@@ -10,9 +10,9 @@ from core.families.whisper import Whisper, prune
 from core.lora import adapter_parameters, add_adapters
 from core.losses import Objective
 from core.losses.soft_labels import soft_labels_loss
-from core.mapping import PointMap
+from core.mapping import PointMap, PointMaps
 from core.preflight import pairs_of, point_map_of
-from core.teacher_outputs import prepare_utterances, student_signals, teacher_signals, teacher_statistics
+from core.teacher_outputs import Teachers, prepare_utterances, student_signals, teacher_signals, teacher_statistics
 from core.training import Lesson, batches, learning_rate, method_terms, own_dropout, train
 from tests.engine import random_whisper, run_config, utterances
 
@@ -37,7 +37,7 @@ class Setting:
     teacher: Whisper
     frozen: Whisper
     student: Whisper
-    point_map: PointMap
+    point_map: PointMap | PointMaps
     lesson: Lesson
 
 
@@ -50,10 +50,10 @@ def setting(clips, **changes) -> Setting:
     config = run_config(**changes)
     teacher = random_whisper()
     frozen = prune(teacher, PrunedStudent(encoder_layers=(0, 1, 3)))
-    pairs = pairs_of(config, student=frozen, teacher=teacher)
+    pairs = pairs_of(config, student=frozen, teachers=[teacher])
     prepared = prepare_utterances(
         clips,
-        teacher=teacher,
+        teachers=[teacher],
         student=frozen,
         freeze_below=config.freeze_below,
         pairs=pairs,
@@ -65,8 +65,8 @@ def setting(clips, **changes) -> Setting:
     student = frozen.with_model(
         add_adapters(frozen.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     )
-    point_map = point_map_of(config, student=frozen, teacher=teacher, statistics=teacher_statistics(prepared))
-    return Setting(config, teacher, frozen, student, point_map, Lesson(prepared, pairs, teacher))
+    point_map = point_map_of(config, student=frozen, teachers=[teacher], statistics=teacher_statistics(prepared))
+    return Setting(config, teacher, frozen, student, point_map, Lesson(prepared, pairs, Teachers((teacher,))))
 
 
 def learn(chosen: Setting) -> Notes:
@@ -118,7 +118,7 @@ def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> 
 
     def each(batch):
         return method_terms(
-            chosen.config, batch, objective, student=chosen.student, teacher=chosen.lesson.teacher, progress=1.0
+            chosen.config, batch, objective, student=chosen.student, teachers=chosen.lesson.teachers, progress=1.0
         )
 
     # With padding beside it, the mean over both is the point-weighted mean of each alone.
@@ -130,7 +130,7 @@ def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> 
     tokens = [len(item.tokens) + 1 for item in (short, long)]
     for kind in ("cross_entropy", "soft_labels"):
         torch.testing.assert_close(together[kind], mean(kind, tokens), atol=1e-4, rtol=1e-4)
-    frames = [len(item.teacher["encoder", 3]) for item in (short, long)]
+    frames = [len(item.teachers[0].states["encoder", 3]) for item in (short, long)]
     assert frames[0] != frames[1]
     torch.testing.assert_close(together["cosine"], mean("cosine", frames), atol=1e-4, rtol=1e-4)
 

@@ -35,6 +35,7 @@ from core.config import (
     StandardisedLogits,
     Taid,
 )
+from core.ensemble import Teaching
 from core.losses.attention_transfer import attention_transfer_loss
 from core.losses.cka import cka_loss
 from core.losses.cosine import cosine_loss
@@ -55,14 +56,14 @@ from core.losses.soft_labels import soft_labels_loss
 from core.losses.spherical_logits import spherical_logits_loss
 from core.losses.standardised_logits import standardised_logits_loss
 from core.losses.taid import TaidPace, taid_loss
-from core.mapping import LayerPair, PointMap
+from core.mapping import LayerPair, PointMap, PointMaps
 from core.signals import Signals
 
 
 class Objective:
     """A method's terms for one run, with what they remember from step to step."""
 
-    def __init__(self, method: Method, *, point_map: PointMap, pairs: tuple[LayerPair, ...]) -> None:
+    def __init__(self, method: Method, *, point_map: PointMap | PointMaps, pairs: tuple[LayerPair, ...]) -> None:
         """Begin a run.
 
         Args:
@@ -79,12 +80,12 @@ class Objective:
         weights = {loss.kind: loss.weight_at(progress) for loss in self.method.losses}
         return {kind: weight for kind, weight in weights.items() if weight > 0}
 
-    def terms(self, *, student: Signals, teacher: Signals, progress: float) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, *, student: Signals, teacher: Teaching, progress: float) -> dict[str, Float[Tensor, ""]]:
         """Return each term that counts now by its kind, without its weight.
 
         Args:
             student: The student's signals, with gradient.
-            teacher: The teacher's signals of the same points.
+            teacher: What the teachers say about the same points.
             progress: Share of the steps, above 0 in the first and 1 in the last.
         """
         active = self.weights(progress)
@@ -100,7 +101,7 @@ class Objective:
         """Return the weighted sum of the terms."""
         return torch.stack([weight * terms[kind] for kind, weight in self.weights(progress).items()]).sum()
 
-    def _token(self, loss: LossSettings, *, student: Signals, teacher: Signals, progress: float) -> Tensor:
+    def _token(self, loss: LossSettings, *, student: Signals, teacher: Teaching, progress: float) -> Tensor:
         match loss:
             case CrossEntropy():
                 return cross_entropy_loss(student.logits, _targets(student))
@@ -129,17 +130,34 @@ class Objective:
             case _:
                 raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
 
-    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Signals) -> Tensor:
-        """Return the mean over the layer pairs of each side, summed over the sides that the term aligns."""
+    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Teaching) -> Tensor:
+        """Return the mean over each side's layer pairs, summed over the sides that the term aligns.
+
+        Of several teachers each counts as much as for the utterances of the batch; those for which it does not count
+        are left out.
+        """
         total: Tensor | None = None
         for side in ("encoder", "decoder"):
             chosen = [pair for pair in self._pairs if pair.side == side] if getattr(loss, side) else []
             for pair in chosen:
-                mine, theirs = getattr(student, side)[pair.student], getattr(teacher, side)[pair.teacher]
+                weights = teacher.target_weights(pair.of)
+                if not bool(weights.any()):
+                    continue
+                mine, theirs = (
+                    getattr(student, side)[pair.student],
+                    getattr(teacher.targets[pair.of], side)[pair.teacher],
+                )
+                lengths = student.lengths(side)
+                if not bool(weights.all()):
+                    heard = (weights > 0).repeat_interleave(torch.tensor(lengths)).to(mine.device)
+                    mine, theirs = mine[heard], theirs[heard]
+                    lengths = [length for length, weight in zip(lengths, weights, strict=True) if weight > 0]
                 if not loss.reaches_student:
                     mine = mine.detach()
                 mine, theirs = self._point_map(pair, student=mine, teacher=theirs)
-                value = compare(loss, mine, theirs, student.lengths(side)) / len(chosen)
+                value = compare(loss, mine, theirs, lengths) / sum(each.of == pair.of for each in chosen)
+                if len(teacher.targets) > 1:
+                    value = value * float(weights.mean())
                 total = value if total is None else total + value
         if total is None:
             raise ValueError("no layer pair is left to align: core.preflight refuses this before a run starts")

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from core.errors import NotFoundError
+from core.store.costs import Estimate
 from core.store.database import Database
 from core.store.records import (
     AlignmentRecord,
-    Estimate,
     EvaluationRecord,
     JobRecord,
     Metric,
