@@ -85,9 +85,9 @@ def test_a_loop_that_takes_too_long_may_stop_after_one_step_that_is_warm() -> No
     watch = Stopwatch(longest_seconds=-1.0)
     watch.pause(0)
     for step in range(1, WARM_STEPS + 1):
-        watch.step(step, {})
+        watch.step(step, {}, 0.1)
         watch.pause(step)
-    watch.step(WARM_STEPS + 1, {})
+    watch.step(WARM_STEPS + 1, {}, 0.1)
     with pytest.raises(Enough):
         watch.pause(WARM_STEPS + 1)
     assert len(watch.seconds[WARM_STEPS:]) == 1
