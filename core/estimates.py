@@ -4,6 +4,7 @@ On a sample of its job (core.sample) a run makes a few steps of the one training
 probe; all else is counted from that. Nothing is kept: files go to a folder that is thrown away.
 """
 
+import os
 import shutil
 import statistics
 import tempfile
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import torch
 
 from core.checkpoints import save_adapters
@@ -82,7 +84,7 @@ def measure(
         adapter_bytes=2 * adapter_bytes,
         state_bytes=PROBE_POINTS * state_bytes,
         disk_free=_disk_free(runs_folder),
-        busy=slot_taken(runs_folder, CPU),
+        busy=slot_taken(runs_folder, CPU) or crowded(),
     )
 
 
@@ -96,6 +98,11 @@ def all_terms_at_once(config: RunConfig, *, steps: int) -> RunConfig:
             "training": config.training.model_copy(update={"steps": steps}),
         }
     )
+
+
+def crowded() -> bool:
+    """Return whether others want the processor, too: steps then take several times longer."""
+    return psutil.getloadavg()[0] > (os.cpu_count() or 1) + 1
 
 
 class Stopwatch:

@@ -54,8 +54,11 @@ def shape_of_step(config: RunConfig) -> tuple[object, ...]:
 
 
 def may_join(config: RunConfig) -> bool:
-    """Return whether a run may be trained beside others: what dropout draws depends on the shape of the whole batch."""
-    return not config.lora.dropout
+    """Return whether a run may be trained beside others.
+
+    What dropout draws depends on the shape of the whole batch, and the experts of a mixture are no plain adapters.
+    """
+    return not config.lora.dropout and config.lora.mixture is None
 
 
 def train_side_by_side(
@@ -76,7 +79,9 @@ def train_side_by_side(
         (shape_of_step(one.config), min(one.config.training.batch_size, len(one.lesson.prepared))) for one in members
     }
     if len(shapes) != 1 or not all(may_join(one.config) for one in members):
-        raise ValueError("the steps of these runs differ in shape, or one of them has dropout: train them one by one")
+        raise ValueError(
+            "the steps of these runs differ in shape, or one has dropout or experts: train them one by one"
+        )
     seats = [_Seat(member, number, failed) for number, member in enumerate(members)]
     for seat in seats:
         seat.member.student.model.train()

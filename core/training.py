@@ -6,7 +6,7 @@ tells what happened.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,8 +18,9 @@ from core.config import RunConfig, Training
 from core.errors import GradientPathError, NotFiniteError
 from core.families.whisper import Whisper
 from core.lora import adapter_parameters, gradient_norm, idle_adapters, require_none_idle
-from core.losses import Objective
+from core.losses import BALANCE, Objective
 from core.mapping import LayerPair, PointMap
+from core.mixture import Routing, mean_balance_loss, of_valid_points, recorded
 from core.seeds import stream, stream_seed
 from core.teacher_outputs import Prepared, student_signals, teacher_signals
 
@@ -101,14 +102,28 @@ def method_terms(
     progress: float,
 ) -> dict[str, Tensor]:
     """Return the terms that count at a point of the run, on some utterances."""
-    mine = student_signals(
-        batch,
-        student,
-        freeze_below=config.freeze_below,
-        audio_context=config.training.audio_context,
-        with_decoder=config.method.needs_decoder,
-    )
-    return objective.terms(student=mine, teacher=teacher_signals(batch, teacher), progress=progress)
+    context = config.training.audio_context
+    with recorded(student.model) as routings:
+        mine = student_signals(
+            batch,
+            student,
+            freeze_below=config.freeze_below,
+            audio_context=context,
+            with_decoder=config.method.needs_decoder,
+        )
+    terms = objective.terms(student=mine, teacher=teacher_signals(batch, teacher), progress=progress)
+    if objective.balance > 0:
+        terms[BALANCE] = mean_balance_loss(valid_routings(routings, batch, student=student, audio_context=context))
+    return terms
+
+
+def valid_routings(
+    routings: Mapping[str, Routing], batch: Sequence[Prepared], *, student: Whisper, audio_context: float
+) -> dict[str, Routing]:
+    """Return what the routers said of some utterances, without the padding and prompts beside them."""
+    tokens, seconds = [item.tokens for item in batch], [item.utterance.duration for item in batch]
+    masks, device = student.collate(tokens, seconds, audio_context), student.device
+    return of_valid_points(routings, frame_mask=masks.frame_mask.to(device), token_mask=masks.token_mask.to(device))
 
 
 class Learner:
@@ -139,7 +154,8 @@ class Learner:
             _groups(adapters + projection, self._settings), lr=self._settings.learning_rate, fused=True
         )
         self.precision, self._scaler = _precision(self._settings, adapters[0].device)
-        self.objective = Objective(method, point_map=point_map, pairs=pairs)
+        balance = config.lora.mixture.balance if config.lora.mixture else 0.0
+        self.objective = Objective(method, point_map=point_map, pairs=pairs, balance=balance)
         self.paths = GradientPaths(self.objective, student.model)
         self._last: tuple[dict[str, Tensor], Tensor] | None = None
 

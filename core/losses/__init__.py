@@ -60,31 +60,39 @@ from core.losses.taid import TaidPace, taid_loss
 from core.mapping import LayerPair, PointMap
 from core.signals import Signals
 
+BALANCE = "balance"
+"""What the load of a mixture's experts is called among the terms; it belongs to the adapters, not to the method."""
+
 
 class Objective:
     """A method's terms for one run, with what they remember from step to step."""
 
-    def __init__(self, method: Method, *, point_map: PointMap, pairs: tuple[LayerPair, ...]) -> None:
+    def __init__(
+        self, method: Method, *, point_map: PointMap, pairs: tuple[LayerPair, ...], balance: float = 0.0
+    ) -> None:
         """Begin a run.
 
         Args:
             method: Which terms.
             point_map: Takes states into the aligned space.
             pairs: Which layers meet.
+            balance: Weight of the load of a mixture's experts; it counts in every step, beside the method's terms.
         """
         self.method = method
+        self.balance = balance
         self._point_map, self._pairs = point_map, pairs
         self._paces = {loss.kind: TaidPace(loss) for loss in method.losses if isinstance(loss, Taid)}
 
     def weights(self, progress: float) -> dict[str, float]:
         """Return the weight by kind of each term that counts at a point of the run (share of the steps)."""
         weights = {loss.kind: loss.weight_at(progress) for loss in self.method.losses}
+        weights[BALANCE] = self.balance
         return {kind: weight for kind, weight in weights.items() if weight > 0}
 
     def terms(
         self, *, student: Signals, teacher: Signals, progress: float, from_head: HeadTerms | None = None
     ) -> dict[str, Float[Tensor, ""]]:
-        """Return each term that counts now by its kind, without its weight.
+        """Return each term of the method that counts now by its kind, without its weight.
 
         Args:
             student: The student's signals, with gradient.

@@ -1,5 +1,6 @@
 """The database of jobs, runs and results: one truth, whatever happens to processes."""
 
+from core.store.lists import RunSummary
 from core.store.records import (
     ACTIVE,
     AlignmentRecord,
@@ -29,6 +30,7 @@ __all__ = [
     "Metric",
     "ParameterCounts",
     "RunRecord",
+    "RunSummary",
     "State",
     "Store",
     "UtteranceResult",

@@ -36,6 +36,7 @@ class JobRecord:
         stage: What the worker does now, in words; `done` of `total` steps of it are done.
         eta_seconds: Time until the job ends, in seconds, as far as the worker can tell.
         message: How it ended, in a sentence; empty while all is well.
+        expectation: What whoever started it expected, in their words; it never changes. Empty where nothing was said.
     """
 
     id: str
@@ -56,6 +57,7 @@ class JobRecord:
     eta_seconds: float | None
     message: str
     stop_requested: bool
+    expectation: str = ""
 
     @property
     def active(self) -> bool:
@@ -84,7 +86,7 @@ class Estimate:
         adapter_bytes: Disk for the run's best and last adapters.
         state_bytes: Disk for the run's states of the probe.
         disk_free: Where the runs are kept, in bytes.
-        busy: Whether a job was at work meanwhile, so that the times are too long.
+        busy: Whether the machine had other work meanwhile, so that the times are too long.
     """
 
     device: str
@@ -149,6 +151,9 @@ class RunRecord:
         seconds: Training time, in seconds.
         estimate: What it was expected to take, where it was measured before it started.
         peak_memory: Largest memory of the device while it trained, in bytes; None before it is known.
+        tags: Words that people gave it, to find it by.
+        notes: What people wrote about it.
+        deleted_at: When it was put in the bin; None while it is not there.
     """
 
     id: str
@@ -169,6 +174,9 @@ class RunRecord:
     message: str
     estimate: Estimate | None = None
     peak_memory: int | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    deleted_at: datetime | None = None
 
     @property
     def active(self) -> bool:
@@ -187,13 +195,15 @@ class ParameterCounts:
 
     Attributes:
         teacher: All of all teachers.
-        student: All of the student that is deployed, adapters merged.
-        adapters: Low-rank adapters; trained, merged into the student.
+        student: All of the student that is deployed: adapters merged, or a mixture's experts and routers beside.
+        adapters: Low-rank adapters, or a mixture's experts and routers; trained and deployed.
         projections: Maps from student to teacher width; trained, discarded.
         largest_teacher: All of the largest teacher. None in this and the next three: the run is older than the count.
         student_non_embedding: Of the student without tables of tokens and positions.
         teacher_flops: Floating-point operations of all teachers per second of audio, see core.counting.
         student_flops: The same for the student.
+        student_active: Parameters of the student that one frame or token goes through: all but the experts that a
+            router leaves out. None: the run is older than the count.
     """
 
     teacher: int
@@ -204,6 +214,7 @@ class ParameterCounts:
     student_non_embedding: int | None = None
     teacher_flops: float | None = None
     student_flops: float | None = None
+    student_active: int | None = None
 
     @property
     def trainable(self) -> int:
