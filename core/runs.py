@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from core.ablation import AblationRow, AblationTable, ablation_table
+from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.config import RunConfig, group_problems, read_preset
 from core.errors import ConfigError, ManifoldError, StoreError
 from core.launchers.liveness import interrupt_dead_jobs, process_of
@@ -43,6 +43,7 @@ __all__ = [
     "AblationTable",
     "AlignmentRecord",
     "CheckRecord",
+    "Compared",
     "Estimate",
     "EvaluationRecord",
     "JobEstimate",
@@ -52,6 +53,7 @@ __all__ = [
     "Metric",
     "ParameterCounts",
     "ProbeUtterance",
+    "ReferenceRow",
     "RunRecord",
     "Studio",
     "UtteranceResult",

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.cli.watching import duration
-from core.runs import AblationRow, AblationTable, EvaluationRecord, ParameterCounts, RunRecord
+from core.runs import AblationRow, AblationTable, Compared, EvaluationRecord, ParameterCounts, RunRecord
 
 WIDTH = 132
 """Columns of a table that goes to a file or a pipe."""
@@ -46,21 +46,29 @@ def notes(table: AblationTable) -> list[str]:
     known = [row.evaluation for row in table.rows if row.evaluation] or [table.teacher] * bool(table.teacher)
     if not known or known[0] is None:
         return ["Nothing was evaluated yet."]
-    first, config = known[0], table.rows[0].run.config
+    first, config = known[-1], table.rows[-1].run.config
     seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
     source = config["source"]
     speech = "speech from a manifest"
     if source["kind"] == "generated":
-        speech = f"generated speech with noise at {source['signal_to_noise']:g} dB"
+        speech = f"generated speech with {_listed(source['noises'])} noise at {source['signal_to_noise']:g} dB"
     size = f"{table.utterances} utterances, " if table.utterances else ""
     lines = [
         f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
         f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
         "KL: divergence from the teacher on reference tokens, in nats per token.",
     ]
+    if table.several:
+        lines.append(
+            "Rows that teach were read as teachers. RTF: encoder, whole, and decoder, over audio; MB: weights needed."
+        )
     if table.test:
         lines.append(f"{table.test} * p < 0.05 against '{table.baseline}'.")
     return lines
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    return " or ".join(kinds)
 
 
 def _ablation(table: AblationTable, *, title: str) -> Table:
@@ -69,28 +77,48 @@ def _ablation(table: AblationTable, *, title: str) -> Table:
     shown.add_column("Run", no_wrap=True)
     for name in (f"WER % ({context:g} s)", "S", "D", "I", "difference [95 %]", "KL", "trainable", "training"):
         shown.add_column(name, justify="right", no_wrap=name in ("S", "D", "I", "KL"))
+    for name in ("RTF", "MB") if table.several else ():
+        shown.add_column(name, justify="right", no_wrap=True)
     if table.teacher:
         shown.add_row("teacher", *_counts(table.teacher), "", *_divergence(table.teacher), "", "")
     if table.student_before:
         shown.add_row("student before", *_counts(table.student_before), "", *_divergence(table.student_before), "", "")
     shown.add_section()
-    for row in table.rows:
-        if row.evaluation is None:
-            shown.add_row(Text(row.run.name), Text(row.run.state), *[""] * 7)
-            continue
-        shown.add_row(
-            Text(row.run.name),
-            *_counts(row.evaluation),
-            _difference(row),
-            *_divergence(row.evaluation),
-            _trainable(row.parameters),
-            "" if row.run.seconds is None else duration(row.run.seconds),
-        )
+    for row in (row for row in table.rows if row.teaches):
+        shown.add_row(*_row(row), *(_cost(row) if table.several else []))
+    for row in table.several:
+        if row.evaluation is not None:
+            shown.add_row(Text(row.name), *_counts(row.evaluation), _difference(row), "", "", "", *_cost(row))
+    if table.several:
+        shown.add_section()
+    for row in (row for row in table.rows if not row.teaches):
+        shown.add_row(*_row(row), *(_cost(row) if table.several else []))
     return shown
 
 
+def _row(row: AblationRow) -> list[Text | str]:
+    if row.evaluation is None:
+        return [Text(row.run.name), Text(row.run.state), *[""] * 7]
+    return [
+        Text(row.run.name),
+        *_counts(row.evaluation),
+        _difference(row),
+        *_divergence(row.evaluation),
+        _trainable(row.parameters),
+        "" if row.run.seconds is None else duration(row.run.seconds),
+    ]
+
+
+def _cost(row: Compared) -> list[str]:
+    """Return what a model takes where it is deployed: its time beside the audio's, and its weights."""
+    item = row.evaluation
+    if item is None:
+        return ["", ""]
+    return [f"{item.real_time_factor:.3f}", "" if item.memory is None else f"{item.memory / 1e6:,.0f}"]
+
+
 def _evaluations(table: AblationTable) -> list[EvaluationRecord]:
-    found = [table.teacher, table.student_before, *(row.evaluation for row in table.rows)]
+    found = [table.teacher, table.student_before, *(row.evaluation for row in (*table.rows, *table.several))]
     return [item for item in found if item is not None]
 
 
@@ -102,9 +130,9 @@ def _divergence(item: EvaluationRecord) -> list[str]:
     return ["" if item.heldout_kl is None else f"{item.heldout_kl:.3f}"]
 
 
-def _difference(row: AblationRow) -> str:
+def _difference(row: Compared) -> str:
     if row.difference is None or row.interval is None:
-        return "baseline" if row.run.position == 0 else ""
+        return "baseline" if isinstance(row, AblationRow) and row.is_baseline else ""
     low, high = row.interval
     mark = " *" if row.significant else ""
     return f"{100 * row.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{mark}".replace("[", r"\[")
@@ -126,7 +154,28 @@ def ablation_json(table: AblationTable) -> dict[str, Any]:
         "student_before": _subject_json(
             table, table.student_before, [extra.student_before for extra in table.extra.values()]
         ),
+        "several": [
+            {
+                "name": row.name,
+                **(_subject_json(table, row.evaluation, _elsewhere(table, row.name)) or {}),
+                **_difference_json(row),
+            }
+            for row in table.several
+        ],
         "runs": [_row_json(table, index) for index in range(len(table.rows))],
+    }
+
+
+def _elsewhere(table: AblationTable, name: str) -> list[EvaluationRecord | None]:
+    """Return what one of several teachers, or an ensemble, did on each extra test set."""
+    return [next((row.evaluation for row in extra.several if row.name == name), None) for extra in table.extra.values()]
+
+
+def _difference_json(row: Compared) -> dict[str, Any]:
+    return {
+        "difference": None if row.difference is None else 100 * row.difference,
+        "interval": None if row.interval is None else [100 * end for end in row.interval],
+        "p_value": row.p_value,
     }
 
 
@@ -150,9 +199,7 @@ def _row_json(table: AblationTable, index: int) -> dict[str, Any]:
     if row.evaluation is not None:
         extra = [other.rows[index].evaluation for other in table.extra.values()]
         fields |= {**(_subject_json(table, row.evaluation, extra) or {}), "method": row.run.method}
-    fields["difference"] = None if row.difference is None else 100 * row.difference
-    fields["interval"] = None if row.interval is None else [100 * end for end in row.interval]
-    fields["p_value"] = row.p_value
+    fields |= {"teaches": row.teaches, "baseline": row.is_baseline, **_difference_json(row)}
     if row.parameters is not None:
         fields["trainable"] = {
             "adapters": row.parameters.adapters,
@@ -189,6 +236,8 @@ def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
         "insertions": item.insertions,
         "words": item.words,
         "heldout_kl": item.heldout_kl,
+        "real_time_factor": item.real_time_factor,
+        "memory": item.memory,
     }
 
 
@@ -205,6 +254,8 @@ CSV_COLUMNS = (
     "low",
     "high",
     "p_value",
+    "real_time_factor",
+    "memory",
     "adapters",
     "projections",
     "share_of_teacher",
@@ -220,7 +271,7 @@ def ablation_csv(table: AblationTable) -> str:
         {"name": "teacher", **(data["teacher"] or {})},
         {"name": "student before", **(data["student_before"] or {})},
     ]
-    for run in data["runs"]:
+    for run in [*data["several"], *data["runs"]]:
         low, high = run["interval"] or (None, None)
         rows.append({**run, **run.get("trainable", {}), "low": low, "high": high})
     file = io.StringIO()
