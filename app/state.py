@@ -205,11 +205,11 @@ def disk(run: RunRecord) -> int | None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _curves(_studio: Studio, url: str, run_id: str, state: str, step: int) -> pd.DataFrame:
-    return tables.curves(_studio.store.metrics(run_id))
+    return tables.curves(_studio.store.curves([run_id], _studio.store.curve_names([run_id])))
 
 
 def curves(run: RunRecord) -> pd.DataFrame:
-    """Return all curves of a run; every session that looks at the same step shares one reading."""
+    """Return all curves of a run, thinned for pictures; sessions that look at the same step share one reading."""
     return _curves(studio(), studio().store.url, run.id, run.state, run.step)
 
 

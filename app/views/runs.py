@@ -75,7 +75,8 @@ def _trouble(jobs: list[JobRecord]) -> None:
             return
         if job.state in ("failed", "interrupted"):
             parts.ending(job.state, f"{job.name}: {job.message}")
-            ended = next(run for run in state.studio().store.runs(job_id=job.id) if run.state == job.state)
+            runs = [run for run in state.studio().store.runs(job_id=job.id) if run.deleted_at is None]
+            ended = next((run for run in runs if run.state == job.state), runs[0])
             state.link("run", "Open it, with its log", ":material/monitoring:", run=ended.id)
 
 
@@ -84,7 +85,8 @@ def _best(jobs: list[JobRecord]) -> None:
     store = state.studio().store
     for job in jobs:
         evaluations = store.evaluations(job_id=job.id) if job.state == "finished" else []
-        students = tables.reported(evaluations).values()
+        kept = {run.id for run in store.runs(job_id=job.id) if run.deleted_at is None}
+        students = [record for run_id, record in tables.reported(evaluations).items() if run_id in kept]
         if not students:
             continue
         best = min(students, key=lambda record: (record.test_set != tables.TEST, record.wer))

@@ -194,3 +194,16 @@ def test_every_column_that_names_a_file_is_known() -> None:
         f"{table.name}.{column.name}" for table in travelling() for column in table.columns if "path" in column.name
     }
     assert named == {"jobs.log_path", "maps.path", "utterance_results.audio_path"}
+
+
+def test_what_people_said_travels_and_a_run_in_the_bin_comes_out_of_it(
+    home: Studio, away: Studio, job_id: str, tmp_path: Path
+) -> None:
+    run = home.store.runs(job_id=job_id)[0]
+    home.store.change_tags([run.id], add=["to report"])
+    home.store.set_notes(run.id, "a note")
+    home.store.put_in_bin([run.id])
+    packed = export_bundle(home, job_id, tmp_path / "labelled.zip")
+    import_bundle(away, packed.path)
+    found = away.store.run(run.id)
+    assert (found.tags, found.notes, found.deleted_at) == (("to report",), "a note", None)
