@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from core.errors import ConfigError, NotFoundError, Problem
+from core.comparison import measured_differently
+from core.errors import ConfigError, NotFoundError
 from core.significance import Difference, holm, paired_bootstrap
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
 
@@ -172,15 +173,8 @@ def _load(store: Store, run: RunRecord, evaluation: EvaluationRecord | None) -> 
 
 
 def _require_alike(records: list[EvaluationRecord], runs: list[RunRecord]) -> None:
-    names = {run.id: run.name for run in runs}
-    problems = []
-    for what in ("normaliser", "test_set_hash", "decoding", "audio_context"):
-        values: dict[str, list[str]] = {}
-        for record in records:
-            who = record.subject.replace("_", " ") if record.run_id is None else names.get(record.run_id, record.run_id)
-            values.setdefault(str(getattr(record, what)), []).append(who)
-        if len(values) > 1:
-            sides = "; ".join(f"{value} ({', '.join(who)})" for value, who in values.items())
-            problems.append(Problem(what.replace("_", " "), f"differs: {sides}"))
+    names: dict[str | None, str] = {run.id: run.name for run in runs}
+    who = [names.get(record.run_id) or record.subject.replace("_", " ") for record in records]
+    problems = measured_differently(list(zip(who, records, strict=True)))
     if problems:
         raise ConfigError("These evaluations cannot be compared. Run them again with the same settings:", problems)

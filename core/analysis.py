@@ -101,7 +101,7 @@ def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     )
 
 
-def check(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+def check(record: CheckRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
     """Return what can be said of settings before they are run; see `core.checking.check`.
 
     What is measured gets a process of its own: this one has held other things, which would count as memory, and it
@@ -112,9 +112,10 @@ def check(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
     """
     if not record.measure:
         from core.checking import check_fields
+        from core.teachers import Finder
 
-        return check_fields(record.config, runs_folder=runs_folder, measured=False)
-    command = [sys.executable, "-m", "core.checking", "--runs", str(runs_folder)]
+        return check_fields(record.config, runs_folder=runs_folder, measured=False, find=Finder(store, runs_folder))
+    command = [sys.executable, "-m", "core.checking", "--runs", str(runs_folder), "--database-url", store.url]
     done = subprocess.run(command, input=json.dumps(record.config), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise JobError(
@@ -169,7 +170,7 @@ def _paired_states(record: MapRecord, run: RunRecord, runs_folder: Path) -> tupl
     """Read the states that a record names and bring them into one space."""
     side, moment_name = record.side, "frame" if record.side == "encoder" else "token"
     of_run = runs_folder / run.id / "states" / f"{record.step:06d}.safetensors"
-    of_job = runs_folder / "jobs" / run.job_id / "teacher_states.safetensors"
+    of_job = runs_folder / run.probe_folder / "teacher_states.safetensors"
     utterance, moment = _read(of_job, [f"{side}.utterance", f"{side}.{moment_name}"])
     if RunConfig.model_validate(run.config).method.aligns:
         place, how = f"{side}.{record.student_layer}-{record.teacher_layer}", "the run's own mapping"

@@ -24,7 +24,7 @@ MakeMap = Callable[..., None]
 """Called as ``make_map(record, store=..., runs_folder=...)``; stores its result with `Store.finish_map`."""
 
 Check = Callable[..., dict[str, Any]]
-"""Called as ``check(record, runs_folder=...)``; what it returns is stored."""
+"""Called as ``check(record, store=..., runs_folder=...)``; what it returns is stored."""
 
 
 def serve_requests(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Check, idle_seconds: float) -> None:
@@ -42,7 +42,7 @@ def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Ch
     asked = store.claim_check()
     if asked is not None:
         record = asked
-        result, message = _attempt(lambda: check(record, runs_folder=runs_folder))
+        result, message = _attempt(lambda: check(record, store=store, runs_folder=runs_folder))
         if message:
             store.fail_check(asked.id, message)
         else:
@@ -75,10 +75,10 @@ def _make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     make_map(record, store=store, runs_folder=runs_folder)
 
 
-def _check(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+def _check(record: CheckRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
     from core.analysis import check
 
-    return check(record, runs_folder=runs_folder)
+    return check(record, store=store, runs_folder=runs_folder)
 
 
 def main(arguments: Sequence[str] | None = None, *, make_map: MakeMap = _make_map, check: Check = _check) -> int:

@@ -85,7 +85,9 @@ def rank_within(lora: Lora, parameters: int, *, modules: Sequence[nn.Linear]) ->
 
 
 def add_adapters(student: PreTrainedModel, lora: Lora, *, freeze_below: int, seed: int) -> PeftModel | PreTrainedModel:
-    """Return a copy of the student with fresh adapters, or experts in their places; only they are trainable.
+    """Return the student with fresh adapters, or experts in their places, which alone are trainable.
+
+    The frozen weights stay the student's own.
 
     Raises:
         ConfigError: If a target matches nothing, or a mixture does not fit.
@@ -94,11 +96,16 @@ def add_adapters(student: PreTrainedModel, lora: Lora, *, freeze_below: int, see
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "adapters"))
         if lora.mixture is not None:
-            return add_experts(copy.deepcopy(student), lora, modules)
+            return add_experts(with_shared_weights(student), lora, modules)
         return get_peft_model(
-            copy.deepcopy(student),
+            with_shared_weights(student),
             LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules),
         )
+
+
+def with_shared_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Return modules of their own over the same weights: who changes a module changes no other copy's."""
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
 def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

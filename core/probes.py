@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.audio import stored_path
-from core.families.whisper import Whisper
-from core.mapping import LayerPair, PointMap, Side, Statistics
+from core.families.whisper import Whisper, frame_count
+from core.mapping import LayerPair, PointMap, PointMaps, Side, Statistics
 from core.teacher_outputs import Prepared, student_signals
 
 FRAME_STRIDE = 4
@@ -31,14 +31,14 @@ class ProbeSet:
     Attributes:
         prepared: The utterances with the teacher's outputs.
         pairs: All layer pairs of the job.
-        statistics: Of the teacher's states.
+        statistics: Of each teacher's states.
         audio_context: In seconds.
         freeze_below: See RunConfig.
     """
 
     prepared: Sequence[Prepared]
     pairs: tuple[LayerPair, ...]
-    statistics: Statistics
+    statistics: tuple[Statistics, ...]
     audio_context: float
     freeze_below: int
 
@@ -51,13 +51,15 @@ class ProbeSet:
         """
         tensors: dict[str, Tensor] = {}
         for pair in self.pairs:
+            if pair.of:  # maps are drawn with the first teacher
+                continue
             side, layer = pair.side, pair.teacher
-            tensors[f"teacher.{side}.{layer}"] = self.teacher_states(side, layer).half().cpu().contiguous()
-            tensors[f"mean.{side}.{layer}"] = self.statistics[side, layer].mean.cpu().contiguous()
+            tensors[f"teacher.{side}.{layer}"] = self.teacher_states(pair).half().cpu().contiguous()
+            tensors[f"mean.{side}.{layer}"] = self.statistics[0][side, layer].mean.cpu().contiguous()
         for side, moment, stride in (("encoder", "frame", FRAME_STRIDE), ("decoder", "token", 1)):
-            layers = [pair.teacher for pair in self.pairs if pair.side == side]
-            if layers:
-                counts = [len(_thinned(side, item.teacher[side, layers[0]])) for item in self.prepared]
+            met = [pair for pair in self.pairs if pair.side == side]
+            if met:
+                counts = [len(_thinned(side, _states_of(item, met[0]))) for item in self.prepared]
                 tensors[f"{side}.utterance"] = torch.repeat_interleave(torch.tensor(counts)).int()
                 tensors[f"{side}.{moment}"] = torch.cat([torch.arange(count) * stride for count in counts]).int()
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,9 +77,9 @@ class ProbeSet:
         ]
         (folder / "probe.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
 
-    def teacher_states(self, side: Side, layer: int) -> Tensor:
-        """Return the teacher's states of a layer, [points, width]."""
-        return torch.cat([_thinned(side, item.teacher[side, layer]) for item in self.prepared])
+    def teacher_states(self, pair: LayerPair) -> Tensor:
+        """Return the states of a pair's teacher layer, [points, width]."""
+        return torch.cat([_thinned(pair.side, _states_of(item, pair)) for item in self.prepared])
 
     @torch.inference_mode()
     def student_states(self, student: Whisper, *, batch_size: int) -> dict[tuple[Side, int], Tensor]:
@@ -97,25 +99,20 @@ class ProbeSet:
             for side, layer in keys:
                 states = getattr(signals, side)[layer]
                 if side == "encoder":
-                    counts = [len(item.teacher["encoder", self._teacher_layer(layer)]) for item in batch]
-                    states = torch.cat([_thinned(side, piece) for piece in states.split(counts)])
+                    pieces = states.split([frame_count(item.utterance.duration) for item in batch])
+                    states = torch.cat([_thinned(side, piece) for piece in pieces])
                 parts.setdefault((side, layer), []).append(states)
         return {key: torch.cat(pieces) for key, pieces in parts.items()}
 
     @torch.inference_mode()
     def aligned(
-        self, states: dict[tuple[Side, int], Tensor], point_map: PointMap
+        self, states: dict[tuple[Side, int], Tensor], point_map: PointMap | PointMaps
     ) -> dict[LayerPair, tuple[Tensor, Tensor]]:
         """Return both sides of every pair where the losses compare them, student first, [points, common]."""
         return {
-            pair: point_map(
-                pair, student=states[pair.side, pair.student], teacher=self.teacher_states(pair.side, pair.teacher)
-            )
+            pair: point_map(pair, student=states[pair.side, pair.student], teacher=self.teacher_states(pair))
             for pair in self.pairs
         }
-
-    def _teacher_layer(self, student_layer: int) -> int:
-        return next(pair.teacher for pair in self.pairs if pair.side == "encoder" and pair.student == student_layer)
 
 
 def save_student(
@@ -129,8 +126,7 @@ def save_student(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"student.{side}.{layer}": value for (side, layer), value in states.items()}
     for pair, (student, teacher) in aligned.items():
-        place = f"{pair.side}.{pair.student}-{pair.teacher}"
-        tensors |= {f"aligned_student.{place}": student, f"aligned_teacher.{place}": teacher}
+        tensors |= {f"aligned_student.{pair.place}": student, f"aligned_teacher.{pair.place}": teacher}
     tensors = {name: value.half().cpu().contiguous() for name, value in tensors.items()}
     save_file(tensors, folder / f"{step:06d}.safetensors")
 
@@ -138,6 +134,10 @@ def save_student(
 def probe_steps(steps: int, points: int) -> list[int]:
     """Return at which steps states are stored: evenly spread, the first (0) and the last among them."""
     return sorted({round(index * steps / (points - 1)) for index in range(points)})
+
+
+def _states_of(item: Prepared, pair: LayerPair) -> Tensor:
+    return item.teachers[pair.of].states[pair.side, pair.teacher]
 
 
 def _thinned(side: str, states: Tensor) -> Tensor:

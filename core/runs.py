@@ -13,8 +13,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from core.ablation import AblationRow, AblationTable, ablation_table
-from core.config import SHARED_FIELDS, RunConfig, read_preset
-from core.errors import ConfigError, ManifoldError, Problem, StoreError
+from core.comparison import ComparedRun, Comparison, compare, mean_angle
+from core.config import RunConfig, group_problems, read_preset
+from core.errors import ConfigError, ManifoldError, StoreError
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import kill_tree, terminate
@@ -31,10 +32,11 @@ from core.store import (
     Metric,
     ParameterCounts,
     RunRecord,
+    RunSummary,
     Store,
     UtteranceResult,
 )
-from core.store.records import Level, Side
+from core.store.records import Level, Side, probe_folder
 from core.wer import WordChange, word_difference
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "AblationTable",
     "AlignmentRecord",
     "CheckRecord",
+    "ComparedRun",
+    "Comparison",
     "Estimate",
     "EvaluationRecord",
     "JobEstimate",
@@ -53,9 +57,11 @@ __all__ = [
     "ParameterCounts",
     "ProbeUtterance",
     "RunRecord",
+    "RunSummary",
     "Studio",
     "UtteranceResult",
     "WordChange",
+    "mean_angle",
     "word_difference",
 ]
 
@@ -134,12 +140,13 @@ class Studio:
         """Close the database; runs go on."""
         self.store.close()
 
-    def start(self, configs: Sequence[RunConfig], *, name: str) -> JobRecord:
+    def start(self, configs: Sequence[RunConfig], *, name: str, expectation: str = "") -> JobRecord:
         """Store runs as one job, then start its worker, which waits for its turn.
 
         Args:
-            configs: One per run; the first is the baseline. They share what is computed once (SHARED_FIELDS).
+            configs: One per run; the first is the baseline. See core.config.group_problems for what they share.
             name: What the job is called in lists.
+            expectation: What its starter expects of it, in their words; kept, and shown beside what happened.
 
         Returns:
             The job; it is failed, with a sentence, when no worker could be started.
@@ -148,7 +155,7 @@ class Studio:
             ConfigError: If the runs cannot be one job.
         """
         _require_one_job(configs)
-        job = self.store.create_job(name, configs, launcher=self._launcher.name)
+        job = self.store.create_job(name, configs, launcher=self._launcher.name, expectation=expectation)
         for run in self.store.runs(job_id=job.id):
             # What was measured of the same settings is kept with the run, to stand beside what happens.
             estimate = self.store.newest_estimate(run.config_hash)
@@ -214,6 +221,10 @@ class Studio:
         """Compare the runs of a job; see core.ablation.ablation_table."""
         return ablation_table(self.store, job_id, test_set)
 
+    def compare(self, run_ids: Sequence[str]) -> Comparison:
+        """Put runs of any jobs side by side; see core.comparison.compare."""
+        return compare(self.store, run_ids)
+
     def log_path(self, job_id: str) -> Path:
         """Return where a job's output goes."""
         return self.runs_folder / "jobs" / job_id / "log.txt"
@@ -250,13 +261,13 @@ class Studio:
         except (OSError, SafetensorError, KeyError) as error:
             raise StoreError(f"The map's file {path} cannot be read ({error}). Put it back, or run again.") from error
 
-    def probe(self, job_id: str) -> list[ProbeUtterance]:
-        """Return the utterances whose states a job stores, in the order that maps refer to.
+    def probe(self, job_id: str, group: int = 0) -> list[ProbeUtterance]:
+        """Return the utterances whose states a group of a job's runs stores, in the order that maps refer to.
 
         Raises:
             StoreError: If the list is gone or cannot be read.
         """
-        path = self.runs_folder / "jobs" / job_id / "probe.json"
+        path = self.runs_folder / probe_folder(job_id, group) / "probe.json"
         try:
             return [ProbeUtterance(**item) for item in json.loads(path.read_text(encoding="utf-8"))]
         except (OSError, ValueError, TypeError) as error:
@@ -310,12 +321,7 @@ class Studio:
 def _require_one_job(configs: Sequence[RunConfig]) -> None:
     if not configs:
         raise ConfigError("There is nothing to run. Give at least one run.")
-    problems = [
-        Problem(field, f"'{config.name}' differs from '{configs[0].name}'; runs of one job share it")
-        for config in configs[1:]
-        for field in SHARED_FIELDS
-        if getattr(config, field) != getattr(configs[0], field)
-    ]
+    problems = group_problems(configs)
     if problems:
         raise ConfigError("These runs cannot be one job. Start them separately, or make them agree:", problems)
 

@@ -1,6 +1,5 @@
 """What happens around a run's steps: metrics, probes, development WER, and which adapters are kept."""
 
-import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,8 +8,9 @@ from torch import Tensor
 from core.alignment.records import alignment_records, signs_of_collapse
 from core.checkpoints import Name, save_adapters
 from core.config import RunConfig
+from core.evaluation import Student
 from core.families.whisper import Whisper
-from core.mapping import PointMap
+from core.mapping import PointMap, PointMaps
 from core.mixture import mixed_modules, recorded
 from core.probes import ProbeSet, probe_steps, save_student
 from core.recording import Recorder
@@ -35,7 +35,7 @@ class RunWatcher:
         config: RunConfig,
         *,
         student: Whisper,
-        point_map: PointMap,
+        point_map: PointMap | PointMaps,
         development: Sequence[Prepared],
         probe: ProbeSet,
         recorder: Recorder,
@@ -63,11 +63,10 @@ class RunWatcher:
         self._lowest: float | None = None
         self.best_step: int | None = None
         self._seconds = 0.0
-        self._resumed = time.perf_counter()
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Store a step's metrics and count its time; pauses are not training time."""
-        self._seconds += time.perf_counter() - self._resumed
+        self._seconds += seconds
         self._recorder.store.add_metrics(self._run.id, step, values)
         self._recorder.store.run_progress(self._run.id, step, self._seconds)
         self._advance(self._config.training.batch_size)
@@ -79,13 +78,12 @@ class RunWatcher:
         if step in self._evaluation_steps:
             self._develop(step)
         self._student.model.train()
-        self._resumed = time.perf_counter()
 
     def _develop(self, step: int) -> None:
         """Transcribe the development set; fewer errors, or as few later, make these adapters the best."""
         result = self._recorder.evaluate(
             self._development,
-            model=self._student,
+            listener=Student(self._student, self._config.freeze_below),
             subject="student",
             test_set="development",
             run_id=self._run.id,
@@ -111,7 +109,7 @@ class RunWatcher:
         aligned = self._probe.aligned(states, self._point_map)
         save_student(states, aligned if self._config.method.aligns else {}, self._folder / "states", step=step)
         signs = {
-            f"{name}/{pair.side}.{pair.student}": value
+            f"{name}/{pair.side}.{pair.student}{f'.of{pair.of}' if pair.of else ''}": value
             for pair, (mine, theirs) in aligned.items()
             for name, value in signs_of_collapse(mine.cpu().numpy(), theirs.cpu().numpy()).items()
         }
@@ -126,8 +124,9 @@ class RunWatcher:
                     side=pair.side,
                     student_layer=pair.student,
                     teacher_layer=pair.teacher,
+                    teacher_number=pair.of,
                     student=states[pair.side, pair.student].float().cpu().numpy(),
-                    teacher=self._probe.teacher_states(pair.side, pair.teacher).float().cpu().numpy(),
+                    teacher=self._probe.teacher_states(pair).float().cpu().numpy(),
                     aligned_student=aligned[pair][0].cpu().numpy(),
                     aligned_teacher=aligned[pair][1].cpu().numpy(),
                 )

@@ -103,7 +103,7 @@ def _map(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRec
         return None
     points = state.map_points(record)
     st.plotly_chart(
-        state.map_figure(record, _labels(record, points, state.studio().probe(run.job_id))),
+        state.map_figure(record, _labels(record, points, state.studio().probe(run.job_id, run.group))),
         key=f"map:{record.id}",
         on_select=lambda: _take_from_map(record),
         selection_mode="points",
@@ -180,7 +180,7 @@ class _Chosen:
 
 def _points(run: RunRecord, record: MapRecord) -> _Chosen | None:
     """Show the table of the points; return the one that was chosen here or on the map."""
-    points, probe = state.map_points(record), state.studio().probe(run.job_id)
+    points, probe = state.map_points(record), state.studio().probe(run.job_id, run.group)
     labels = _labels(record, points, probe)
     owners = [probe[place] for place in points.utterance.tolist()]
     angles = np.degrees(points.angle.astype(float))

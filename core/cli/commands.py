@@ -168,8 +168,10 @@ def check(
         name, configs = studio.quick_start() if config == QUICK_START else _read(config)
         # Imported late: the other commands need no torch.
         from core import checking
+        from core.teachers import Finder
 
-        results = checking.check(configs, runs_folder=studio.runs_folder, measured=measure)
+        find = Finder(studio.store, studio.runs_folder)
+        results = checking.check(configs, runs_folder=studio.runs_folder, measured=measure, find=find)
         for run_config, result in zip(configs, results, strict=True):
             studio.store.add_check(run_config.model_dump(mode="json"), result, measure=measure)
         found = checks_json(name, configs, results)

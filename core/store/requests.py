@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Table, insert, or_, select, update
 
 from core.errors import NotFoundError
+from core.store.costs import Estimate
 from core.store.reads import Reads
-from core.store.records import CheckRecord, Estimate, Level, MapRecord, Side, config_hash
+from core.store.records import CheckRecord, Level, MapRecord, Side, config_hash
 from core.store.tables import checks, maps
 
 MOST_ATTEMPTS = 2

@@ -174,7 +174,8 @@ def _plain(value: Any) -> Any:
 def _value(table: Table, column: Column[Any], fields: dict[str, Any]) -> Any:
     value = fields.get(column.name)
     if column.name not in fields and column.default is not None:
-        return column.default.arg  # pyright: ignore[reportAttributeAccessIssue]
+        default: Any = column.default.arg  # pyright: ignore[reportAttributeAccessIssue]
+        return default(None) if callable(default) else default
     if value is None:
         if column.nullable:
             return None
