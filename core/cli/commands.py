@@ -306,7 +306,7 @@ def _see_through(studio: Studio, job: JobRecord, *, as_json: bool, maps: bool) -
 
 def _print_result(studio: Studio, job: JobRecord) -> None:
     table = studio.ablation(job.id)
-    if table.teacher is not None:
+    if table.teacher is not None or table.several:
         print_ablation(table, output())
 
 
