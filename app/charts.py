@@ -42,6 +42,7 @@ def curve(
     markers: bool = False,
     colour: str = STUDENT,
     last_step: int | None = None,
+    series: Sequence[str] = (),
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw one or a few series over the steps of a run.
 
@@ -52,9 +53,11 @@ def curve(
         markers: Whether to mark each value, for series of few values.
         colour: Of the first series.
         last_step: Where the axis ends, so that charts of one run can be compared; None ends it with the series.
+        series: All series of the page, so that each has its colour and its dashes in every chart; by default those of
+            the frame.
     """
     frame = thinned(frame)
-    names = list(dict.fromkeys(frame["series"]))
+    names = list(series) or list(dict.fromkeys(frame["series"]))
     palette = [colour, *(term for term in TERMS if term != colour)]
     base = alt.Chart(frame).encode(
         x=_steps(last_step),
@@ -258,6 +261,47 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
         fill=alt.condition("datum.clear", alt.value(STUDENT), alt.value("transparent")),
     )
     return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
+
+
+def tradeoff(
+    frame: pd.DataFrame, *, x: str, title: str, description: str, digits: str = ".4~g"
+) -> alt.LayerChart | alt.FacetChart:
+    """Draw word error rates against what they cost or go with; those that none beats are filled, and joined.
+
+    Args:
+        frame: Columns ``name``, ``wer`` in percent and the one of the abscissa; ``low`` and ``high`` are drawn where
+            they are there, and so is ``best`` (whether no other is cheaper and better).
+        x: Column of the abscissa.
+        title: Of the abscissa.
+        digits: How its numbers are written, as d3 has it.
+        description: What the chart shows, for people who do not see it.
+    """
+    base = alt.Chart(frame).encode(
+        x=alt.X(
+            f"{x}:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4, format=digits)
+        ),
+        tooltip=[
+            alt.Tooltip("name:N", title="Run"),
+            alt.Tooltip("wer:Q", title="WER %", format=".1f"),
+            alt.Tooltip(f"{x}:Q", title=title, format=".4~g"),
+        ],
+    )
+    rate = alt.Y("wer:Q", title="WER, %", scale=alt.Scale(zero=False, nice=True))
+    layers: list[alt.Chart] = []
+    if "low" in frame:
+        low = alt.Y("low:Q", title="WER, %", scale=alt.Scale(zero=False, nice=True))
+        layers.append(base.mark_rule(color=STUDENT, strokeWidth=2).encode(y=low, y2="high:Q"))
+    dots = base.mark_point(color=STUDENT, shape="diamond", size=110, opacity=1, strokeWidth=2).encode(y=rate)
+    if "best" in frame:
+        front = base.transform_filter("datum.best").mark_line(
+            color=NEUTRAL, strokeDash=[4, 3], interpolate="step-after"
+        )
+        layers.append(front.encode(y=rate))
+        dots = dots.encode(fill=alt.condition("datum.best", alt.value(STUDENT), alt.value("transparent")))
+    return alt.layer(*layers, dots).properties(height=_TRADEOFF, padding=_PADDING, description=description)
+
+
+_TRADEOFF = 260
 
 
 def _rows(frame: pd.DataFrame) -> alt.Y:

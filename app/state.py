@@ -13,7 +13,7 @@ from app import charts, tables, text
 from core.errors import ManifoldError, NotFoundError
 from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio
 
-PageName = Literal["runs", "new_run", "run", "alignment", "ablations"]
+PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare", "reports"]
 
 LIVE_SECONDS = 2.0
 """How often what is alive is drawn again."""
@@ -123,6 +123,34 @@ def chosen(name: str, value: str) -> str:
     return value
 
 
+def several(name: str, options: Sequence[str] | None = None, *, default: Sequence[str] = ()) -> str:
+    """Prepare a widget for several values, or for a text, as `choice` does for one value; return the widget's key.
+
+    Args:
+        name: Of the parameter in the address, where commas part the values.
+        options: What may be chosen; None for a text.
+        default: Values where neither the address nor the widget has any.
+    """
+    key = f"choice:{name}"
+    wanted, value = query(name), st.session_state.get(key)
+    if wanted is not None and (value is None or wanted != st.session_state.get(f"seen:{name}")):
+        value = wanted if options is None else wanted.split(",")
+    if options is None:
+        st.session_state[key] = value or ""
+    else:
+        known = set(options)
+        given = default if value is None else value
+        st.session_state[key] = [item for item in dict.fromkeys(given) if item in known]
+    return key
+
+
+def chosen_several(name: str, values: Sequence[str] | str) -> None:
+    """Put the values of a widget that `several` prepared into the address."""
+    said = values if isinstance(values, str) else ",".join(values)
+    set_query(**{name: said or None})
+    st.session_state[f"seen:{name}"] = said
+
+
 def _named(runs: Sequence[RunRecord]) -> dict[str, str]:
     jobs = {job.id: job.name for job in studio().store.jobs(limit=500)}
     return {run.id: f"{run.name} · {jobs.get(run.job_id, run.job_id)} · {run.id}" for run in runs}
@@ -177,12 +205,25 @@ def disk(run: RunRecord) -> int | None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _curves(_studio: Studio, url: str, run_id: str, state: str, step: int) -> pd.DataFrame:
-    return tables.curves(_studio.store.metrics(run_id))
+    return tables.curves(_studio.store.curves([run_id], _studio.store.curve_names([run_id])))
 
 
 def curves(run: RunRecord) -> pd.DataFrame:
-    """Return all curves of a run; every session that looks at the same step shares one reading."""
+    """Return all curves of a run, thinned for pictures; sessions that look at the same step share one reading."""
     return _curves(studio(), studio().store.url, run.id, run.state, run.step)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _compared_curves(
+    _studio: Studio, url: str, steps: tuple[tuple[str, str, int], ...], names: tuple[str, ...]
+) -> pd.DataFrame:
+    return tables.curves_of(_studio.store.curves([run_id for run_id, *_ in steps], names))
+
+
+def compared_curves(runs: Sequence[RunRecord], names: Sequence[str]) -> pd.DataFrame:
+    """Return curves of several runs, read anew when one of them has gone on."""
+    steps = tuple((run.id, run.state, run.step) for run in runs)
+    return _compared_curves(studio(), studio().store.url, steps, tuple(names))
 
 
 @st.cache_data(max_entries=32, show_spinner="Comparing the runs")

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from core.errors import ConfigError, NotFoundError, Problem
+from core.comparison import measured_differently
+from core.errors import ConfigError, NotFoundError
 from core.significance import Difference, holm, paired_bootstrap
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
 from core.store.records import Subject
@@ -42,12 +43,15 @@ class AblationRow(Compared):
         parameters: None before they are known.
         teaches: Whether it is there for later runs to learn from; it was read as their teacher.
         is_baseline: Whether the others are compared with it.
+        load: Of a mixture, the share of the development set's points that each expert has, at the checkpoint that is
+            shown; the busiest first, as each module's are put in order. Empty without experts.
     """
 
     run: RunRecord
     parameters: ParameterCounts | None = None
     teaches: bool = False
     is_baseline: bool = False
+    load: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +161,10 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
     rows += [
         AblationRow(run=run, evaluation=own[run.id], is_baseline=number == 0) for number, run in enumerate(students)
     ]
-    rows = [replace(row, parameters=store.parameters(row.run.id)) for row in rows]
+    rows = [
+        replace(row, parameters=store.parameters(row.run.id), load=_load(store, row.run, row.evaluation))
+        for row in rows
+    ]
     utterances = len(store.utterance_results(next(iter(found.values())).id)) if found else 0
     compared, test = _compare(store, [*rows, *several], baseline=len(experts), size=utterances)
     return AblationTable(
@@ -211,16 +218,19 @@ def _compare(
     return compared, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm)."
 
 
+def _load(store: Store, run: RunRecord, evaluation: EvaluationRecord | None) -> tuple[float, ...]:
+    mixture = run.config["lora"].get("mixture")
+    if mixture is None or evaluation is None:
+        return ()
+    # Ten experts or more are not in order by their names.
+    names = [f"load/expert_{place}" for place in range(mixture["experts"])]
+    found = {item.name: item.value for item in store.metrics(run.id, names) if item.step == evaluation.step}
+    return tuple(found[name] for name in names if name in found)
+
+
 def _require_alike(records: list[EvaluationRecord], runs: list[RunRecord]) -> None:
-    names = {run.id: run.name for run in runs}
-    problems = []
-    for what in ("normaliser", "test_set_hash", "decoding", "audio_context"):
-        values: dict[str, list[str]] = {}
-        for record in records:
-            who = record.subject.replace("_", " ") if record.run_id is None else names.get(record.run_id, record.run_id)
-            values.setdefault(str(getattr(record, what)), []).append(who)
-        if len(values) > 1:
-            sides = "; ".join(f"{value} ({', '.join(who)})" for value, who in values.items())
-            problems.append(Problem(what.replace("_", " "), f"differs: {sides}"))
+    names: dict[str | None, str] = {run.id: run.name for run in runs}
+    who = [names.get(record.run_id) or record.subject.replace("_", " ") for record in records]
+    problems = measured_differently(list(zip(who, records, strict=True)))
     if problems:
         raise ConfigError("These evaluations cannot be compared. Run them again with the same settings:", problems)

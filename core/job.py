@@ -1,7 +1,7 @@
 """The work of a job: what its runs share, once; then run by run: train, keep the best, and measure.
 
 models -> audio -> teacher and frozen layers (once) -> teacher and student before
-       -> for each run: adapters -> training -> merged student -> test set
+       -> for each run: adapters -> training -> deployed student -> test set
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from core.counting import parameter_counts
 from core.errors import ConfigError, ManifoldError, Stopped
 from core.evaluation import Student, Together, listener_of
 from core.families.whisper import Whisper
-from core.lora import add_adapters, merged
+from core.lora import add_adapters, deployed
 from core.mapping import LayerPair, Statistics
 from core.memory import PeakMemory
 from core.preflight import (
@@ -238,7 +238,7 @@ def alike(teachers: tuple[Whisper, ...], *, student: Whisper) -> Teachers | None
 
 
 def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress) -> None:
-    """Train one run, keep its best adapters, and measure the merged student on the test sets."""
+    """Train one run, keep its best adapters, and measure what is deployed on the test sets."""
     store, folder = recorder.store, recorder.runs_folder / run.id
     device = shared.student.device
     store.run_state(run.id, "running")
@@ -279,14 +279,14 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
         lesson = Lesson(learnt, pairs, teachers)
         train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
     store.set_peak_memory(run.id, memory.peak)
-    # What is measured is what is deployed: the adapters merged into the weights, without the projection.
-    best = merged(shared.student.plain, folder / "adapters" / "best")
-    deployed = shared.student.with_model(best.eval()).to(device)
+    # What is measured is what is deployed: adapters merged into the weights, or a mixture beside them; no projection.
+    best = deployed(shared.student.plain, folder / "adapters" / "best")
+    healed = shared.student.with_model(best.eval()).to(device)
     for name, prepared in shared.tests.items():
         progress.begin(f"Transcribing with {run.name} ({name})")
         recorder.evaluate(
             prepared,
-            listener=Student(deployed, config.freeze_below),
+            listener=Student(healed, config.freeze_below),
             teachers=alike(shared.teachers, student=shared.student),
             subject="student",
             test_set=name,

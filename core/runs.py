@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
+from core.comparison import ComparedRun, Comparison, compare, mean_angle
 from core.config import RunConfig, group_problems, read_preset
 from core.errors import ConfigError, ManifoldError, StoreError
 from core.launchers.liveness import interrupt_dead_jobs, process_of
@@ -31,6 +32,7 @@ from core.store import (
     Metric,
     ParameterCounts,
     RunRecord,
+    RunSummary,
     Store,
     UtteranceResult,
 )
@@ -44,6 +46,8 @@ __all__ = [
     "AlignmentRecord",
     "CheckRecord",
     "Compared",
+    "ComparedRun",
+    "Comparison",
     "Estimate",
     "EvaluationRecord",
     "JobEstimate",
@@ -55,9 +59,11 @@ __all__ = [
     "ProbeUtterance",
     "ReferenceRow",
     "RunRecord",
+    "RunSummary",
     "Studio",
     "UtteranceResult",
     "WordChange",
+    "mean_angle",
     "word_difference",
 ]
 
@@ -136,12 +142,13 @@ class Studio:
         """Close the database; runs go on."""
         self.store.close()
 
-    def start(self, configs: Sequence[RunConfig], *, name: str) -> JobRecord:
+    def start(self, configs: Sequence[RunConfig], *, name: str, expectation: str = "") -> JobRecord:
         """Store runs as one job, then start its worker, which waits for its turn.
 
         Args:
             configs: One per run; the first is the baseline. See core.config.group_problems for what they share.
             name: What the job is called in lists.
+            expectation: What its starter expects of it, in their words; kept, and shown beside what happened.
 
         Returns:
             The job; it is failed, with a sentence, when no worker could be started.
@@ -150,7 +157,7 @@ class Studio:
             ConfigError: If the runs cannot be one job.
         """
         _require_one_job(configs)
-        job = self.store.create_job(name, configs, launcher=self._launcher.name)
+        job = self.store.create_job(name, configs, launcher=self._launcher.name, expectation=expectation)
         for run in self.store.runs(job_id=job.id):
             # What was measured of the same settings is kept with the run, to stand beside what happens.
             estimate = self.store.newest_estimate(run.config_hash)
@@ -215,6 +222,10 @@ class Studio:
     def ablation(self, job_id: str, test_set: str | None = None) -> AblationTable:
         """Compare the runs of a job; see core.ablation.ablation_table."""
         return ablation_table(self.store, job_id, test_set)
+
+    def compare(self, run_ids: Sequence[str]) -> Comparison:
+        """Put runs of any jobs side by side; see core.comparison.compare."""
+        return compare(self.store, run_ids)
 
     def log_path(self, job_id: str) -> Path:
         """Return where a job's output goes."""

@@ -247,6 +247,10 @@ class Teachers:
         """Where they compute."""
         return self.models[0].device
 
+    def says_the_same_as(self, other: "Teachers") -> bool:
+        """Return whether both say the same of the same utterances; mean states may be about different centres."""
+        return self.models == other.models and not (self.centres or other.centres)
+
     def met(self, prepared: Sequence[Prepared]) -> Sequence[Prepared]:
         """Return utterances with the states that the student's are compared with."""
         return [with_mean_states(item, self.centres) for item in prepared] if self.centres else prepared
@@ -330,6 +334,7 @@ def teacher_signals(prepared: Sequence[Prepared], teacher: Whisper, number: int 
         encoder={layer: states for (side, layer), states in joined.items() if side == "encoder"},
         decoder={layer: states for (side, layer), states in joined.items() if side == "decoder"},
         head=teacher.head,
+        vocabulary=teacher.vocabulary,
     )
 
 
@@ -356,6 +361,7 @@ def student_signals(
         decoder={layer: states[token_mask] for layer, states in decoder.items()},
         targets=batch.labels.to(start.device)[token_mask],
         head=student.head,
+        vocabulary=student.vocabulary,
         frame_counts=batch.frame_mask.sum(dim=1).tolist(),
         token_counts=batch.token_mask.sum(dim=1).tolist(),
     )

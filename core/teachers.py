@@ -1,7 +1,7 @@
 """Finding teachers by their names: pretrained models, and the students of other runs.
 
 openai/whisper-tiny.en    a folder, the Hub, or a package
-run:rabcdefg              the student of a finished run, its best adapters merged
+run:rabcdefg              the student of a finished run, its best adapters at work
 row:fast speech           the student of an earlier row of the same job
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from core.config import ROW, RUN, RunConfig
 from core.errors import ModelError
 from core.families.whisper import Whisper
-from core.lora import merged
+from core.lora import deployed
 from core.preflight import find_pretrained, load_student
 from core.store import Store
 
@@ -57,7 +57,7 @@ class Finder:
             raise ModelError(f"The adapters of the run {run.id} ({run.name}) are gone from {adapters}. Put them back.")
         config = RunConfig.model_validate({**run.config, "language": language})
         student = load_student(config, Finder(self.store, self.runs_folder, run.job_id))
-        return student.with_model(merged(student.plain, adapters).eval())
+        return student.with_model(deployed(student.plain, adapters).eval())
 
 
 @dataclass(frozen=True)

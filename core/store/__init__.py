@@ -1,6 +1,7 @@
 """The database of jobs, runs and results: one truth, whatever happens to processes."""
 
 from core.store.costs import Estimate, JobEstimate
+from core.store.lists import RunSummary
 from core.store.records import (
     ACTIVE,
     AlignmentRecord,
@@ -28,6 +29,7 @@ __all__ = [
     "Metric",
     "ParameterCounts",
     "RunRecord",
+    "RunSummary",
     "State",
     "Store",
     "UtteranceResult",

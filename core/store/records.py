@@ -42,6 +42,7 @@ class JobRecord:
         stage: What the worker does now, in words; `done` of `total` steps of it are done.
         eta_seconds: Time until the job ends, in seconds, as far as the worker can tell.
         message: How it ended, in a sentence; empty while all is well.
+        expectation: What whoever started it expected, in their words; it never changes. Empty where nothing was said.
     """
 
     id: str
@@ -62,6 +63,7 @@ class JobRecord:
     eta_seconds: float | None
     message: str
     stop_requested: bool
+    expectation: str = ""
 
     @property
     def active(self) -> bool:
@@ -82,6 +84,9 @@ class RunRecord:
         seconds: Training time, in seconds.
         estimate: What it was expected to take, where it was measured before it started.
         peak_memory: Largest memory of the device while it trained, in bytes; None before it is known.
+        tags: Words that people gave it, to find it by.
+        notes: What people wrote about it.
+        deleted_at: When it was put in the bin; None while it is not there.
         group: Which group of its job it belongs to, from 0; see core.config.groups.
     """
 
@@ -103,6 +108,9 @@ class RunRecord:
     message: str
     estimate: Estimate | None = None
     peak_memory: int | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    deleted_at: datetime | None = None
     group: int = 0
 
     @property
@@ -127,13 +135,15 @@ class ParameterCounts:
 
     Attributes:
         teacher: All of all teachers.
-        student: All of the student that is deployed, adapters merged.
-        adapters: Low-rank adapters; trained, merged into the student.
+        student: All of the student that is deployed: adapters merged, or a mixture's experts and routers beside.
+        adapters: Low-rank adapters, or a mixture's experts and routers; trained and deployed.
         projections: Maps from student to teacher width; trained, discarded.
         largest_teacher: All of the largest teacher. None in this and the next three: the run is older than the count.
         student_non_embedding: Of the student without tables of tokens and positions.
         teacher_flops: Floating-point operations of all teachers per second of audio, see core.counting.
         student_flops: The same for the student.
+        student_active: Parameters of the student that one frame or token goes through: all but the experts that a
+            router leaves out. None: the run is older than the count.
     """
 
     teacher: int
@@ -144,6 +154,7 @@ class ParameterCounts:
     student_non_embedding: int | None = None
     teacher_flops: float | None = None
     student_flops: float | None = None
+    student_active: int | None = None
 
     @property
     def trainable(self) -> int:

@@ -11,7 +11,7 @@ from core.store import Store
 from core.store.records import State
 from tests.app import sample
 
-PAGES = ("runs", "new_run", "run", "alignment", "ablations")
+PAGES = ("runs", "new_run", "run", "alignment", "compare", "ablations", "reports")
 ENDINGS: tuple[State, ...] = ("queued", "running", "stopping", "failed", "stopped", "interrupted")
 OpenPage = Callable[..., AppTest]
 
@@ -121,7 +121,7 @@ def test_runs_of_one_name_are_told_apart_by_their_job(open_page: OpenPage, finis
     assert f"+ manifold · quickstart · {finished[3].id}" in runs.options
 
 
-@pytest.mark.parametrize("tab", ["Curves", "Results", "Costs", "Utterances", "Settings", "Log"])
+@pytest.mark.parametrize("tab", ["Curves", "Results", "Costs", "Utterances", "Settings", "Files", "Log"])
 def test_every_part_of_a_run_has_an_address(open_page: OpenPage, finished: list[RunRecord], tab: str) -> None:
     page = open_page("run", run=finished[3].id, tab=tab)
     assert not page.exception
@@ -178,7 +178,14 @@ def test_the_ablation_table_stands_above_its_notes_and_recorded_speech_on_its_ow
     assert "too few to test" in texts(page)
 
 
-@pytest.mark.parametrize(("page", "parameters"), [("run", {"run": "rnothing"}), ("ablations", {"job": "jnothing"})])
+@pytest.mark.parametrize(
+    ("page", "parameters"),
+    [
+        ("run", {"run": "rnothing"}),
+        ("compare", {"runs": "rnothing"}),
+        ("ablations", {"job": "jnothing"}),
+    ],
+)
 def test_an_address_of_something_that_is_not_there_is_answered_in_a_sentence(
     open_page: OpenPage, finished: list[RunRecord], page: str, parameters: dict[str, str]
 ) -> None:

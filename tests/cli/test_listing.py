@@ -44,12 +44,9 @@ def test_every_method_makes_a_run(row) -> None:
     assert row.key == "ce" or run.method != first.method or run.lora != first.lora
 
 
-def test_the_small_ablations_and_the_ensemble_hold_every_method_between_them() -> None:
-    held = {
-        config.method.name
-        for name in ("ablation-small", "ablation-small-encoder", "ensemble")
-        for config in read_preset(name)[1]
-    }
+def test_the_presets_hold_every_method_between_them() -> None:
+    presets = ("ablation-small", "ablation-small-encoder", "mixture", "ensemble")
+    held = {config.method.name for name in presets for config in read_preset(name)[1]}
     assert held == {row.key for row in method_rows()}
 
 
