@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from core.ablation import AblationRow, AblationTable, ablation_table
+from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.comparison import ComparedRun, Comparison, compare, mean_angle
 from core.config import RunConfig, group_problems, read_preset
 from core.errors import ConfigError, ManifoldError, StoreError
@@ -45,6 +45,7 @@ __all__ = [
     "AblationTable",
     "AlignmentRecord",
     "CheckRecord",
+    "Compared",
     "ComparedRun",
     "Comparison",
     "Estimate",
@@ -56,6 +57,7 @@ __all__ = [
     "Metric",
     "ParameterCounts",
     "ProbeUtterance",
+    "ReferenceRow",
     "RunRecord",
     "RunSummary",
     "Studio",

@@ -90,8 +90,8 @@ class Mixture(Settings):
         gt=0,
         le=64,
         description=(
-            "Factor on the gated sum of the experts. 1: their mean, as in MixLoRA; the number of experts: with even "
-            "gates they are one adapter together."
+            "Factor on the gated sum of the experts. 1: their mean, as in MixLoRA; as many as there are experts: with "
+            "even gates all of them together are one adapter."
         ),
     )
     balance: float = Field(
