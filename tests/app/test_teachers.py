@@ -122,7 +122,7 @@ def test_the_student_of_a_finished_run_is_offered_as_a_teacher(open_page: OpenPa
     assert not page.exception
     (teacher,) = [box for box in page.selectbox if box.label == "Teacher"]
     assert f"expert in babble · {runs[0].id}" in teacher.options
-    (number,) = [box for box in page.number_input if box.label == "Number of number of teachers"]
+    (number,) = [box for box in page.number_input if box.label == "Number of teachers"]
     page = number.set_value(2).run()
     assert not page.exception
     assert "2 teachers. All teachers count alike: 50.0 % each." in texts(page)
