@@ -102,7 +102,7 @@ def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime)
 
 
 def _facts(table: AblationTable, at: datetime) -> list[tuple[str, str]]:
-    job, config = table.job, table.rows[0].run.config
+    job, config = table.job, table.rows[-1].run.config
     seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
     first = next((record for record in (table.teacher, *(row.evaluation for row in table.rows)) if record), None)
     facts = [
@@ -146,7 +146,11 @@ def _figures(studio: Studio, table: AblationTable) -> list[Figure]:
 
 def _rates(table: AblationTable) -> Figure | None:
     rows = [charts.Dot("Teacher", 100 * table.teacher.wer, kind="teacher")] if table.teacher else []
-    rows += [charts.Dot(row.run.name, 100 * row.evaluation.wer) for row in table.rows if row.evaluation]
+    rows += [
+        charts.Dot(name, 100 * row.evaluation.wer, kind="student" if role == "Student" else "teacher")
+        for name, role, row in table.compared
+        if row.evaluation
+    ]
     if not any(row.kind == "student" for row in rows):
         return None
     before = table.student_before
@@ -154,19 +158,20 @@ def _rates(table: AblationTable) -> Figure | None:
     chart = charts.dots(
         rows, label=f"Word error rates in percent, {table.test_set} set", unit="WER, %, lower is better"
     )
-    return Figure("Word error rate", chart, f"Circle: teacher. Diamond: student.{outside}")
+    several = "teachers and ensembles" if table.several else "teacher"
+    return Figure("Word error rate", chart, f"Circle: {several}. Diamond: student.{outside}")
 
 
 def _differences(table: AblationTable) -> Figure | None:
     rows = [
         charts.Dot(
-            row.run.name,
+            name,
             100 * row.difference,
             low=100 * row.interval[0],
             high=100 * row.interval[1],
             hollow=not row.significant,
         )
-        for row in table.rows
+        for name, _, row in table.compared
         if row.difference is not None and row.interval is not None
     ]
     if not rows:
@@ -299,11 +304,11 @@ def _clips(studio: Studio, table: AblationTable, most: int) -> tuple[list[Clip],
 def _models(table: AblationTable) -> list[tuple[str, EvaluationRecord]]:
     """Return whose texts are shown: the teacher's, the baseline's, and the best run's."""
     found: list[tuple[str, EvaluationRecord]] = [("Teacher", table.teacher)] if table.teacher else []
-    read = [row for row in table.rows if row.evaluation]
+    read = [row for row in table.rows if row.evaluation and not row.teaches]
     best = min(read, key=lambda row: _wer(row.evaluation), default=None)
     for row in read:
-        if row.evaluation and (row is table.rows[0] or row is best):
-            role = ", ".join(["baseline"] * (row is table.rows[0]) + ["best"] * (row is best))
+        if row.evaluation and (row.is_baseline or row is best):
+            role = ", ".join(["baseline"] * row.is_baseline + ["best"] * (row is best))
             found.append((f"{row.run.name} ({role})", row.evaluation))
     return found
 
