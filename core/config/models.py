@@ -90,7 +90,7 @@ class Mixture(Settings):
         gt=0,
         le=64,
         description=(
-            "Factor on the gated sum of the experts. 1: a mean of them, as in MixLoRA; as many as there are experts: with "
+            "Factor on the gated sum of the experts. 1: their mean, as in MixLoRA; as many as there are experts: with "
             "even gates all of them together are one adapter."
         ),
     )

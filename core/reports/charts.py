@@ -5,7 +5,7 @@ neither colour nor shape is needed alone.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -157,8 +157,9 @@ def _svg(height: float, label: str) -> Element:
     return Element("svg", {"viewBox": f"0 0 {WIDTH} {height:g}", "role": "img", "aria-label": label})
 
 
-def _axis(svg: Element, ticks: Sequence[float], across: object, *, top: float, bottom: float, unit: str) -> None:
-    assert callable(across)
+def _axis(
+    svg: Element, ticks: Sequence[float], across: Callable[[float], float], *, top: float, bottom: float, unit: str
+) -> None:
     for tick in ticks:
         _line(svg, (across(tick), top), (across(tick), bottom), "grid")
         _text(svg, across(tick), bottom + 16, f"{tick:g}".replace("-", "−"), "middle")
