@@ -5,7 +5,7 @@ BIN := .venv/bin
 POCKETSPHINX := pocketsphinx==5.1.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format assets clean recorded
+.PHONY: help setup run test check format assets bench clean recorded
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
@@ -32,6 +32,9 @@ format: setup ## put the code in order
 
 assets: setup ## take the README's pictures from the quick start in experiments.db
 	$(BIN)/python assets/take_screenshots.py
+
+bench: setup ## what a training step costs beside other loops, against the goals; QUICK=1 takes five minutes
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 clean: ## remove .venv and what tools left; experiments.db and runs/ stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

@@ -4,6 +4,7 @@ Speed does not depend on weights, so base's are drawn at random; tokens, feature
 project.
 """
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from core.lora import add_adapters
 from core.preflight import pairs_of, point_map_of
 from core.side_by_side import Member
 from core.sources import Utterance, prepare
-from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics
+from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
 from core.training import Lesson, Watcher
 from core.weights.load import load_whisper
 
@@ -103,6 +104,14 @@ class Pair:
         student.model.requires_grad_(False)
         return cls(teacher, student, speech(folder, batch))
 
+    def with_other_encoder(self) -> "Pair":
+        """Return the pair with another last encoder layer in the student: equal states would have nothing to learn."""
+        model = copy.deepcopy(self.student.plain)
+        student = self.student.with_model(model)
+        with torch.no_grad():
+            student.encoder.get_submodule("layers.5.fc2").get_parameter("weight").mul_(2)
+        return dataclasses.replace(self, student=student)
+
     @property
     def audio(self) -> list[np.ndarray]:
         """The utterances' samples."""
@@ -123,10 +132,10 @@ class Pair:
         """Return the utterances with what the teacher says: the pass that fills the cache."""
         return prepare_utterances(
             self.utterances,
-            teacher=self.teacher,
+            teachers=[self.teacher],
             student=self.student,
             freeze_below=config.freeze_below,
-            pairs=pairs_of(config, student=self.student, teacher=self.teacher) if config.method.aligns else (),
+            pairs=pairs_of(config, student=self.student, teachers=[self.teacher]) if config.method.aligns else (),
             audio_context=config.training.audio_context,
             keep_teacher_encoder=False,
             batch_size=len(self.utterances),
@@ -136,9 +145,13 @@ class Pair:
     def member(self, config: RunConfig, prepared: list[Prepared], watcher: Watcher) -> Member:
         """Return a fresh student with adapters, ready to be trained."""
         adapted = add_adapters(self.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
-        statistics = teacher_statistics(prepared) if config.method.aligns else None
-        point_map = point_map_of(config, student=self.student, teacher=self.teacher, statistics=statistics)
-        pairs = pairs_of(config, student=self.student, teacher=self.teacher) if config.method.aligns else ()
+        statistics = teacher_statistics(prepared) if config.method.aligns else ()
+        point_map = point_map_of(config, student=self.student, teachers=[self.teacher], statistics=statistics)
+        pairs = pairs_of(config, student=self.student, teachers=[self.teacher]) if config.method.aligns else ()
         return Member(
-            config, self.student.with_model(adapted), point_map, Lesson(prepared, pairs, self.teacher), watcher
+            config,
+            self.student.with_model(adapted),
+            point_map,
+            Lesson(prepared, pairs, Teachers((self.teacher,))),
+            watcher,
         )

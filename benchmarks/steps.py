@@ -24,10 +24,11 @@ def measure(folder: Path, *, quick: bool) -> tuple[dict[Goal, Ratio], dict[str, 
         quick: Fewer utterances and rounds.
     """
     pair = Pair.of_base(folder, batch=2 if quick else 8)
+    other = pair.with_other_encoder()
     rounds = 2 if quick else 5
     ours = {
-        "ours, adapters everywhere": one(pair, EVERYWHERE),
-        "eight of ours, adapters everywhere": several(pair, EVERYWHERE),
+        "ours, adapters everywhere": one(other, EVERYWHERE),
+        "eight of ours, adapters everywhere": several(other, EVERYWHERE),
         "ours, adapters in the decoder": one(pair, DECODER),
         "eight of ours, adapters in the decoder": several(pair, DECODER),
     }
@@ -36,10 +37,10 @@ def measure(folder: Path, *, quick: bool) -> tuple[dict[Goal, Ratio], dict[str, 
         "the cache's pass": lambda: pair.prepared(config),
         "Distil-Whisper's recipe as shipped": distil_whisper_step(pair),
         "the recipe's padding, adapters everywhere": peft_step(
-            pair, seconds=FULL_CONTEXT, longest=FULL_LABELS, everywhere=True, every_position=True
+            other, seconds=FULL_CONTEXT, longest=FULL_LABELS, everywhere=True, every_position=True
         ),
-        "PEFT, 30 s, adapters everywhere": peft_step(pair, seconds=FULL_CONTEXT, everywhere=True),
-        "PEFT, true length, adapters everywhere": peft_step(pair, seconds=AUDIO_CONTEXT, everywhere=True),
+        "PEFT, 30 s, adapters everywhere": peft_step(other, seconds=FULL_CONTEXT, everywhere=True),
+        "PEFT, true length, adapters everywhere": peft_step(other, seconds=AUDIO_CONTEXT, everywhere=True),
         "PEFT, 30 s, adapters in the decoder": peft_step(pair, seconds=FULL_CONTEXT, everywhere=False),
         "PEFT, true length, adapters in the decoder": peft_step(pair, seconds=AUDIO_CONTEXT, everywhere=False),
     }

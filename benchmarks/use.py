@@ -10,6 +10,7 @@ from benchmarks.goals import Goal
 from benchmarks.measuring import Ratio, in_turn, product_peak
 from benchmarks.pair import DECODER, EVERYWHERE, Pair
 from benchmarks.steps import Unseen
+from core.teacher_outputs import Teachers
 from core.training import Learner, method_terms
 
 
@@ -42,7 +43,12 @@ def _step(pair: Pair) -> Callable[[], None]:
 
     def act() -> None:
         terms = method_terms(
-            config, prepared, learner.objective, student=member.student, teacher=pair.teacher, progress=1.0
+            config,
+            prepared,
+            learner.objective,
+            student=member.student,
+            teachers=Teachers((pair.teacher,)),
+            progress=1.0,
         )
         learner.total(1, terms).backward()
 

@@ -147,7 +147,7 @@ def _counted(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]
 
 
 def _tokens(*, student: Whisper, teacher: Whisper) -> dict[str, int]:
-    mine, theirs = (side.loaded.tokenizer.get_vocab() for side in (student, teacher))
+    mine, theirs = (side.loaded.vocabulary for side in (student, teacher))
     return {"student": len(mine), "teacher": len(theirs), "shared": len(mine.items() & theirs.items())}
 
 

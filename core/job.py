@@ -4,7 +4,8 @@ models -> audio -> teacher and frozen layers (once) -> teacher and student befor
        -> for each run: adapters -> training -> deployed student -> test set
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from core.probes import ProbeSet
 from core.progress import Progress
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled, training_set
 from core.recording import Recorder
+from core.side_by_side import Member, companies, train_side_by_side
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store import RunRecord, Store
@@ -125,17 +127,19 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
             group=number,
         )
         shared = _share(group, finder=finder, recorder=recorder, progress=progress)
-        for run, config in zip([run for run in runs if run.group == number], group, strict=True):
-            try:
-                _run(run, config, shared=shared, recorder=recorder, progress=progress)
+        of_group = [run for run in runs if run.group == number]
+        with_ranks = [within_budget(config, student=shared.student, teachers=shared.teachers) for config in group]
+        for company in companies(with_ranks):
+            failed, measured = _run_together(
+                [(of_group[place], with_ranks[place]) for place in company],
+                shared=shared,
+                recorder=recorder,
+                progress=progress,
+            )
+            failures += failed
+            for config, run in measured:
                 pairs = pairs_of(config, student=shared.student, teachers=shared.teachers)
                 maps += [(run.id, pair, step) for pair in pairs for step in (0, config.training.steps)]
-            except Stopped:
-                raise
-            except ManifoldError as error:
-                # One run that goes wrong does not take the others with it.
-                store.run_state(run.id, "failed", str(error))
-                failures.append(f"{run.name}: {error}")
     progress.finish()
     # Maps wait for the last run: whoever draws them would take a core from those that train.
     for run_id, pair, step in maps:
@@ -237,12 +241,61 @@ def alike(teachers: tuple[Whisper, ...], *, student: Whisper) -> Teachers | None
     return Teachers(teachers) if all(same_tokens(student, teacher) for teacher in teachers) else None
 
 
-def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress) -> None:
-    """Train one run, keep its best adapters, and measure what is deployed on the test sets."""
-    store, folder = recorder.store, recorder.runs_folder / run.id
-    device = shared.student.device
+def _run_together(
+    runs: Sequence[tuple[RunRecord, RunConfig]], *, shared: Shared, recorder: Recorder, progress: Progress
+) -> tuple[list[str], list[tuple[RunConfig, RunRecord]]]:
+    """Train some runs side by side, or one alone, and measure them; return what went wrong, and the others."""
+    failures: dict[str, str] = {}
+
+    def fail(run: RunRecord, error: ManifoldError) -> None:
+        # One run that goes wrong does not take the others with it.
+        recorder.store.run_state(run.id, "failed", str(error))
+        failures[run.id] = f"{run.name}: {error}"
+
+    members: list[tuple[RunRecord, Member, RunWatcher]] = []
+    for run, config in runs:
+        with _kept_apart(lambda error, run=run: fail(run, error)):
+            members.append((run, *_member(run, config, shared=shared, recorder=recorder, progress=progress)))
+    if members:
+        progress.begin(f"Training {', '.join(run.name for run, _, _ in members)}")
+    with PeakMemory(shared.student.device) as memory:
+        if len(members) == 1:
+            run, one, watcher = members[0]
+            with _kept_apart(lambda error: fail(run, error)):
+                train(one.config, student=one.student, point_map=one.point_map, lesson=one.lesson, watcher=watcher)
+        elif members:
+            train_side_by_side(
+                [member for _, member, _ in members],
+                frozen=shared.student,
+                failed=lambda number, error: fail(members[number][0], error),
+            )
+    measured = []
+    for run, member, watcher in members:
+        if run.id not in failures:
+            with _kept_apart(lambda error, run=run: fail(run, error)):
+                recorder.store.set_peak_memory(run.id, memory.peak)
+                _measure(run, member.config, watcher, shared=shared, recorder=recorder, progress=progress)
+                measured.append((member.config, run))
+    return list(failures.values()), measured
+
+
+@contextmanager
+def _kept_apart(failed: Callable[[ManifoldError], None]) -> Iterator[None]:
+    """Let what goes wrong in one run end that run alone; a request to stop ends them all."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except ManifoldError as error:
+        failed(error)
+
+
+def _member(
+    run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress
+) -> tuple[Member, RunWatcher]:
+    """Return a run's fresh student and what it learns from, and its watcher."""
+    store, device = recorder.store, shared.student.device
     store.run_state(run.id, "running")
-    config = within_budget(config, student=shared.student, teachers=shared.teachers)
     learnt = weighed(training_set(config.method, shared.train, shared.pseudo), config.ensemble, shared.wers)
     development = weighed(shared.development, config.ensemble, shared.wers)
     teachers, statistics = teachers_of(
@@ -274,14 +327,15 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
         recorder=recorder,
         advance=lambda utterances: progress.advance(utterances * STEP_COST),
     )
-    progress.begin(f"Training {run.name}")
-    with PeakMemory(device) as memory:
-        lesson = Lesson(learnt, pairs, teachers)
-        train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
-    store.set_peak_memory(run.id, memory.peak)
-    # What is measured is what is deployed: adapters merged into the weights, or a mixture beside them; no projection.
-    best = deployed(shared.student.plain, folder / "adapters" / "best")
-    healed = shared.student.with_model(best.eval()).to(device)
+    return Member(config, student, point_map, Lesson(learnt, pairs, teachers), watcher), watcher
+
+
+def _measure(
+    run: RunRecord, config: RunConfig, watcher: RunWatcher, *, shared: Shared, recorder: Recorder, progress: Progress
+) -> None:
+    """Measure what is deployed on the test sets: adapters merged into the weights, or a mixture beside them."""
+    best = deployed(shared.student.plain, recorder.runs_folder / run.id / "adapters" / "best")
+    healed = shared.student.with_model(best.eval()).to(shared.student.device)
     for name, prepared in shared.tests.items():
         progress.begin(f"Transcribing with {run.name} ({name})")
         recorder.evaluate(
@@ -293,7 +347,7 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
             run_id=run.id,
             step=watcher.best_step,
         )
-    store.run_state(run.id, "finished")
+    recorder.store.run_state(run.id, "finished")
 
 
 def test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:

@@ -96,7 +96,7 @@ class MixtureLinear(nn.Module):
             base: Frozen by the caller.
             settings: Number of experts, and how many of them a point goes to.
             rank: Of each expert.
-            scale: What the gated sum is multiplied with: gain times alpha / rank of the adapter that they replace.
+            scale: What the gated sum is multiplied with: gain, times alpha / rank of the adapter that they replace.
             dropout: On the experts' input, a probability; the router reads the input as it is.
         """
         super().__init__()

@@ -25,6 +25,9 @@ from core.signals import Signals
 from core.teacher_outputs import Prepared
 from core.training import Learner, Lesson, Watcher, batches, reaches
 
+LARGEST_COMPANY = 8
+"""Students side by side; more would save little more, and hold the activations of all."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -52,6 +55,29 @@ def shape_of_step(config: RunConfig) -> tuple[object, ...]:
         *(training.steps, training.batch_size, training.audio_context, training.precision, training.device),
         *(lora.rank, lora.encoder_targets, lora.decoder_targets, config.freeze_below),
     )
+
+
+def companies(configs: Sequence[RunConfig]) -> list[list[int]]:
+    """Return which runs of a job are trained side by side, as their numbers in order; most stay alone.
+
+    It pays where the encoder is not adapted: eight students then cost about as much as four or five steps of one, while
+    students with an encoder of their own share little and would hold its activations all at once.
+
+    Args:
+        configs: Of one job, with the ranks that their budgets allow.
+    """
+    found: list[list[int]] = []
+    gathering: dict[object, list[int]] = {}
+    for number, config in enumerate(configs):
+        method = config.method
+        learnt = (method.transcripts, method.largest_wer * (method.transcripts == "teacher"), method.needs_decoder)
+        pays = may_join(config) and not config.lora.encoder_targets
+        kind = (shape_of_step(config), learnt) if pays else number
+        if kind not in gathering or len(gathering[kind]) == LARGEST_COMPANY:
+            gathering[kind] = []
+            found.append(gathering[kind])
+        gathering[kind].append(number)
+    return found
 
 
 def may_join(config: RunConfig) -> bool:
@@ -148,16 +174,13 @@ def _step(step: int, present: Sequence[_Seat], backbone: SharedBackbone) -> None
     """Take one step of every student that is there."""
     progress = step / present[0].member.config.training.steps
     drawn = [seat.draw() for seat in present]
-    heard = present[0].member.lesson.teachers
-    same = all(mine is first for batch in drawn for mine, first in zip(batch, drawn[0], strict=True)) and all(
-        seat.member.lesson.teachers.says_the_same_as(heard) for seat in present
-    )
+    read_the_same, hear_the_same = _in_common(present, drawn)
     with present[0].learner.precision:
         students = backbone.signals(
-            drawn, same=same, with_decoder=any(seat.member.config.method.needs_decoder for seat in present)
+            drawn, same=read_the_same, with_decoder=any(seat.member.config.method.needs_decoder for seat in present)
         )
-        teachers = _teachers(present, drawn, same=same)
-        terms = _terms(present, students, teachers, progress, same=same)
+        teachers = _teachers(present, drawn, same=hear_the_same)
+        terms = _terms(present, students, teachers, progress, same=hear_the_same)
     totals: dict[_Seat, Tensor] = {}
     for seat, losses in zip(present, terms, strict=True):
         with seat.guarded():
@@ -169,6 +192,15 @@ def _step(step: int, present: Sequence[_Seat], backbone: SharedBackbone) -> None
     for seat in totals:
         with seat.guarded():
             seat.metrics = seat.learner.update(step)
+
+
+def _in_common(present: Sequence[_Seat], drawn: Sequence[list[Prepared]]) -> tuple[bool, bool]:
+    """Return whether all students read the same utterances, and whether their teachers say the same about them."""
+    beside = [(mine, first) for batch in drawn for mine, first in zip(batch, drawn[0], strict=True)]
+    read = all(mine.start is first.start and mine.tokens == first.tokens for mine, first in beside)
+    said = all(mine.teachers is first.teachers and mine.weights == first.weights for mine, first in beside)
+    teachers = present[0].member.lesson.teachers
+    return read, read and said and all(seat.member.lesson.teachers.says_the_same_as(teachers) for seat in present)
 
 
 def _teachers(present: Sequence[_Seat], drawn: Sequence[list[Prepared]], *, same: bool) -> list[Teaching]:

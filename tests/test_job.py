@@ -10,6 +10,7 @@ from core.ablation import ablation_table
 from core.config import parse_run
 from core.errors import ConfigError, ManifoldError, Stopped
 from core.job import run_job
+from core.progress import Progress
 from core.sources import prepare
 from core.store import Store
 from core.watching import evaluation_steps
@@ -126,6 +127,34 @@ def test_a_run_that_cannot_learn_fails_alone_with_what_to_do(finished: tuple[Sto
     run = next(run for run in store.runs(job_id=job_id) if run.name == "idle adapters")
     assert run.state == "failed"
     assert "Remove their targets" in run.message
+
+
+def test_runs_that_adapt_the_decoder_alone_are_trained_side_by_side(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = {
+        **SMALL,
+        "lora": {"rank": 4, "alpha": 8, "encoder_targets": [], "decoder_targets": ["q_proj"]},
+    }
+    reaches_nothing = [{"kind": "cross_entropy"}, {"kind": "geodesic", "decoder": False}]
+    configs = [
+        parse_run({**decoder, "name": "transcripts", "method": {"losses": [{"kind": "cross_entropy"}]}}),
+        parse_run({**decoder, "name": "idle", "method": {"losses": reaches_nothing}, "seed": 1}),
+        parse_run({**decoder, "name": "logits", "method": {"losses": [{"kind": "soft_labels"}]}, "seed": 2}),
+    ]
+    stages: list[str] = []
+    monkeypatch.setattr(Progress, "begin", lambda self, stage: stages.append(stage))
+    job = store.create_job("decoders", configs)
+    with pytest.raises(ManifoldError, match="idle: geodesic sends no gradient"):
+        run_job(job.id, store=store, runs_folder=tmp_path / "runs", stop=never)
+    assert "Training transcripts, idle, logits" in stages
+    by_name = {run.name: run for run in store.runs(job_id=job.id)}
+    assert by_name["idle"].state == "failed"
+    for name in ("transcripts", "logits"):
+        run = by_name[name]
+        assert (run.state, run.step) == ("finished", 2)
+        assert [metric.step for metric in store.metrics(run.id, ["loss/total"])] == [1, 2]
+        assert sorted(item.test_set for item in store.evaluations(run_id=run.id)) == ["development", "test"]
 
 
 def test_a_job_learns_from_the_teachers_transcripts_and_from_audio_that_has_none(store: Store, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from core.errors import GradientPathError, ManifoldError, NotFiniteError, Stoppe
 from core.families.whisper import Whisper, prune
 from core.lora import adapter_parameters, add_adapters
 from core.preflight import pairs_of, point_map_of
-from core.side_by_side import Member, train_side_by_side
+from core.side_by_side import Member, companies, train_side_by_side
 from core.sources import Utterance
 from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
 from core.training import Lesson, train
@@ -268,6 +268,24 @@ def test_runs_whose_steps_differ_are_refused(clips, changes: dict[str, Any]) -> 
     room = classroom(clips, random_whisper(), first)
     with pytest.raises(ValueError, match="one by one"):
         train_side_by_side([room.member(first), room.member(other)], frozen=room.frozen, failed=refuse)
+
+
+def test_runs_that_share_the_shape_of_a_step_and_a_frozen_encoder_go_together() -> None:
+    decoder, encoder = ({"lora": lora, "method": METHODS[0]} for lora in (DECODER, ENCODER))
+    steps = {"training": {"steps": 9, "batch_size": 2, "audio_context": 8, "evaluations": 1}}
+    pseudo = {"method": {**METHODS[1], "transcripts": "teacher"}}
+    chosen = [
+        run_config(**decoder),
+        run_config(**encoder),
+        run_config(**{**decoder, "method": METHODS[1], "seed": 3}),
+        run_config(**{**decoder, **steps}),
+        run_config(**encoder),
+        run_config(**{**decoder, **pseudo}),
+        run_config(**{**decoder, "lora": {**DECODER, "alpha": 4}}),
+        run_config(**{**decoder, "lora": {**DECODER, "dropout": 0.1}}),
+    ]
+    assert companies(chosen) == [[0, 2, 6], [1], [3], [4], [5], [7]]
+    assert [len(company) for company in companies([run_config(**decoder)] * 19)] == [8, 8, 3]
 
 
 @pytest.mark.long

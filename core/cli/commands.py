@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from core.cli.caching import cache
 from core.cli.checking import checks_json, print_checks
 from core.cli.doctor import examine, findings_json, print_findings
 from core.cli.listing import methods_json, methods_markdown, print_methods
@@ -35,6 +36,7 @@ app = typer.Typer(
 ablation = typer.Typer(help="Compare the runs of a job.", invoke_without_command=True)
 app.add_typer(ablation, name="ablation")
 app.add_typer(bundle, name="bundle")
+app.add_typer(cache, name="cache")
 app.command()(report)
 
 QUICK_START = "quickstart"
