@@ -13,7 +13,7 @@ from app import charts, tables, text
 from core.errors import ManifoldError, NotFoundError
 from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio
 
-PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare"]
+PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare", "reports"]
 
 LIVE_SECONDS = 2.0
 """How often what is alive is drawn again."""

@@ -42,6 +42,7 @@ from core.store.records import probe_folder
 from core.teacher_outputs import (
     Prepared,
     Teachers,
+    contributions,
     prepare_utterances,
     teacher_statistics,
     teachers_of,
@@ -306,6 +307,9 @@ def _member(
         wers=shared.wers,
     )
     store.add_metrics(run.id, 0, {"data/utterances": len(learnt)})
+    if len(shared.teachers) > 1:
+        heard = development if alike(shared.teachers, student=shared.student) else ()
+        store.add_metrics(run.id, 0, contributions(learnt, heard, teachers=teachers, wers=shared.wers))
     store.set_parameters(run.id, parameter_counts(config, student=shared.student, teachers=shared.teachers))
     adapted = add_adapters(shared.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = shared.student.with_model(adapted)

@@ -165,7 +165,7 @@ def same_tokens(student: Whisper, teacher: Whisper) -> bool:
     if student.loaded is teacher.loaded:
         return True
     sizes = student.model.config.vocab_size, teacher.model.config.vocab_size
-    mine, theirs = student.loaded.tokenizer.get_vocab(), teacher.loaded.tokenizer.get_vocab()
+    mine, theirs = student.loaded.vocabulary, teacher.loaded.vocabulary
     return mine == theirs and sizes[0] == sizes[1] and student.prompt == teacher.prompt
 
 
@@ -299,12 +299,12 @@ def _ensemble_problems(config: RunConfig, *, teachers: Sequence[Whisper]) -> lis
 
 def _token_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> list[Problem]:
     """Return which losses compare token by token although the two sides' tokens differ."""
-    mine = student.loaded.tokenizer.get_vocab()
+    mine = student.loaded.vocabulary
     problems = []
     for settings, teacher in zip(config.teachers, teachers, strict=False):
         if same_tokens(student, teacher):
             continue
-        theirs = teacher.loaded.tokenizer.get_vocab()
+        theirs = teacher.loaded.vocabulary
         who = "teacher" if len(teachers) == 1 else f"the teacher '{settings.label}'"
         problems += [
             Problem(

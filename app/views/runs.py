@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import parts, state, tables, text
+from core.bundles import example_bundle, import_bundle
 from core.runs import JobRecord, RunSummary
 
 MOST_COMPARED = 10
@@ -48,6 +49,16 @@ def _welcome() -> None:
                 state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
             if st.button("Set up a run of your own", icon=":material/tune:"):
                 state.go_to("new_run")
+            _example()
+
+
+def _example() -> None:
+    """Offer a finished ablation, for those who want to see before they wait."""
+    example = example_bundle()
+    if example is not None and st.button("Look at a finished ablation", icon=":material/table_chart:"):
+        with state.sentences(), st.spinner("Taking it in"):
+            job = import_bundle(state.studio(), example)
+            state.go_to("ablations", job=job.id)
 
 
 def _live(jobs: list[JobRecord], version: tuple[object, ...]) -> None:

@@ -18,7 +18,7 @@ from core.cli.doctor import examine, findings_json, print_findings
 from core.cli.listing import methods_json, methods_markdown, print_methods
 from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio
 from core.cli.serving import StudioServer, open_browser, studio_server
-from core.cli.sharing import bundle
+from core.cli.sharing import bundle, report
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
 from core.cli.watching import counted, follow, follow_maps
 from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
@@ -37,6 +37,7 @@ ablation = typer.Typer(help="Compare the runs of a job.", invoke_without_command
 app.add_typer(ablation, name="ablation")
 app.add_typer(bundle, name="bundle")
 app.add_typer(cache, name="cache")
+app.command()(report)
 
 QUICK_START = "quickstart"
 INTERRUPTED = 130
@@ -307,7 +308,7 @@ def _see_through(studio: Studio, job: JobRecord, *, as_json: bool, maps: bool) -
 
 def _print_result(studio: Studio, job: JobRecord) -> None:
     table = studio.ablation(job.id)
-    if table.teacher is not None:
+    if table.teacher is not None or table.several:
         print_ablation(table, output())
 
 

@@ -85,6 +85,15 @@ class Mixture(Settings):
         le=63,
         description="Experts that a frame or token goes to, those of largest weight; none: all, by their weight.",
     )
+    gain: float = Field(
+        default=1.0,
+        gt=0,
+        le=64,
+        description=(
+            "Factor on the gated sum of the experts. 1: their mean, as in MixLoRA; as many as there are experts: with "
+            "even gates all of them together are one adapter."
+        ),
+    )
     balance: float = Field(
         default=0.01,
         ge=0,

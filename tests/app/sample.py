@@ -238,6 +238,9 @@ def evaluate(
     step: int | None,
     rate: float,
     utterances: Sequence[str],
+    *,
+    label: str = "",
+    group: int = 0,
 ) -> None:
     random = np.random.default_rng([len(subject), len(test_set), int(1000 * rate)])
     results = [heard(position, name, rate, random) for position, name in enumerate(utterances)]
@@ -262,6 +265,9 @@ def evaluate(
         heldout_kl=None if subject == "teacher" else 3 * rate,
         real_time_factor=0.05,
         seconds=12.0,
+        label=label,
+        group=group,
+        memory=150_000_000,
         results=results,
     )
 
