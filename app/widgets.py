@@ -69,7 +69,7 @@ def choice_or_text(known: Mapping[str, str], info: FieldInfo, value: Any, label:
         label: Of the widget.
         key: Of the widget.
     """
-    options = list(dict.fromkeys([*([str(value)] if value else []), *known]))
+    options: list[str] = list(dict.fromkeys([*([str(value)] if value else []), *known]))
     chosen = st.selectbox(
         label,
         options,
