@@ -105,6 +105,7 @@ class Paced:
             raise self._error
 
     def _run(self, loop: Callable[["Paced"], None]) -> None:
+        torch.set_num_threads(1)
         try:
             loop(self)
         except Stopped:

@@ -142,7 +142,7 @@ class _Contents:
             elif file.is_file() and file.suffix in SUFFIXES:
                 if not kept:
                     self.left_out["adapters" if parts[0] == "adapters" else "states"] += 1
-                elif parts == (PROBE,):
+                elif file.name == PROBE:
                     self.texts[place] = self._probe(file)
                 else:
                     self.files[place] = file

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +16,7 @@ from core.bundles.archive import unpack
 from core.bundles.manifest import AUDIO_SUFFIXES, FILES, MOST_JSON_BYTES, MOST_ROW_BYTES, ROWS, Manifest
 from core.config import parse_run
 from core.errors import BundleError, ConfigError, ManifoldError, StoreError
-from core.runs import ACTIVE, JobRecord, ProbeUtterance, Studio
+from core.runs import ACTIVE, JobRecord, MapPoints, ProbeUtterance, Studio
 from core.store.database import known_revisions
 from core.store.records import Estimate, Level, Side, Stage, State, Subject, config_hash
 from core.store.tables import jobs, maps, runs
@@ -164,9 +163,11 @@ def _check_run(row: dict[str, Any]) -> None:
     _require(row["seed"] == config.seed, "the settings of a run have another seed")
     tags = row["tags"]
     _require(isinstance(tags, list) and all(isinstance(tag, str) for tag in tags), "the tags of a run are not words")
-    known = {item.name for item in fields_of(Estimate)}
-    estimate = row["estimate"]
-    _require(estimate is None or (isinstance(estimate, dict) and estimate.keys() == known), "an estimate")
+    if row["estimate"] is not None:
+        try:
+            Estimate(**row["estimate"])
+        except TypeError:
+            raise BundleError(f"The estimate of the run {row['id']} is none. Nothing of it was kept.") from None
 
 
 def _make_links(manifest: Manifest, folder: Path) -> None:
@@ -211,7 +212,9 @@ def _rehearse(manifest: Manifest, staging: Path) -> None:
         stage = Studio(f"sqlite:///{staging / 'rehearsal.db'}", staging / FILES)
         try:
             stage.store.add_rows(_rows(manifest, staging))
-            _require([run.id for run in stage.store.runs(job_id=manifest.job)] == list(manifest.runs), "its runs")
+            _require(
+                [run.id for run in stage.store.runs(limit=1000, job_id=manifest.job)] == list(manifest.runs), "its runs"
+            )
             _read_everything(stage, manifest)
         finally:
             stage.close()
@@ -224,25 +227,31 @@ def _rehearse(manifest: Manifest, staging: Path) -> None:
 
 
 def _read_everything(stage: Studio, manifest: Manifest) -> None:
-    probe: list[ProbeUtterance] = []
-    if (stage.runs_folder / "jobs" / manifest.job / "probe.json").exists():
-        probe = stage.probe(manifest.job)
     audio = {file.path.removeprefix(f"{FILES}/") for file in manifest.files if file.path.endswith(AUDIO_SUFFIXES)}
+    for run in stage.store.runs(limit=1000, job_id=manifest.job):
+        there = (stage.runs_folder / run.probe_folder / "probe.json").exists()
+        probe = stage.probe(run.job_id, run.group) if there else []
+        _check_probe(probe, audio)
+        for record in stage.store.maps(run.id):
+            _check_map(stage.map_points(record), record.path, len(probe))
+    stage.ablation(manifest.job)
+
+
+def _check_probe(probe: list[ProbeUtterance], audio: set[str]) -> None:
     for utterance in probe:
         texts = (utterance.id, utterance.text, utterance.audio_path, utterance.split, utterance.speaker or "")
         _require(all(isinstance(text, str) for text in texts), "an utterance of the probe")
         _require(isinstance(utterance.duration, int | float), "an utterance of the probe")
         _require(utterance.audio_path in audio | {""}, "an utterance of the probe names audio that is not there")
-    for run in manifest.runs:
-        for record in stage.store.maps(run):
-            points = stage.map_points(record)
-            sizes = {len(points.student), len(points.teacher), len(points.utterance), len(points.moment)}
-            sizes |= {len(points.angle), points.student.size // 2, points.teacher.size // 2}
-            _require(len(sizes) == 1, f"the map {record.path} does not fit together")
-            if len(points.utterance):
-                places = int(points.utterance.min()), int(points.utterance.max())
-                _require(places[0] >= 0 and places[1] < len(probe), f"the map {record.path} is of other utterances")
-    stage.ablation(manifest.job)
+
+
+def _check_map(points: MapPoints, path: str, utterances: int) -> None:
+    sizes = {len(points.student), len(points.teacher), len(points.utterance), len(points.moment), len(points.angle)}
+    sizes |= {points.student.size // 2, points.teacher.size // 2}
+    _require(len(sizes) == 1, f"the map {path} does not fit together")
+    if len(points.utterance):
+        lowest, highest = int(points.utterance.min()), int(points.utterance.max())
+        _require(lowest >= 0 and highest < utterances, f"the map {path} is of other utterances")
 
 
 def _json(content: bytes, name: str) -> Any:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from core.errors import DataError, StoreError
 from core.reports import charts
-from core.reports.sheets import Sheet, duration, sheets
+from core.reports.sheets import Sheet, duration, evaluations, sheets
 from core.runs import AblationRow, AblationTable, AlignmentRecord, EvaluationRecord, MapRecord, Studio, word_difference
 
 MOST_CLIPS = 20
@@ -104,13 +104,15 @@ def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime)
 def _facts(table: AblationTable, at: datetime) -> list[tuple[str, str]]:
     job, config = table.job, table.rows[-1].run.config
     seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
-    first = next((record for record in (table.teacher, *(row.evaluation for row in table.rows)) if record), None)
+    first = next(iter(evaluations(table)), None)
     facts = [
         ("Job", f"{job.name} ({job.id}), {job.state}"),
         ("Runs", ", ".join(f"{row.run.name} ({row.run.id}, {row.run.state})" for row in table.rows)),
         ("Begun", _moment(job.started_at)),
         ("Ended", _moment(job.ended_at)),
         ("Frozen", _moment(at)),
+        ("Expected", job.expectation),
+        *((f"Notes on {row.run.name}", row.run.notes) for row in table.rows),
         ("Teacher", ", ".join(str(_named(teacher)) for teacher in config.get("teachers", []))),
         ("Data", _described(config.get("source", {}))),
         ("Seeds", seeds),
@@ -213,7 +215,9 @@ def _alignment(studio: Studio, table: AblationTable) -> list[Figure | None]:
 
 
 def _map(studio: Studio, table: AblationTable) -> Figure | None:
-    ranked = sorted((row for row in table.rows if row.evaluation), key=lambda row: _wer(row.evaluation))
+    ranked = sorted(
+        (row for row in table.rows if row.evaluation and not row.teaches), key=lambda row: _wer(row.evaluation)
+    )
     for row in ranked:
         drawn = [record for record in studio.store.maps(row.run.id) if record.state == "finished"]
         for record in sorted(
@@ -304,6 +308,10 @@ def _clips(studio: Studio, table: AblationTable, most: int) -> tuple[list[Clip],
 def _models(table: AblationTable) -> list[tuple[str, EvaluationRecord]]:
     """Return whose texts are shown: the teacher's, the baseline's, and the best run's."""
     found: list[tuple[str, EvaluationRecord]] = [("Teacher", table.teacher)] if table.teacher else []
+    ensembles = [row for row in table.several if row.subject == "ensemble" and row.evaluation]
+    strongest = min(ensembles, key=lambda row: _wer(row.evaluation), default=None)
+    if strongest and strongest.evaluation:
+        found.append((f"Teachers: {strongest.name}", strongest.evaluation))
     read = [row for row in table.rows if row.evaluation and not row.teaches]
     best = min(read, key=lambda row: _wer(row.evaluation), default=None)
     for row in read:

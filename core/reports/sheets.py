@@ -49,7 +49,9 @@ def notes(table: AblationTable) -> list[str]:
     source = config["source"]
     speech = "speech from a manifest"
     if source["kind"] == "generated":
-        speech = f"generated speech with {' or '.join(source['noises'])} noise at {source['signal_to_noise']:g} dB"
+        # Runs of the first version had one kind of noise and did not say which.
+        noises = " or ".join(source.get("noises", ["coloured"]))
+        speech = f"generated speech with {noises} noise at {source['signal_to_noise']:g} dB"
     size = f"{table.utterances} utterances, " if table.utterances else ""
     lines = [
         f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",

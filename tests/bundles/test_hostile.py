@@ -305,7 +305,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
         honest(lambda opened: opened.change("runs", config_hash="0" * 16)),
         "not those that ran",
     ),
-    "an estimate of something else": (honest(lambda opened: opened.change("runs", estimate={"a": 1})), "an estimate"),
+    "an estimate of something else": (honest(lambda opened: opened.change("runs", estimate={"a": 1})), "is none"),
     "tags that are no words": (honest(lambda opened: opened.change("runs", tags=["good", 1])), "not words"),
     "adapters that load a module": (
         honest(lambda opened: adapters(opened, megatron_config={}, megatron_core="evil")),
