@@ -153,7 +153,9 @@ def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[list[flo
         )
     probed = filled(sample.train, min(PROBE_UTTERANCES, sample.sizes[1]))
     probe = ProbeSet(probed, pairs, sample.statistics, config.training.audio_context, config.freeze_below)
-    replace(probe, pairs=sample.pairs).save_teacher(folder / "teacher", runs_folder=folder)
+    replace(probe, pairs=sample.pairs).save_teacher(
+        folder / "teacher", teacher=sample.teacher, student=sample.student, runs_folder=folder
+    )
     fresh = Path(tempfile.mkdtemp(dir=folder))
     saved = save_adapters(fresh, model=adapted, point_map=point_map, step=0, names=("last",))
     seconds, states = _probe_once(config, probe, student=student, point_map=point_map, folder=folder)

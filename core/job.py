@@ -105,8 +105,8 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     for run, config in zip(runs, configs, strict=True):
         try:
             _run(run, config, shared=shared, recorder=recorder, progress=progress)
-            pairs = pairs_of(config, student=shared.student, teacher=shared.teacher)
-            maps += [(run.id, pair, step) for pair in pairs for step in (0, config.training.steps)]
+            sides = {pair.side for pair in pairs_of(config, student=shared.student, teacher=shared.teacher)}
+            maps += [run.id] if "encoder" in sides else []
         except Stopped:
             raise
         except ManifoldError as error:
@@ -115,9 +115,8 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
             failures.append(f"{run.name}: {error}")
     progress.finish()
     # Maps wait for the last run: whoever draws them would take a core from those that train.
-    for run_id, pair, step in maps:
-        if pair.side == "encoder":
-            store.request_map(run_id, pair.side, pair.student, pair.teacher, step, "points")
+    for run_id in maps:
+        store.request_map(run_id, "encoder", None, None, None, "utterances")
     if failures:
         raise ManifoldError("\n".join(failures))
 
@@ -181,7 +180,8 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     read = [item for item in train_set if item.utterance.text] or [item.prepared for item in pseudo]
     statistics = teacher_statistics(train_set, read=read)
     probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
-    probe.save_teacher(recorder.runs_folder / "jobs" / recorder.job_id, runs_folder=recorder.runs_folder)
+    folder = recorder.runs_folder / "jobs" / recorder.job_id
+    probe.save_teacher(folder, teacher=teacher, student=student, runs_folder=recorder.runs_folder)
     for name, prepared in (prepared_tests or {"development": development}).items():
         progress.begin(f"Transcribing with the student before training ({name})")
         recorder.evaluate(prepared, model=student, teacher=teacher, subject="student_before", test_set=name)

@@ -23,6 +23,7 @@ from core.store import (
     ACTIVE,
     AlignmentRecord,
     CheckRecord,
+    ComparisonRecord,
     Estimate,
     EvaluationRecord,
     JobEstimate,
@@ -43,6 +44,7 @@ __all__ = [
     "AblationTable",
     "AlignmentRecord",
     "CheckRecord",
+    "ComparisonRecord",
     "Estimate",
     "EvaluationRecord",
     "JobEstimate",
@@ -85,7 +87,7 @@ class ProbeUtterance:
 
 @dataclass(frozen=True)
 class MapPoints:
-    """What a finished map shows; the same row of every array is the same point.
+    """What a finished map shows at one layer pair and step; the same row of every array is the same point.
 
     Attributes:
         student: Where the student's states lie.
@@ -93,6 +95,12 @@ class MapPoints:
         utterance: Place of each point's utterance in the probe set.
         moment: Its frame or token; -1 for the mean of an utterance.
         angle: Between the two states before the map was made, in radians.
+        student_neighbours: Places of the student states nearest to each before the map was made, nearest first; none
+            in files of older versions, as in the next.
+        teacher_neighbours: The same among the teacher's.
+        kept: Share of the nearest neighbours of each state that are its nearest on the map; None where unknown.
+        trustworthiness: From 0 to 1, how far neighbours on the map were neighbours before; None where unknown.
+        extent: Smallest and largest x and y of this map and all that are aligned with it, [2, 2].
     """
 
     student: Float[np.ndarray, "points 2"]
@@ -100,6 +108,11 @@ class MapPoints:
     utterance: Int[np.ndarray, " points"]
     moment: Int[np.ndarray, " points"]
     angle: Float[np.ndarray, " points"]
+    student_neighbours: Int[np.ndarray, "points neighbours"]
+    teacher_neighbours: Int[np.ndarray, "points neighbours"]
+    kept: float | None
+    trustworthiness: float | None
+    extent: Float[np.ndarray, "2 2"]
 
 
 class Studio:
@@ -223,32 +236,43 @@ class Studio:
         return _tail(self.log_path(job_id), lines)
 
     def request_map(
-        self, run_id: str, side: Side, student_layer: int, teacher_layer: int, step: int, level: Level
+        self,
+        run_id: str,
+        side: Side,
+        student_layer: int | None,
+        teacher_layer: int | None,
+        step: int | None,
+        level: Level,
     ) -> MapRecord:
-        """Ask for a map; its record says when it is there."""
+        """Ask for a map, or with None for aligned maps of all layers and steps; its record says when it is there."""
         record = self.store.request_map(run_id, side, student_layer, teacher_layer, step, level)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record
 
-    def map_points(self, record: MapRecord) -> MapPoints:
+    def request_comparison(self, run_id: str, side: Side, step: int) -> ComparisonRecord:
+        """Ask how alike both sides are at a step, with intervals; its record says when it is there."""
+        record = self.store.request_comparison(run_id, side, step)
+        if record.state in ("queued", "running"):
+            self._ensure_analysis_worker()
+        return record
+
+    def map_points(self, record: MapRecord, place: tuple[int, int, int] | None = None) -> MapPoints:
         """Read a finished map.
 
+        Args:
+            record: Of the map.
+            place: Student layer, teacher layer and step, where the record is of all of them.
+
         Raises:
-            StoreError: If its file is gone or cannot be read.
+            StoreError: If its file is gone, cannot be read, or has no such place.
         """
         path = self.runs_folder / record.path
         try:
             arrays = load_file(path)
-            return MapPoints(
-                student=arrays["student_xy"],
-                teacher=arrays["teacher_xy"],
-                utterance=arrays["utterance"],
-                moment=arrays["moment"],
-                angle=arrays["angle"],
-            )
-        except (OSError, SafetensorError, KeyError) as error:
-            raise StoreError(f"The map's file {path} cannot be read ({error}). Put it back, or run again.") from error
+            return _map_points(arrays, place)
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise StoreError(f"The map's file {path} cannot be read ({error}). Draw it again.") from error
 
     def probe(self, job_id: str) -> list[ProbeUtterance]:
         """Return the utterances whose states a job stores, in the order that maps refer to.
@@ -305,6 +329,32 @@ class Studio:
             runs_folder=self.runs_folder,
             log=self.runs_folder / "analysis" / "log.txt",
         )
+
+
+def _map_points(arrays: dict[str, np.ndarray], place: tuple[int, int, int] | None) -> MapPoints:
+    student, teacher = arrays["student_xy"], arrays["teacher_xy"]
+    if student.ndim == 2:
+        # A file of an older version has one map and no neighbours.
+        none = np.zeros((len(student), 0), dtype=np.int32)
+        arrays = {**arrays, "student_neighbours": none, "teacher_neighbours": none}
+        arrays = {name: each if name in ("utterance", "moment") else each[None] for name, each in arrays.items()}
+        student, teacher = student[None], teacher[None]
+    places = [tuple(each) for each in arrays["places"].tolist()] if "places" in arrays else []
+    number = places.index(place) if place is not None and len(places) > 1 else 0
+    everything = np.concatenate([student, teacher]).reshape(-1, 2)
+    known = {name: float(arrays[name][number]) for name in ("kept", "trustworthiness") if name in arrays}
+    return MapPoints(
+        student=student[number],
+        teacher=teacher[number],
+        utterance=arrays["utterance"],
+        moment=arrays["moment"],
+        angle=arrays["angle"][number],
+        student_neighbours=arrays["student_neighbours"][number],
+        teacher_neighbours=arrays["teacher_neighbours"][number],
+        kept=known.get("kept"),
+        trustworthiness=known.get("trustworthiness"),
+        extent=np.stack([everything.min(axis=0), everything.max(axis=0)]),
+    )
 
 
 def _require_one_job(configs: Sequence[RunConfig]) -> None:
