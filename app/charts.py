@@ -9,16 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 TEACHER = "#2F7FD1"
 STUDENT = "#D55E00"
 NEUTRAL = "#7A858C"
-
-MOST_LINES = 200
-"""The alignment map draws at most this many lines between a student state and its teacher state."""
 
 MOST_POINTS_OF_A_CURVE = 500
 
@@ -42,6 +37,7 @@ def curve(
     markers: bool = False,
     colour: str = STUDENT,
     last_step: int | None = None,
+    series: Sequence[str] = (),
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw one or a few series over the steps of a run.
 
@@ -52,9 +48,11 @@ def curve(
         markers: Whether to mark each value, for series of few values.
         colour: Of the first series.
         last_step: Where the axis ends, so that charts of one run can be compared; None ends it with the series.
+        series: All series of the page, so that each has its colour and its dashes in every chart; by default those of
+            the frame.
     """
     frame = thinned(frame)
-    names = list(dict.fromkeys(frame["series"]))
+    names = list(series) or list(dict.fromkeys(frame["series"]))
     palette = [colour, *(term for term in TERMS if term != colour)]
     base = alt.Chart(frame).encode(
         x=_steps(last_step),
@@ -150,63 +148,6 @@ def thinned(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept) if kept else frame
 
 
-def alignment_map(
-    *, student: np.ndarray, teacher: np.ndarray, labels: Sequence[str], what: str = "utterance"
-) -> go.Figure:
-    """Draw student and teacher states on one map, a thin line between the two states of a point.
-
-    The figure depends on its arguments alone: the page shows a selection beside it, never in it, so that
-    zoom and selection survive a rerun.
-
-    Args:
-        student: Positions, one row of two per point.
-        teacher: Positions of the same points.
-        labels: Name of each point, shown when it is pointed at and returned by a click.
-        what: What a point is, for the text that stands for the picture.
-    """
-    student, teacher = np.asarray(student, dtype=np.float32), np.asarray(teacher, dtype=np.float32)
-    figure = go.Figure()
-    lines = _lines(student, teacher)
-    figure.add_trace(
-        go.Scattergl(
-            x=lines[:, 0],
-            y=lines[:, 1],
-            mode="lines",
-            line={"color": NEUTRAL, "width": 0.7},
-            opacity=0.45,
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    )
-    size = 9 if len(labels) <= 400 else 5
-    for name, at, colour, symbol in (
-        ("Teacher", teacher, TEACHER, "circle"),
-        ("Student", student, STUDENT, "diamond"),
-    ):
-        figure.add_trace(
-            go.Scattergl(
-                x=at[:, 0],
-                y=at[:, 1],
-                mode="markers",
-                name=name,
-                marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.8},
-                customdata=list(labels),
-                hovertemplate=f"{name} · {what} %{{customdata}}<extra></extra>",
-            )
-        )
-    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "title": {"text": ""}}
-    figure.update_layout(
-        height=480,
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemsizing": "constant"},
-        xaxis=hidden,
-        yaxis={**hidden, "scaleanchor": "x"},
-        dragmode="pan",
-        uirevision="map",
-    )
-    return figure
-
-
 def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
     """Draw word error rates as dots, one row per model.
 
@@ -260,6 +201,47 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
     return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
 
 
+def tradeoff(
+    frame: pd.DataFrame, *, x: str, title: str, description: str, digits: str = ".4~g"
+) -> alt.LayerChart | alt.FacetChart:
+    """Draw word error rates against what they cost or go with; those that none beats are filled, and joined.
+
+    Args:
+        frame: Columns ``name``, ``wer`` in percent and the one of the abscissa; ``low`` and ``high`` are drawn where
+            they are there, and so is ``best`` (whether no other is cheaper and better).
+        x: Column of the abscissa.
+        title: Of the abscissa.
+        digits: How its numbers are written, as d3 has it.
+        description: What the chart shows, for people who do not see it.
+    """
+    base = alt.Chart(frame).encode(
+        x=alt.X(
+            f"{x}:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4, format=digits)
+        ),
+        tooltip=[
+            alt.Tooltip("name:N", title="Run"),
+            alt.Tooltip("wer:Q", title="WER %", format=".1f"),
+            alt.Tooltip(f"{x}:Q", title=title, format=".4~g"),
+        ],
+    )
+    rate = alt.Y("wer:Q", title="WER, %", scale=alt.Scale(zero=False, nice=True))
+    layers: list[alt.Chart] = []
+    if "low" in frame:
+        low = alt.Y("low:Q", title="WER, %", scale=alt.Scale(zero=False, nice=True))
+        layers.append(base.mark_rule(color=STUDENT, strokeWidth=2).encode(y=low, y2="high:Q"))
+    dots = base.mark_point(color=STUDENT, shape="diamond", size=110, opacity=1, strokeWidth=2).encode(y=rate)
+    if "best" in frame:
+        front = base.transform_filter("datum.best").mark_line(
+            color=NEUTRAL, strokeDash=[4, 3], interpolate="step-after"
+        )
+        layers.append(front.encode(y=rate))
+        dots = dots.encode(fill=alt.condition("datum.best", alt.value(STUDENT), alt.value("transparent")))
+    return alt.layer(*layers, dots).properties(height=_TRADEOFF, padding=_PADDING, description=description)
+
+
+_TRADEOFF = 260
+
+
 def _rows(frame: pd.DataFrame) -> alt.Y:
     axis = alt.Axis(labelLimit=190, ticks=False, domain=False)
     return alt.Y("name:N", sort=list(frame["name"]), title=None, axis=axis)
@@ -267,14 +249,6 @@ def _rows(frame: pd.DataFrame) -> alt.Y:
 
 def _height(frame: pd.DataFrame) -> int:
     return 34 * len(frame) + 70
-
-
-def _lines(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Return the lines of the pairs that lie furthest apart: teacher, student, gap, and so on."""
-    distance = np.linalg.norm(student - teacher, axis=1)
-    furthest = np.sort(np.argsort(-distance, kind="stable")[:MOST_LINES])
-    gap = np.full((len(furthest), 2), np.nan, dtype=np.float32)
-    return np.stack([teacher[furthest], student[furthest], gap], axis=1).reshape(-1, 2)
 
 
 def _dashes(number: int) -> list[list[int]]:

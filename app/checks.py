@@ -187,7 +187,7 @@ def _one(result: Mapping[str, Any]) -> None:
         return
     counts = costs.counts_of(result["parameters"])
     parts.costs(counts)
-    st.caption(text.plain(costs.adapted(result["adapted"], result["rank"])))
+    st.caption(text.plain(costs.adapted(result["adapted"], result["rank"], result.get("experts"))))
     _sources(result)
 
 
@@ -241,7 +241,7 @@ def _machine(found: Sequence[Look]) -> None:
     said = [f"Measured on {first.device}: the median of {first.steps} steps is {first.step_seconds:.2f} s."]
     said.append(f"Transcribing an utterance takes {first.transcribe_seconds:.2f} s.")
     if any(estimate.busy for estimate in estimates):
-        said.append("Another job was at work meanwhile: alone it is faster.")
+        said.append("The machine had other work meanwhile: alone this is several times faster.")
     st.caption(text.plain(" ".join(said)))
 
 

@@ -25,8 +25,9 @@ def parameters(counts: ParameterCounts) -> pd.DataFrame:
     rows = {
         "Teacher": counts.teacher,
         "Student, deployed": counts.student,
+        "Student, active for one frame or token": counts.student_active if _leaves_out(counts) else None,
         "Student, without tables of tokens and positions": counts.student_non_embedding,
-        "Adapters: trained, merged at export": counts.adapters,
+        "Adapters: trained, deployed": counts.adapters,
         "Projections: trained, discarded": counts.projections,
         "Trained together": counts.trainable,
     }
@@ -43,6 +44,10 @@ def parameters(counts: ParameterCounts) -> pd.DataFrame:
     )
 
 
+def _leaves_out(counts: ParameterCounts) -> bool:
+    return counts.student_active not in (None, counts.student)
+
+
 def computation(counts: ParameterCounts) -> pd.DataFrame | None:
     """Return what teacher and student compute; None where a run is older than the count."""
     if counts.teacher_flops is None or counts.student_flops is None:
@@ -57,8 +62,8 @@ def computation(counts: ParameterCounts) -> pd.DataFrame | None:
     )
 
 
-def adapted(modules: Sequence[str], rank: int) -> str:
-    """Return which modules get an adapter: layers that have the same are told together."""
+def adapted(modules: Sequence[str], rank: int, experts: Mapping[str, int] | None = None) -> str:
+    """Return which modules get an adapter, or experts: layers that have the same are told together."""
     layers: dict[tuple[str, int], list[str]] = {}
     for path in modules:
         found = _MODULE.search(path)
@@ -71,8 +76,13 @@ def adapted(modules: Sequence[str], rank: int) -> str:
         f"{side} {'layer' if len(numbers) == 1 else 'layers'} {', '.join(numbers)}: {', '.join(names)}".strip()
         for (side, names), numbers in alike.items()
     ]
-    many = "One module gets an adapter" if len(modules) == 1 else f"{len(modules)} modules get an adapter"
-    return f"{many} of rank {rank} ({'; '.join(parts)})."
+    many = "One module gets" if len(modules) == 1 else f"{len(modules)} modules get"
+    what = (
+        f"{experts['number']} experts of rank {experts['rank']} and a router"
+        if experts
+        else f"an adapter of rank {rank}"
+    )
+    return f"{many} {what} ({'; '.join(parts)})."
 
 
 def outcome(run: RunRecord, *, disk: int | None) -> pd.DataFrame | None:
@@ -122,7 +132,7 @@ def _checked(name: str, result: Mapping[str, Any]) -> dict[str, str]:
     return {
         **row,
         "Adapted": str(len(result["adapted"])) if counts else text.NOTHING,
-        "Rank": str(result["rank"]) if counts else text.NOTHING,
+        "Rank": _rank(result) if counts else text.NOTHING,
         "Adapters": text.count(counts.adapters if counts else None),
         "Projections": text.count(counts.projections if counts else None),
         "Trained, of the teacher": text.percent(counts.share_of_teacher if counts else None, 2),
@@ -131,6 +141,11 @@ def _checked(name: str, result: Mapping[str, Any]) -> dict[str, str]:
         "Whole run": text.duration(estimate.run_seconds if estimate else None),
         "Peak memory": text.size(estimate.peak_memory if estimate else None),
     }
+
+
+def _rank(result: Mapping[str, Any]) -> str:
+    experts = result.get("experts")
+    return f"{experts['number']} × {experts['rank']}" if experts else str(result["rank"])
 
 
 def _mistakes(count: int) -> str:

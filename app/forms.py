@@ -21,7 +21,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import text
 from app.widgets import about, summary, widget
-from core.config.annotations import bare, is_leaf, is_settings, item_of, kinds_of
+from core.config.annotations import bare, is_leaf, is_settings, item_of, kinds_of, optional
 from core.errors import Problem
 
 Asked = Callable[[Mapping[str, Any]], bool]
@@ -202,6 +202,8 @@ class _Form:
         """Return what the widgets of one field hold, whatever its type."""
         annotation = bare(annotation)
         if is_settings(annotation):
+            if optional(info.annotation) and not self.wanted(info, value, at):
+                return None
             if at.owner:
                 self.heading(at, at.name, annotation)
             return self.settings(annotation, value if isinstance(value, Mapping) else {}, at, at.name)
@@ -216,6 +218,15 @@ class _Form:
             result = widget(annotation, info, value, self.label(at), at.key)
             self.mistakes_here(at)
         return result
+
+    def wanted(self, info: FieldInfo, value: Any, at: _Field) -> bool:
+        """Return whether settings that may be none are wanted; they are asked for only then."""
+        with self.cell(at, False):
+            on = st.toggle(
+                self.label(at), value=value is not None, help=about(info), key=f"{at.key}.on", persist_state="session"
+            )
+            self.mistakes_here(at)
+        return on
 
     def one_of(
         self, members: dict[str, type[BaseModel]], info: FieldInfo, value: Mapping[str, Any], at: _Field

@@ -22,6 +22,7 @@ page = st.navigation(
         st.Page("views/new_run.py", title="New run", icon=":material/add_circle:", url_path="new"),
         st.Page("views/run.py", title="Run", icon=":material/monitoring:", url_path="run"),
         st.Page("views/alignment.py", title="Alignment", icon=":material/scatter_plot:", url_path="alignment"),
+        st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
         st.Page("views/ablations.py", title="Ablations", icon=":material/table_chart:", url_path="ablations"),
     ],
     position="top",

@@ -85,6 +85,22 @@ def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     st.caption(f"The last lines of {text.plain(str(state.studio().log_path(job.id)))}")
 
 
+def expectation(job: JobRecord) -> None:
+    """Show what was expected of a job, in the words of whoever started it; nothing where nothing was said."""
+    if job.expectation:
+        st.markdown(f":material/psychology_alt: **What you expected** · {text.plain(job.expectation)}")
+
+
+def notes(run_id: str, written: str) -> None:
+    """Let what is written about a run be changed."""
+    with st.form(f"notes:{run_id}", border=False):
+        # Another text is another field: what somebody else wrote meanwhile is shown.
+        said = st.text_area("Notes", written, key=f"notes:{run_id}:{hash(written)}", height=140)
+        if st.form_submit_button("Save the notes"):
+            state.studio().store.set_notes(run_id, said)
+            st.rerun()
+
+
 def table(frame: pd.DataFrame, *, alt: str, numbers: Sequence[str] = ()) -> None:
     """Show a small table whose cells are texts; columns of numbers stand right."""
     columns = {name: st.column_config.TextColumn(alignment="right") for name in numbers}

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-from core.config import Ablation, MethodRow, Row, RunConfig, method_rows, parse_ablation, parse_run
+import yaml
+
+from core.config import Ablation, Lora, MethodRow, Row, RunConfig, method_rows, parse_ablation, parse_run
 from core.errors import ConfigError
 
 BASELINE = "ce"
 """Key of the method that others are compared with: the transcripts alone, without a teacher."""
+
+MOST_OF_A_GRID = 200
 
 METHODS = {row.key: row for row in method_rows()}
 
@@ -64,20 +69,69 @@ def on_base(ablation: Ablation, key: str) -> dict[str, Any]:
         return fields
 
 
-def grid(ablation: Ablation, *, methods: Sequence[str], seeds: int) -> tuple[RunConfig, ...]:
-    """Return one run for each method and each seed from 0, on a preset's base.
+def grid(
+    ablation: Ablation,
+    *,
+    methods: Sequence[str],
+    seeds: int,
+    ranks: Sequence[int] = (),
+    learning_rates: Sequence[float] = (),
+) -> tuple[Ablation, tuple[RunConfig, ...]]:
+    """Return an ablation of its own: a run for each method, rank, learning rate and seed from 0, on a preset's base.
+
+    Args:
+        ablation: The preset.
+        methods: Keys of methods.
+        seeds: Their number.
+        ranks: Of the adapters, with the preset's alpha / rank and without a budget, which would decide instead; none
+            leaves the rank as it is.
+        learning_rates: None leaves the rate as it is.
 
     Raises:
-        ConfigError: If a method and the base do not make a run.
+        ConfigError: If a method and the base do not make a run, or there are too many runs.
     """
-    rows = [
-        {
-            "method": key,
-            "name": METHODS[key].name if seeds == 1 else f"{METHODS[key].name} (seed {seed})",
-            "changes": {"seed": seed},
-        }
-        for key in methods
-        for seed in range(seeds)
-    ]
-    fields = {"name": f"{ablation.name}-grid", "base": ablation.base, "rows": rows}
-    return parse_ablation(fields, name="the grid")[1]
+    axes = list(product(methods, ranks or (None,), learning_rates or (None,), range(seeds)))
+    if len(axes) > MOST_OF_A_GRID:
+        raise ConfigError(f"These are {len(axes)} runs; a grid has at most {MOST_OF_A_GRID}. Choose fewer values.")
+    rows = [_cell(ablation, *axis, with_seed=seeds > 1) for axis in axes]
+    fields = {"name": f"{ablation.name[:55]}-grid", "base": ablation.base, "rows": rows}
+    return parse_ablation(fields, name="the grid")
+
+
+def _cell(
+    ablation: Ablation, key: str, rank: int | None, rate: float | None, seed: int, *, with_seed: bool
+) -> dict[str, Any]:
+    changes: dict[str, Any] = {"seed": seed}
+    said = [f"seed {seed}"] if with_seed else []
+    if rate is not None:
+        changes["training"] = {"learning_rate": rate}
+        said.insert(0, f"rate {rate:g}")
+    if rank is not None:
+        lora = {**Lora().model_dump(), **on_base(ablation, key).get("lora", {})}
+        changes["lora"] = {"rank": rank, "alpha": max(1, round(rank * lora["alpha"] / lora["rank"])), "budget": None}
+        said.insert(0, f"rank {rank}")
+    name = METHODS[key].name
+    return {"method": key, "name": f"{name} ({', '.join(said)})" if said else name, "changes": changes}
+
+
+def written(ablation: Ablation) -> str:
+    """Return an ablation as YAML that ``manifold run`` and New run read."""
+    fields = ablation.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+
+def read(content: str) -> tuple[str, tuple[RunConfig, ...]]:
+    """Return the name and the runs of a file: one run, or an ablation.
+
+    Raises:
+        ConfigError: With every mistake in `problems`.
+    """
+    try:
+        fields = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date like 2026-13-01 is a ValueError
+        raise ConfigError(f"This is not valid YAML: {error}") from error
+    if isinstance(fields, dict) and "rows" in fields:
+        ablation, configs = parse_ablation(fields, name="the file")
+        return ablation.name, configs
+    config = parse_run(fields, name="the file")
+    return config.name, (config,)

@@ -9,11 +9,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import charts, tables, text
+from app import map_charts, map_tables, tables, text
 from core.errors import ManifoldError, NotFoundError
-from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio
+from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio, UtteranceResult
 
-PageName = Literal["runs", "new_run", "run", "alignment", "ablations"]
+PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare"]
 
 LIVE_SECONDS = 2.0
 """How often what is alive is drawn again."""
@@ -123,6 +123,34 @@ def chosen(name: str, value: str) -> str:
     return value
 
 
+def several(name: str, options: Sequence[str] | None = None, *, default: Sequence[str] = ()) -> str:
+    """Prepare a widget for several values, or for a text, as `choice` does for one value; return the widget's key.
+
+    Args:
+        name: Of the parameter in the address, where commas part the values.
+        options: What may be chosen; None for a text.
+        default: Values where neither the address nor the widget has any.
+    """
+    key = f"choice:{name}"
+    wanted, value = query(name), st.session_state.get(key)
+    if wanted is not None and (value is None or wanted != st.session_state.get(f"seen:{name}")):
+        value = wanted if options is None else wanted.split(",")
+    if options is None:
+        st.session_state[key] = value or ""
+    else:
+        known = set(options)
+        given = default if value is None else value
+        st.session_state[key] = [item for item in dict.fromkeys(given) if item in known]
+    return key
+
+
+def chosen_several(name: str, values: Sequence[str] | str) -> None:
+    """Put the values of a widget that `several` prepared into the address."""
+    said = values if isinstance(values, str) else ",".join(values)
+    set_query(**{name: said or None})
+    st.session_state[f"seen:{name}"] = said
+
+
 def _named(runs: Sequence[RunRecord]) -> dict[str, str]:
     jobs = {job.id: job.name for job in studio().store.jobs(limit=500)}
     return {run.id: f"{run.name} · {jobs.get(run.job_id, run.job_id)} · {run.id}" for run in runs}
@@ -185,6 +213,19 @@ def curves(run: RunRecord) -> pd.DataFrame:
     return _curves(studio(), studio().store.url, run.id, run.state, run.step)
 
 
+@st.cache_data(max_entries=32, show_spinner=False)
+def _compared_curves(
+    _studio: Studio, url: str, steps: tuple[tuple[str, str, int], ...], names: tuple[str, ...]
+) -> pd.DataFrame:
+    return tables.curves_of(_studio.store.curves([run_id for run_id, *_ in steps], names))
+
+
+def compared_curves(runs: Sequence[RunRecord], names: Sequence[str]) -> pd.DataFrame:
+    """Return curves of several runs, read anew when one of them has gone on."""
+    steps = tuple((run.id, run.state, run.step) for run in runs)
+    return _compared_curves(studio(), studio().store.url, steps, tuple(names))
+
+
 @st.cache_data(max_entries=32, show_spinner="Comparing the runs")
 def _ablation(_studio: Studio, url: str, job_id: str, known: tuple[Any, ...]) -> AblationTable:
     return _studio.ablation(job_id)
@@ -198,25 +239,71 @@ def ablation(job_id: str) -> AblationTable:
     return _ablation(studio(), store.url, job_id, (evaluations, runs))
 
 
+Place = tuple[int, int, int]
+"""Student layer, teacher layer and step of a map."""
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _map_points(_studio: Studio, folder: str, _record: MapRecord, path: str, made: float, place: Place) -> MapPoints:
+    return _studio.map_points(_record, place)
+
+
+def map_points(record: MapRecord, place: Place) -> MapPoints:
+    """Return a map's points, read once as long as it is not drawn again."""
+    return _map_points(studio(), str(studio().runs_folder), record, record.path, _made(record), place)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _map_places(_studio: Studio, folder: str, _record: MapRecord, path: str, made: float) -> list[Place]:
+    return _studio.map_places(_record)
+
+
+def map_places(record: MapRecord) -> list[Place]:
+    """Return of which layers and steps a map has pictures, read once as long as it is not drawn again."""
+    return _map_places(studio(), str(studio().runs_folder), record, record.path, _made(record))
+
+
+def _made(record: MapRecord) -> float:
+    made = studio().map_made_at(record)
+    return made.timestamp() if made else 0.0
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
-def _map_points(_studio: Studio, folder: str, _record: MapRecord, path: str) -> MapPoints:
-    return _studio.map_points(_record)
+def _map_labels(folder: str, path: str, made: float, level: str, _points: MapPoints, _job_id: str) -> list[str]:
+    return map_tables.labels(_points, studio().probe(_job_id), level)
 
 
-def map_points(record: MapRecord) -> MapPoints:
-    """Return a finished map's points, read once."""
-    return _map_points(studio(), str(studio().runs_folder), record, record.path)
+def map_labels(record: MapRecord, points: MapPoints, job_id: str) -> list[str]:
+    """Return the names of a map's points."""
+    return _map_labels(str(studio().runs_folder), record.path, _made(record), record.level, points, job_id)
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _map_figure(folder: str, path: str, _points: MapPoints, labels: tuple[str, ...], what: str) -> go.Figure:
-    return charts.alignment_map(student=_points.student, teacher=_points.teacher, labels=labels, what=what)
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _map_figure(folder: str, path: str, made: float, place: Place, _record: MapRecord, _job_id: str) -> go.Figure:
+    points = map_points(_record, place)
+    return map_charts.alignment_map(
+        student=points.student,
+        teacher=points.teacher,
+        apart=points.angle,
+        labels=map_labels(_record, points, _job_id),
+        extent=points.extent,
+        what="utterance" if _record.level == "utterances" else "point",
+    )
 
 
-def map_figure(record: MapRecord, labels: Sequence[str]) -> go.Figure:
+def map_figure(record: MapRecord, place: Place, job_id: str) -> go.Figure:
     """Return a map's figure, the same to the byte at every rerun, so that zoom survives a choice in the table."""
-    what = "utterance" if record.level == "utterances" else "point"
-    return _map_figure(str(studio().runs_folder), record.path, map_points(record), tuple(labels), what)
+    return _map_figure(str(studio().runs_folder), record.path, _made(record), place, record, job_id)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _results(_studio: Studio, url: str, evaluation_id: int) -> dict[str, UtteranceResult]:
+    return {item.utterance_id: item for item in _studio.store.utterance_results(evaluation_id)}
+
+
+def results(evaluation_id: int | None) -> dict[str, UtteranceResult]:
+    """Return the utterances of an evaluation by their ids, read once: they do not change; none without one."""
+    return {} if evaluation_id is None else _results(studio(), studio().store.url, evaluation_id)
 
 
 def audio(path: str) -> bytes | None:

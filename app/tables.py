@@ -10,11 +10,11 @@ from core.config import LOSSES
 from core.runs import (
     AblationRow,
     AblationTable,
-    AlignmentRecord,
+    ComparedRun,
+    Comparison,
     EvaluationRecord,
     Metric,
-    ParameterCounts,
-    RunRecord,
+    RunSummary,
     UtteranceResult,
 )
 
@@ -44,29 +44,17 @@ def reported(records: Iterable[EvaluationRecord]) -> dict[str, EvaluationRecord]
     return {record.run_id: record for record in own if record.run_id}
 
 
-def runs(
-    records: Sequence[RunRecord],
-    *,
-    jobs: Mapping[str, str],
-    judged: Mapping[str, EvaluationRecord],
-    parameters: Mapping[str, ParameterCounts | None],
-) -> pd.DataFrame:
-    """Return the list of runs.
-
-    Args:
-        records: In the order in which they are shown.
-        jobs: Names of jobs by id.
-        judged: The evaluation that each run is judged by; see `reported`.
-        parameters: By run.
-    """
+def runs(records: Sequence[RunSummary]) -> pd.DataFrame:
+    """Return the list of runs, in the order given."""
     return pd.DataFrame(
         {
             "State": [STATE_SIGNS[run.state] for run in records],
             "Run": [run.name for run in records],
-            "WER": [_scaled(own.wer if (own := judged.get(run.id)) else None) for run in records],
-            "Set": [own.test_set if (own := judged.get(run.id)) else text.NOTHING for run in records],
-            "Job": [jobs.get(run.job_id, run.job_id) for run in records],
-            "Trainable": [_scaled(own.share_of_teacher if (own := parameters[run.id]) else None) for run in records],
+            "WER": [_scaled(run.wer) for run in records],
+            "Set": [run.test_set or text.NOTHING for run in records],
+            "Job": [run.job for run in records],
+            "Tags": [", ".join(run.tags) for run in records],
+            "Trainable": [_scaled(run.share_of_teacher) for run in records],
             "Step": [f"{run.step} / {run.steps}" for run in records],
             "Training": [text.duration(run.seconds) for run in records],
             "Created": [run.created_at for run in records],
@@ -79,6 +67,11 @@ def curves(metrics: Sequence[Metric]) -> pd.DataFrame:
     """Return metrics as columns ``name``, ``step`` and ``value``; values that are not finite are left out."""
     frame = pd.DataFrame([(item.name, item.step, item.value) for item in metrics], columns=["name", "step", "value"])
     return frame.loc[frame["value"].abs() < float("inf")].reset_index(drop=True)
+
+
+def curves_of(metrics: Sequence[Metric]) -> pd.DataFrame:
+    """Return metrics of several runs as `curves` does, with the run of each in a column ``run``."""
+    return curves(metrics).assign(run=[item.run_id for item in metrics if abs(item.value) < float("inf")])
 
 
 def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
@@ -101,12 +94,19 @@ def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
     ).astype({"Held-out KL": "float"})
 
 
-def utterances(results: Sequence[UtteranceResult]) -> pd.DataFrame:
-    """Return utterances with their errors, in the order given."""
+def utterances(results: Sequence[UtteranceResult], before: Mapping[str, int] | None = None) -> pd.DataFrame:
+    """Return utterances with their errors, in the order given.
+
+    Args:
+        results: The utterances.
+        before: Errors before training, by utterance; a column where there are any.
+    """
+    earlier = {"Before": [_rate(before.get(item.utterance_id), item.words) for item in results]} if before else {}
     return pd.DataFrame(
         {
             "Utterance": [item.utterance_id for item in results],
-            "WER": [100 * item.errors / max(1, item.words) for item in results],
+            "WER": [_rate(item.errors, item.words) for item in results],
+            **earlier,
             "S": [item.substitutions for item in results],
             "D": [item.deletions for item in results],
             "I": [item.insertions for item in results],
@@ -116,23 +116,14 @@ def utterances(results: Sequence[UtteranceResult]) -> pd.DataFrame:
     )
 
 
-def measures(before: AlignmentRecord, now: AlignmentRecord) -> pd.DataFrame:
-    """Return how alike one layer pair is at two steps, in words and numbers."""
-    rows = (
-        ("Linear CKA ↑", text.decimal(before.linear_cka, 2), text.decimal(now.linear_cka, 2)),
-        ("Angle ↓", text.degrees(before.geodesic_angle), text.degrees(now.geodesic_angle)),
-        ("Shared neighbours ↑", text.percent(before.mutual_knn, 0), text.percent(now.mutual_knn, 0)),
-    )
-    frame = pd.DataFrame(rows, columns=["Measure", "Before", f"Step {now.step}"])
-    return frame if now.step != before.step else frame.iloc[:, :2]
-
-
 def ablation(table: AblationTable) -> pd.DataFrame:
     """Return an ablation as it is shown: teacher, student before, then each run."""
     fixed = [(SUBJECTS[item.subject], item) for item in (table.teacher, table.student_before) if item is not None]
     rows = [_ablation_row(name, record, None, table) for name, record in fixed]
     rows += [_ablation_row(row.run.name, row.evaluation, row, table) for row in table.rows]
-    return pd.DataFrame(rows).astype({"WER": "float", "Held-out KL": "float", "Trainable": "float"})
+    numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step")
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float"))
+    return frame if any(row.load for row in table.rows) else frame.drop(columns=["Stored", "Active", "Load per expert"])
 
 
 def _ablation_row(
@@ -150,8 +141,13 @@ def _ablation_row(
         "D": record.deletions if record else None,
         "I": record.insertions if record else None,
         "Held-out KL": record.heldout_kl if record else None,
+        "Real-time factor": record.real_time_factor if record else None,
         "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
+        "Step": row.run.step_seconds if row else None,
         "Training": text.duration(row.run.seconds) if row else "",
+        "Stored": text.count(parameters.student) if parameters else "",
+        "Active": text.count(parameters.student_active) if parameters else "",
+        "Load per expert": " ".join(f"{share:.2f}" for share in row.load) if row else "",
     }
 
 
@@ -224,19 +220,13 @@ def csv(frame: pd.DataFrame) -> str:
     return inert.to_csv(index=False)
 
 
-def markdown(frame: pd.DataFrame, notes: Sequence[str]) -> str:
-    """Return a table in Markdown with its notes under it."""
-    cells = frame.map(_cell)
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + "---|" * len(frame.columns)]
-    lines += ["| " + " | ".join(row) + " |" for row in cells.to_numpy()]
-    return "\n".join([*lines, "", *notes, ""])
-
-
 def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFrame:
     """Return the settings in which two runs differ, but for what they are called."""
     left, right = _flat(base), _flat(other)
     changed = [key for key in dict.fromkeys([*left, *right]) if left.get(key, _ABSENT) != right.get(key, _ABSENT)]
     changed = [key for key in changed if key not in ("name", "method.name")]
+    # Settings that are none on one side are told by their fields on the other.
+    changed = [key for key in changed if not any(other.startswith(f"{key}.") for other in changed)]
     return pd.DataFrame(
         {
             "Setting": changed,
@@ -244,6 +234,58 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFra
             "This run": [_setting(right.get(key, _ABSENT)) for key in changed],
         }
     )
+
+
+def settings_apart(configs: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> pd.DataFrame:
+    """Return the settings in which some of several runs differ, one column for each run.
+
+    Args:
+        configs: The settings of the runs.
+        labels: What each is called, no two alike.
+    """
+    flat = [_flat(config) for config in configs]
+    known = dict.fromkeys(key for fields in flat for key in fields if key not in ("name", "method.name"))
+    apart = [key for key in known if any(fields.get(key, _ABSENT) != flat[0].get(key, _ABSENT) for fields in flat)]
+    columns = {
+        label: [_setting(fields.get(key, _ABSENT)) for key in apart] for label, fields in zip(labels, flat, strict=True)
+    }
+    return pd.DataFrame({"Setting": apart, **columns})
+
+
+def labels(rows: Sequence[ComparedRun]) -> list[str]:
+    """Return what the runs of a comparison are called: by name, with job or id where names are alike."""
+    names = [row.run.name for row in rows]
+    longer = [f"{row.run.name} · {row.job}" for row in rows]
+    longest = [f"{row.run.name} · {row.run.id}" for row in rows]
+    return [
+        name if names.count(name) == 1 else long if longer.count(long) == 1 else full
+        for name, long, full in zip(names, longer, longest, strict=True)
+    ]
+
+
+def compared(comparison: Comparison) -> pd.DataFrame:
+    """Return the numbers of runs side by side; a set that only one of them has read is listed, too."""
+    rows = comparison.rows
+    rates = {
+        test_set: [_scaled(own.wer if (own := row.evaluations.get(test_set)) else None) for row in rows]
+        for test_set in comparison.test_sets
+    }
+    frame = pd.DataFrame(
+        {
+            "Run": labels(rows),
+            "State": [STATE_SIGNS[row.run.state] for row in rows],
+            **rates,
+            "Parameters": [text.count(row.parameters.trainable if row.parameters else None) for row in rows],
+            "Trainable": [_scaled(row.parameters.share_of_teacher if row.parameters else None) for row in rows],
+            "Training": [text.duration(row.run.seconds) for row in rows],
+            "Angle": [text.degrees(row.angle) for row in rows],
+            "CKA": [text.decimal(row.linear_cka, 2) for row in rows],
+            "Seed": [row.run.seed for row in rows],
+            "Job": [row.job for row in rows],
+            "Id": [row.run.id for row in rows],
+        }
+    )
+    return frame.astype({"Trainable": "float", **dict.fromkeys(rates, "float")})
 
 
 def difference_in_words(base: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -306,11 +348,8 @@ def _setting(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _cell(value: object) -> str:
-    if value is None or value != value:
-        return ""
-    shown = f"{value:.2f}" if isinstance(value, float) else str(value)
-    return shown.replace("\\", "\\\\").replace("|", "\\|").replace("<", "\\<")
+def _rate(errors: int | None, words: int) -> float | None:
+    return None if errors is None else 100 * errors / max(1, words)
 
 
 def _scaled(fraction: float | None) -> float | None:

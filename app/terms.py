@@ -26,6 +26,7 @@ UNITS = {
     "procrustes": "share of the teacher's energy",
     "gram": "share of the teacher's norm",
     "projection_only": "radians",
+    "balance": "1 where all experts have the same load",
 }
 """Units of the terms, as they stand over the curves; alignments are means over layer pairs, summed over sides."""
 

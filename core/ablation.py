@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from core.errors import ConfigError, NotFoundError, Problem
+from core.comparison import measured_differently
+from core.errors import ConfigError, NotFoundError
 from core.significance import Difference, holm, paired_bootstrap
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
 
@@ -20,6 +21,8 @@ class AblationRow:
         difference: WER minus the baseline's, a fraction; negative is better. None for the baseline itself.
         interval: 95 % interval of the difference.
         p_value: Adjusted for the number of rows (Holm); None where there are too few utterances to test.
+        load: Of a mixture, the share of the development set's points that each expert has, at the checkpoint that is
+            shown; the busiest first, as each module's are put in order. Empty without experts.
     """
 
     run: RunRecord
@@ -28,6 +31,7 @@ class AblationRow:
     difference: float | None = None
     interval: tuple[float, float] | None = None
     p_value: float | None = None
+    load: tuple[float, ...] = ()
 
     @property
     def significant(self) -> bool:
@@ -110,6 +114,7 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
             difference=None if difference is None else difference.difference,
             interval=None if difference is None else (difference.low, difference.high),
             p_value=p_value,
+            load=_load(store, run, evaluation),
         )
         for run, evaluation, difference, p_value in zip(runs, evaluations, differences, p_values, strict=True)
     )
@@ -157,16 +162,19 @@ def _compare(
     return differences, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm)."
 
 
+def _load(store: Store, run: RunRecord, evaluation: EvaluationRecord | None) -> tuple[float, ...]:
+    mixture = run.config["lora"].get("mixture")
+    if mixture is None or evaluation is None:
+        return ()
+    # Ten experts or more are not in order by their names.
+    names = [f"load/expert_{place}" for place in range(mixture["experts"])]
+    found = {item.name: item.value for item in store.metrics(run.id, names) if item.step == evaluation.step}
+    return tuple(found[name] for name in names if name in found)
+
+
 def _require_alike(records: list[EvaluationRecord], runs: list[RunRecord]) -> None:
-    names = {run.id: run.name for run in runs}
-    problems = []
-    for what in ("normaliser", "test_set_hash", "decoding", "audio_context"):
-        values: dict[str, list[str]] = {}
-        for record in records:
-            who = record.subject.replace("_", " ") if record.run_id is None else names.get(record.run_id, record.run_id)
-            values.setdefault(str(getattr(record, what)), []).append(who)
-        if len(values) > 1:
-            sides = "; ".join(f"{value} ({', '.join(who)})" for value, who in values.items())
-            problems.append(Problem(what.replace("_", " "), f"differs: {sides}"))
+    names: dict[str | None, str] = {run.id: run.name for run in runs}
+    who = [names.get(record.run_id) or record.subject.replace("_", " ") for record in records]
+    problems = measured_differently(list(zip(who, records, strict=True)))
     if problems:
         raise ConfigError("These evaluations cannot be compared. Run them again with the same settings:", problems)

@@ -36,7 +36,8 @@ from core.alignment.comparison import cka_grid, compared
 from core.alignment.measures import geodesic_angles
 from core.alignment.states import PairedStates, StoredStates, thinned, utterance_means
 from core.errors import JobError, ShapeError
-from core.store.records import AlignmentRecord, CheckRecord, ComparisonRecord, MapRecord
+from core.store.records import AlignmentRecord
+from core.store.request_records import CheckRecord, ComparisonRecord, MapRecord
 from core.store.store import Store
 
 MOST_POINTS = 20_000

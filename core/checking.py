@@ -23,8 +23,10 @@ from core.errors import ConfigError, DataError, ManifoldError, ModelError, Probl
 from core.estimates import all_terms_at_once, measure
 from core.families.whisper import Whisper
 from core.lora import adapted_modules, add_adapters
+from core.mixture import expert_rank
 from core.preflight import (
     device_of,
+    linear_modules,
     load_models,
     model_problems,
     pairs_of,
@@ -56,8 +58,8 @@ def check(configs: Sequence[RunConfig], *, runs_folder: Path, measured: bool) ->
     Returns:
         One result per run: ``problems`` (list of where and message), and as far as they could be had ``origin`` (where
         the teacher's weights are), ``tokens`` (entries of both tables and how many they share), ``parameters`` (see
-        ParameterCounts, and shares), ``rank``, ``adapted`` (module paths), ``gradients`` (terms and adapters that have
-        one), ``estimate`` (see Estimate).
+        ParameterCounts, and shares), ``rank``, ``experts`` (of a mixture: ``number`` and ``rank``), ``adapted`` (module
+        paths), ``gradients`` (terms and adapters that have one), ``estimate`` (see Estimate).
     """
     results: list[Result] = [{"problems": []} for _ in configs]
     began = time.perf_counter()
@@ -112,9 +114,14 @@ def _counted(config: RunConfig, *, student: Whisper, teacher: Whisper) -> Result
     counts = parameter_counts(config, student=student, teachers=[teacher])
     names = ("student", "adapters", "projections", "trainable")
     shares = {name: counts.shares(getattr(counts, name)) for name in names}
+    lora = within_budget(config, student=student, teacher=teacher).lora
+    experts = None
+    if lora.mixture is not None:
+        experts = {"number": lora.mixture.experts, "rank": expert_rank(lora, linear_modules(config, student))}
     return {
         "parameters": {**asdict(counts), "share_of_teacher": counts.share_of_teacher, "shares": shares},
-        "rank": within_budget(config, student=student, teacher=teacher).lora.rank,
+        "rank": lora.rank,
+        "experts": experts,
         "adapted": adapted_modules(student.model, config.lora, freeze_below=config.freeze_below),
     }
 
@@ -250,7 +257,7 @@ def _gib(size: int) -> str:
 class _Nobody:
     """Watches nothing."""
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Let the step be."""
 
     def pause(self, step: int) -> None:

@@ -1,6 +1,7 @@
 """Adapters on disk: the best and the last of a run, written so that a half-written one is never found.
 
 runs/<run>/adapters/step-000050/   adapter_model.safetensors, adapter_config.json, projections.safetensors
+                                   (a mixture: mixture.safetensors, mixture.json instead of the first two)
 runs/<run>/adapters/best           -> step-000050
 runs/<run>/adapters/last           -> step-000100
 """
@@ -13,15 +14,24 @@ from typing import Literal
 
 from peft import PeftModel
 from safetensors.torch import save_file
+from transformers import PreTrainedModel
 
 from core.mapping import PointMap
+from core.mixture import save_experts
 
 Name = Literal["best", "last"]
 
 STAGING = ".writing-"
 
 
-def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: int, names: tuple[Name, ...]) -> Path:
+def save_adapters(
+    folder: Path,
+    *,
+    model: PeftModel | PreTrainedModel,
+    point_map: PointMap,
+    step: int,
+    names: tuple[Name, ...],
+) -> Path:
     """Write adapters and projections of a step, point `names` at them, and remove what nothing points at.
 
     Everything is written to a temporary folder, flushed, and renamed; a crash leaves the previous ones in place, and
@@ -29,7 +39,7 @@ def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: 
 
     Args:
         folder: The run's ``adapters`` folder.
-        model: With adapters.
+        model: With adapters, or with a mixture of experts.
         point_map: Its projections are kept to go on from; they are never deployed.
         step: Names the folder.
         names: Which names are moved to this step.
@@ -41,7 +51,10 @@ def save_adapters(folder: Path, *, model: PeftModel, point_map: PointMap, step: 
     if not target.exists():
         staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
         try:
-            model.save_pretrained(str(staging), safe_serialization=True)
+            if isinstance(model, PeftModel):
+                model.save_pretrained(str(staging), safe_serialization=True)
+            else:
+                save_experts(model, staging)
             projections = {name: value.detach().cpu().contiguous() for name, value in point_map.named_parameters()}
             if projections:
                 save_file(projections, staging / "projections.safetensors")

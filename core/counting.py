@@ -16,6 +16,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 from core.config import RunConfig
 from core.families.whisper import MEL_FRAMES_PER_SECOND, Whisper
 from core.lora import add_adapters, count_parameters
+from core.mixture import inactive_parameters
 from core.preflight import point_map_of, within_budget
 from core.store.records import ParameterCounts
 
@@ -51,19 +52,24 @@ def parameter_counts(config: RunConfig, *, student: Whisper, teachers: Sequence[
     sizes = [count_parameters(teacher.model) for teacher in teachers]
     config = within_budget(config, student=student, teacher=teachers[0])
     adapted = add_adapters(student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
+    adapters = count_parameters(adapted, only_trainable=True)
+    if config.lora.mixture is not None:
+        student = student.with_model(adapted)  # it is deployed as it is: nothing is merged
+    stored = count_parameters(student.model)
     projections = 0
     if config.method.aligns:
         projections = count_parameters(point_map_of(config, student=student, teacher=teachers[0]))
     context = config.evaluation.audio_context
     return ParameterCounts(
         teacher=sum(sizes),
-        student=count_parameters(student.model),
-        adapters=count_parameters(adapted, only_trainable=True),
+        student=stored,
+        student_active=stored - inactive_parameters(student.model),
+        adapters=adapters,
         projections=projections,
         largest_teacher=max(sizes),
         student_non_embedding=non_embedding_parameters(student.model),
-        teacher_flops=sum(flops_per_second(teacher, audio_context=context) for teacher in teachers),
-        student_flops=flops_per_second(student, audio_context=context),
+        teacher_flops=sum(_flops_per_second(teacher, audio_context=context) for teacher in teachers),
+        student_flops=_flops_per_second(student, audio_context=context),
     )
 
 
@@ -76,19 +82,23 @@ def non_embedding_parameters(model: nn.Module) -> int:
     return count_parameters(model) - count_parameters(*tables)
 
 
-@torch.no_grad()
 def flops_per_second(model: Whisper, *, audio_context: float) -> float:
     """Return the floating-point operations of encoder, decoder and output layer per second of audio.
 
     The encoder reads the whole context, padded or not; the decoder reads `TOKENS_PER_SECOND` in one pass, as many as
     its positions allow. A multiplication and an addition are two operations; only matrix products and convolutions
-    count, as in `torch.utils.flop_counter`.
+    count, as in `torch.utils.flop_counter`. Of a mixture all experts count, as they are computed, also those that a
+    router leaves out.
 
     Args:
         model: Counted as a copy without weights.
         audio_context: What the encoder sees, in seconds.
     """
-    empty = on_meta(model)
+    return _flops_per_second(on_meta(model), audio_context=audio_context)
+
+
+@torch.no_grad()
+def _flops_per_second(empty: Whisper, *, audio_context: float) -> float:
     shape = empty.plain.config
     tokens = min(round(TOKENS_PER_SECOND * audio_context), shape.max_target_positions)
     mel = torch.zeros(1, shape.num_mel_bins, round(audio_context * MEL_FRAMES_PER_SECOND), device="meta")

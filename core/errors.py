@@ -10,6 +10,7 @@ ManifoldError
 ├── TrainingError          the run went wrong while training
 │   └── NotFiniteError     the loss became NaN or infinite
 ├── StoreError             the database or a file of a run cannot be read or written
+│   └── BundleError        a bundle that is damaged or made to deceive; nothing of it was kept
 ├── NotFoundError          no run, job or preset has that name
 ├── JobError               a job could not be started, stopped or watched
 └── Stopped                the user asked to stop: an ending, not a mistake
@@ -83,6 +84,10 @@ class NotFiniteError(TrainingError):
 
 class StoreError(ManifoldError):
     """The database or a file of a run cannot be read or written."""
+
+
+class BundleError(StoreError):
+    """A bundle that is damaged, made to deceive, or of another version; nothing of it was kept."""
 
 
 class NotFoundError(ManifoldError):

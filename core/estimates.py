@@ -4,6 +4,7 @@ On a sample of its job (core.sample) a run makes a few steps of the one training
 probe; all else is counted from that. Nothing is kept: files go to a folder that is thrown away.
 """
 
+import os
 import shutil
 import statistics
 import tempfile
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import torch
 
 from core.checkpoints import save_adapters
@@ -82,7 +84,7 @@ def measure(
         adapter_bytes=2 * adapter_bytes,
         state_bytes=PROBE_POINTS * state_bytes,
         disk_free=_disk_free(runs_folder),
-        busy=slot_taken(runs_folder, CPU),
+        busy=slot_taken(runs_folder, CPU) or crowded(),
     )
 
 
@@ -98,6 +100,11 @@ def all_terms_at_once(config: RunConfig, *, steps: int) -> RunConfig:
     )
 
 
+def crowded() -> bool:
+    """Return whether others want the processor, too: steps then take several times longer."""
+    return psutil.getloadavg()[0] > (os.cpu_count() or 1) + 1
+
+
 class Stopwatch:
     """Watches a training loop for the time of its steps, and lets it stop after a while.
 
@@ -108,11 +115,11 @@ class Stopwatch:
     def __init__(self, longest_seconds: float) -> None:
         self.seconds: list[float] = []
         self._longest = longest_seconds
-        self._began = self._resumed = time.perf_counter()
+        self._began = time.perf_counter()
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Note how long a step took; its metrics were read from the device, so it is over."""
-        self.seconds.append(time.perf_counter() - self._resumed)
+        self.seconds.append(seconds)
 
     def pause(self, step: int) -> None:
         """Go on, unless enough was seen.
@@ -122,7 +129,6 @@ class Stopwatch:
         """
         if len(self.seconds) > WARM_STEPS and time.perf_counter() - self._began > self._longest:
             raise Enough
-        self._resumed = time.perf_counter()
 
 
 class Enough(Exception):

@@ -1,7 +1,7 @@
 """The work of a job: what its runs share, once; then run by run: train, keep the best, and measure.
 
 models -> audio -> teacher and frozen layers (once) -> teacher and student before
-       -> for each run: adapters -> training -> merged student -> test set
+       -> for each run: adapters -> training -> deployed student -> test set
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from core.config import GeneratedSpeech, RunConfig
 from core.counting import parameter_counts
 from core.errors import ManifoldError, Stopped
 from core.families.whisper import Whisper
-from core.lora import add_adapters, merged
+from core.lora import add_adapters, deployed
 from core.mapping import Statistics
 from core.memory import PeakMemory
 from core.preflight import (
@@ -189,7 +189,7 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
 
 
 def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress) -> None:
-    """Train one run, keep its best adapters, and measure the merged student on the test sets."""
+    """Train one run, keep its best adapters, and measure what is deployed on the test sets."""
     store, folder = recorder.store, recorder.runs_folder / run.id
     store.run_state(run.id, "running")
     config = within_budget(config, student=shared.student, teacher=shared.teacher)
@@ -217,14 +217,14 @@ def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorde
     with PeakMemory(shared.teacher.device) as memory:
         train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
     store.set_peak_memory(run.id, memory.peak)
-    # What is measured is what is deployed: the adapters merged into the weights, without the projection.
-    best = merged(shared.student.plain, folder / "adapters" / "best")
-    deployed = shared.student.with_model(best.eval()).to(shared.teacher.device)
+    # What is measured is what is deployed: adapters merged into the weights, or a mixture beside them; no projection.
+    best = deployed(shared.student.plain, folder / "adapters" / "best")
+    healed = shared.student.with_model(best.eval()).to(shared.teacher.device)
     for name, prepared in shared.tests.items():
         progress.begin(f"Transcribing with {run.name} ({name})")
         recorder.evaluate(
             prepared,
-            model=deployed,
+            model=healed,
             teacher=shared.teacher,
             subject="student",
             test_set=name,

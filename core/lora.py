@@ -3,10 +3,12 @@
 A low-rank adapter adds B A x * alpha / rank to the output of a frozen linear layer (Hu et al. 2021, arXiv 2106.09685).
 B starts at zero, so training starts at the student as it is. PEFT does the wrapping, and its files are PEFT's own, so
 that any PEFT program reads them; which modules are adapted is decided here, by full path, because PEFT has no defaults
-for Whisper and a name that matches elsewhere would adapt the wrong layers silently.
+for Whisper and a name that matches elsewhere would adapt the wrong layers silently. A mixture of experts (core.mixture)
+stands at the same places.
 """
 
 import copy
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +19,11 @@ from transformers import PreTrainedModel
 
 from core.config import Lora
 from core.errors import ConfigError, GradientPathError, Problem
+from core.mixture import SETTINGS_FILE, add_experts, load_experts
 from core.seeds import stream_seed
+
+# PEFT 0.21 asks transformers for an attribute by its old name; whoever reads a log can do nothing about it.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
 
 def adapted_modules(model: nn.Module, lora: Lora, *, freeze_below: int) -> list[str]:
@@ -78,20 +84,28 @@ def rank_within(lora: Lora, parameters: int, *, modules: Sequence[nn.Linear]) ->
     return lora.model_copy(update={"rank": rank, "alpha": max(1, round(lora.alpha * rank / lora.rank))})
 
 
-def add_adapters(student: PreTrainedModel, lora: Lora, *, freeze_below: int, seed: int) -> PeftModel:
-    """Return a copy of the student with fresh adapters; only they are trainable.
+def add_adapters(student: PreTrainedModel, lora: Lora, *, freeze_below: int, seed: int) -> PeftModel | PreTrainedModel:
+    """Return the student with fresh adapters, or experts in their places, which alone are trainable.
+
+    The frozen weights stay the student's own.
 
     Raises:
-        ConfigError: If a target matches nothing.
+        ConfigError: If a target matches nothing, or a mixture does not fit.
     """
     modules = adapted_modules(student, lora, freeze_below=freeze_below)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "adapters"))
-        adapted = get_peft_model(
-            copy.deepcopy(student),
+        if lora.mixture is not None:
+            return add_experts(with_shared_weights(student), lora, modules)
+        return get_peft_model(
+            with_shared_weights(student),
             LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules),
         )
-    return adapted
+
+
+def with_shared_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Return modules of their own over the same weights: who changes a module changes no other copy's."""
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
 def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -102,7 +116,8 @@ def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def idle_adapters(model: nn.Module) -> set[str]:
     """Return, after a backward pass, the paths of the modules whose adapters got no gradient.
 
-    A starts with no gradient because B is zero; B must have one.
+    A starts with no gradient because B is zero; B must have one. Of a mixture one expert with a gradient is enough: to
+    which ones the points of a batch go is the router's business, and told by their load.
     """
     return {
         path.replace("base_model.model.", "").split(".lora_B")[0]
@@ -125,8 +140,10 @@ def require_none_idle(idle: set[str]) -> None:
         )
 
 
-def merged(student: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Return a copy of the student with the adapters of a folder merged into its weights."""
+def deployed(student: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Return a copy of the student with a folder's adapters merged into its weights, or its experts beside them."""
+    if (folder / SETTINGS_FILE).exists():
+        return load_experts(copy.deepcopy(student), folder)
     adapted = PeftModel.from_pretrained(copy.deepcopy(student), str(folder))
     return adapted.merge_and_unload()
 

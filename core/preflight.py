@@ -22,6 +22,7 @@ from core.errors import ConfigError, Problem
 from core.families.whisper import Whisper, prune
 from core.lora import adapted_modules, count_parameters, rank_within
 from core.mapping import Depth, LayerPair, PointMap, Statistics, layer_pairs, width_problem
+from core.mixture import expert_rank
 from core.sources import Utterance
 from core.weights.load import load_whisper
 
@@ -99,9 +100,17 @@ def within_budget(config: RunConfig, *, student: Whisper, teacher: Whisper) -> R
         return config
     projections = _projection_parameters(config, student=student, teacher=teacher)
     left = int(config.lora.budget * count_parameters(teacher.model)) - projections
+    return config.model_copy(update={"lora": rank_within(config.lora, left, modules=linear_modules(config, student))})
+
+
+def linear_modules(config: RunConfig, student: Whisper) -> list[nn.Linear]:
+    """Return the student's modules that get an adapter.
+
+    Raises:
+        ConfigError: If a target matches nothing.
+    """
     paths = adapted_modules(student.plain, config.lora, freeze_below=config.freeze_below)
-    modules = [cast(nn.Linear, student.plain.get_submodule(path)) for path in paths]
-    return config.model_copy(update={"lora": rank_within(config.lora, left, modules=modules)})
+    return [cast(nn.Linear, student.plain.get_submodule(path)) for path in paths]
 
 
 def model_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> list[Problem]:
@@ -121,7 +130,9 @@ def model_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> 
     problems.extend(_mapping_problems(config, student=student, teacher=teacher))
     if not problems:
         try:
-            within_budget(config, student=student, teacher=teacher)
+            lora = within_budget(config, student=student, teacher=teacher).lora
+            if lora.mixture is not None:
+                expert_rank(lora, linear_modules(config, student))
         except ConfigError as error:
             problems.extend(error.problems)
     return problems

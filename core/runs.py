@@ -4,15 +4,13 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-
 from core.ablation import AblationRow, AblationTable, ablation_table
+from core.alignment.map_files import MapPoints, map_places, read_map
+from core.comparison import ComparedRun, Comparison, compare, mean_angle
 from core.config import SHARED_FIELDS, RunConfig, read_preset
 from core.errors import ConfigError, ManifoldError, Problem, StoreError
 from core.launchers.liveness import interrupt_dead_jobs, process_of
@@ -32,6 +30,7 @@ from core.store import (
     Metric,
     ParameterCounts,
     RunRecord,
+    RunSummary,
     Store,
     UtteranceResult,
 )
@@ -44,6 +43,8 @@ __all__ = [
     "AblationTable",
     "AlignmentRecord",
     "CheckRecord",
+    "ComparedRun",
+    "Comparison",
     "ComparisonRecord",
     "Estimate",
     "EvaluationRecord",
@@ -55,9 +56,11 @@ __all__ = [
     "ParameterCounts",
     "ProbeUtterance",
     "RunRecord",
+    "RunSummary",
     "Studio",
     "UtteranceResult",
     "WordChange",
+    "mean_angle",
     "word_difference",
 ]
 
@@ -83,36 +86,6 @@ class ProbeUtterance:
     speaker: str | None
     duration: float
     split: str
-
-
-@dataclass(frozen=True)
-class MapPoints:
-    """What a finished map shows at one layer pair and step; the same row of every array is the same point.
-
-    Attributes:
-        student: Where the student's states lie.
-        teacher: Where the teacher's states of the same points lie.
-        utterance: Place of each point's utterance in the probe set.
-        moment: Its frame or token; -1 for the mean of an utterance.
-        angle: Between the two states before the map was made, in radians.
-        student_neighbours: Places of the student states nearest to each before the map was made, nearest first; none
-            in files of older versions, as in the next.
-        teacher_neighbours: The same among the teacher's.
-        kept: Share of the nearest neighbours of each state that are its nearest on the map; None where unknown.
-        trustworthiness: From 0 to 1, how far neighbours on the map were neighbours before; None where unknown.
-        extent: Smallest and largest x and y of this map and all that are aligned with it, [2, 2].
-    """
-
-    student: Float[np.ndarray, "points 2"]
-    teacher: Float[np.ndarray, "points 2"]
-    utterance: Int[np.ndarray, " points"]
-    moment: Int[np.ndarray, " points"]
-    angle: Float[np.ndarray, " points"]
-    student_neighbours: Int[np.ndarray, "points neighbours"]
-    teacher_neighbours: Int[np.ndarray, "points neighbours"]
-    kept: float | None
-    trustworthiness: float | None
-    extent: Float[np.ndarray, "2 2"]
 
 
 class Studio:
@@ -147,12 +120,13 @@ class Studio:
         """Close the database; runs go on."""
         self.store.close()
 
-    def start(self, configs: Sequence[RunConfig], *, name: str) -> JobRecord:
+    def start(self, configs: Sequence[RunConfig], *, name: str, expectation: str = "") -> JobRecord:
         """Store runs as one job, then start its worker, which waits for its turn.
 
         Args:
             configs: One per run; the first is the baseline. They share what is computed once (SHARED_FIELDS).
             name: What the job is called in lists.
+            expectation: What its starter expects of it, in their words; kept, and shown beside what happened.
 
         Returns:
             The job; it is failed, with a sentence, when no worker could be started.
@@ -161,7 +135,7 @@ class Studio:
             ConfigError: If the runs cannot be one job.
         """
         _require_one_job(configs)
-        job = self.store.create_job(name, configs, launcher=self._launcher.name)
+        job = self.store.create_job(name, configs, launcher=self._launcher.name, expectation=expectation)
         for run in self.store.runs(job_id=job.id):
             # What was measured of the same settings is kept with the run, to stand beside what happens.
             estimate = self.store.newest_estimate(run.config_hash)
@@ -227,6 +201,10 @@ class Studio:
         """Compare the runs of a job; see core.ablation.ablation_table."""
         return ablation_table(self.store, job_id, test_set)
 
+    def compare(self, run_ids: Sequence[str]) -> Comparison:
+        """Put runs of any jobs side by side; see core.comparison.compare."""
+        return compare(self.store, run_ids)
+
     def log_path(self, job_id: str) -> Path:
         """Return where a job's output goes."""
         return self.runs_folder / "jobs" / job_id / "log.txt"
@@ -243,9 +221,14 @@ class Studio:
         teacher_layer: int | None,
         step: int | None,
         level: Level,
+        *,
+        again: bool = False,
     ) -> MapRecord:
-        """Ask for a map, or with None for aligned maps of all layers and steps; its record says when it is there."""
-        record = self.store.request_map(run_id, side, student_layer, teacher_layer, step, level)
+        """Ask for a map, or with None for aligned maps of all layers and steps; its record says when it is there.
+
+        One that is there is drawn `again` on demand only; until then its picture stays.
+        """
+        record = self.store.request_map(run_id, side, student_layer, teacher_layer, step, level, again=again)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record
@@ -262,17 +245,21 @@ class Studio:
 
         Args:
             record: Of the map.
-            place: Student layer, teacher layer and step, where the record is of all of them.
+            place: Student layer, teacher layer and step, where the record is of all of them; None takes the first.
 
         Raises:
             StoreError: If its file is gone, cannot be read, or has no such place.
         """
+        return read_map(self.runs_folder / record.path, place)
+
+    def map_places(self, record: MapRecord) -> list[tuple[int, int, int]]:
+        """Return of which layer pairs and steps a finished map has pictures; raises as `map_points` does."""
+        return map_places(self.runs_folder / record.path)
+
+    def map_made_at(self, record: MapRecord) -> datetime | None:
+        """Return when the picture that a map has now was made; None before there is one."""
         path = self.runs_folder / record.path
-        try:
-            arrays = load_file(path)
-            return _map_points(arrays, place)
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise StoreError(f"The map's file {path} cannot be read ({error}). Draw it again.") from error
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC) if record.path and path.is_file() else None
 
     def probe(self, job_id: str) -> list[ProbeUtterance]:
         """Return the utterances whose states a job stores, in the order that maps refer to.
@@ -329,32 +316,6 @@ class Studio:
             runs_folder=self.runs_folder,
             log=self.runs_folder / "analysis" / "log.txt",
         )
-
-
-def _map_points(arrays: dict[str, np.ndarray], place: tuple[int, int, int] | None) -> MapPoints:
-    student, teacher = arrays["student_xy"], arrays["teacher_xy"]
-    if student.ndim == 2:
-        # A file of an older version has one map and no neighbours.
-        none = np.zeros((len(student), 0), dtype=np.int32)
-        arrays = {**arrays, "student_neighbours": none, "teacher_neighbours": none}
-        arrays = {name: each if name in ("utterance", "moment") else each[None] for name, each in arrays.items()}
-        student, teacher = student[None], teacher[None]
-    places = [tuple(each) for each in arrays["places"].tolist()] if "places" in arrays else []
-    number = places.index(place) if place is not None and len(places) > 1 else 0
-    everything = np.concatenate([student, teacher]).reshape(-1, 2)
-    known = {name: float(arrays[name][number]) for name in ("kept", "trustworthiness") if name in arrays}
-    return MapPoints(
-        student=student[number],
-        teacher=teacher[number],
-        utterance=arrays["utterance"],
-        moment=arrays["moment"],
-        angle=arrays["angle"][number],
-        student_neighbours=arrays["student_neighbours"][number],
-        teacher_neighbours=arrays["teacher_neighbours"][number],
-        kept=known.get("kept"),
-        trustworthiness=known.get("trustworthiness"),
-        extent=np.stack([everything.min(axis=0), everything.max(axis=0)]),
-    )
 
 
 def _require_one_job(configs: Sequence[RunConfig]) -> None:

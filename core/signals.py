@@ -23,6 +23,8 @@ class Signals:
         decoder: Layer number (from 0) to states, [tokens, width].
         targets: Reference token of each token point, [tokens]; only on the student's side.
         head: Maps the last decoder layer's states to logits, [tokens, vocabulary].
+        vocabulary: The head's matrix, [vocabulary, width], where it is frozen and all that the head is: then losses may
+            come from `core.fused_head`, and the logits are never written out.
         frame_counts: Frames of each utterance, in order; only on the student's side.
         token_counts: Tokens of each utterance, in order; only on the student's side.
     """
@@ -31,6 +33,7 @@ class Signals:
     decoder: dict[int, Float[Tensor, "tokens width"]] = field(default_factory=dict)
     targets: Int[Tensor, " tokens"] | None = None
     head: Callable[[Tensor], Tensor] | None = None
+    vocabulary: Float[Tensor, "vocabulary width"] | None = None
     frame_counts: Sequence[int] = ()
     token_counts: Sequence[int] = ()
 
@@ -41,9 +44,16 @@ class Signals:
     @cached_property
     def logits(self) -> Float[Tensor, "tokens vocabulary"]:
         """Raw logits (no token suppressed) in float32, computed once."""
-        if self.head is None or not self.decoder:
+        if self.head is None:
             raise ValueError("these signals were made without a decoder pass")
-        return self.head(self.decoder[max(self.decoder)]).float()
+        return self.head(self.last_states).float()
+
+    @property
+    def last_states(self) -> Float[Tensor, "tokens width"]:
+        """What the head reads: states of the last decoder layer."""
+        if not self.decoder:
+            raise ValueError("these signals were made without a decoder pass")
+        return self.decoder[max(self.decoder)]
 
 
 def valid_points(

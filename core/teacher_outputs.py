@@ -118,6 +118,7 @@ def teacher_signals(prepared: Sequence[Prepared], teacher: Whisper) -> Signals:
         encoder={layer: states for (side, layer), states in joined.items() if side == "encoder"},
         decoder={layer: states for (side, layer), states in joined.items() if side == "decoder"},
         head=teacher.head,
+        vocabulary=teacher.vocabulary,
     )
 
 
@@ -144,6 +145,7 @@ def student_signals(
         decoder={layer: states[token_mask] for layer, states in decoder.items()},
         targets=batch.labels.to(start.device)[token_mask],
         head=student.head,
+        vocabulary=student.vocabulary,
         frame_counts=batch.frame_mask.sum(dim=1).tolist(),
         token_counts=batch.token_mask.sum(dim=1).tolist(),
     )

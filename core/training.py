@@ -5,7 +5,8 @@ tells what happened.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,8 +18,9 @@ from core.config import RunConfig, Training
 from core.errors import GradientPathError, NotFiniteError
 from core.families.whisper import Whisper
 from core.lora import adapter_parameters, gradient_norm, idle_adapters, require_none_idle
-from core.losses import Objective
+from core.losses import BALANCE, Objective
 from core.mapping import LayerPair, PointMap
+from core.mixture import Routing, mean_balance_loss, of_valid_points, recorded
 from core.seeds import stream, stream_seed
 from core.teacher_outputs import Prepared, student_signals, teacher_signals
 
@@ -29,8 +31,8 @@ SMALLEST_RATE = 1e-6
 class Watcher(Protocol):
     """What the loop tells; any of these may raise to stop the run."""
 
-    def step(self, step: int, values: dict[str, float]) -> None:
-        """A step was taken; `values` are its metrics."""
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
+        """A step was taken; `values` are its metrics, `seconds` what it took, pauses left out."""
 
     def pause(self, step: int) -> None:
         """Called before the first step (0) and after every step: time to evaluate, probe and save."""
@@ -54,6 +56,8 @@ class Lesson:
 def train(config: RunConfig, *, student: Whisper, point_map: PointMap, lesson: Lesson, watcher: Watcher) -> None:
     """Train the student's adapters and the projection, in place.
 
+    `core.side_by_side` trains several students as this trains each of them.
+
     Args:
         config: The run.
         student: With adapters; only they and the projection have gradients.
@@ -65,45 +69,25 @@ def train(config: RunConfig, *, student: Whisper, point_map: PointMap, lesson: L
         GradientPathError: If a term or an adapter learns nothing.
         NotFiniteError: If the loss becomes NaN or infinite.
     """
-    settings, method = config.training, config.method
-    adapters = list(adapter_parameters(student.model).values())
-    projection = list(point_map.parameters()) if method.aligns else []
-    optimiser = torch.optim.AdamW(_groups(adapters + projection, settings), lr=settings.learning_rate, fused=True)
-    precision, scaler = _precision(settings, adapters[0].device)
-    objective = Objective(method, point_map=point_map, pairs=lesson.pairs)
-    paths = GradientPaths(objective, student.model)
+    settings = config.training
+    learner = Learner(config, student=student, point_map=point_map, pairs=lesson.pairs)
     student.model.train()
     watcher.pause(0)
     order = batches(len(lesson.prepared), settings.batch_size, seed=config.seed)
-    with own_dropout(config.seed, adapters[0].device):
+    with own_dropout(config.seed, student.device):
         for step in range(1, settings.steps + 1):
+            began = time.perf_counter()
             batch = [lesson.prepared[index] for index in next(order)]
             progress = step / settings.steps
-            rate = learning_rate(step, settings)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            with precision:
+            with learner.precision:
                 losses = method_terms(
-                    config, batch, objective, student=student, teacher=lesson.teacher, progress=progress
+                    config, batch, learner.objective, student=student, teacher=lesson.teacher, progress=progress
                 )
-            total = objective.total(losses, progress)
-            if not bool(torch.isfinite(total)):
-                raise NotFiniteError(
-                    f"The loss became {float(total.detach())} at step {step} ({_listed(losses)}). The last finite "
-                    "adapters are kept. Lower training.learning_rate, or the weight of the largest term."
-                )
-            paths.require_from(losses)
-            optimiser.zero_grad(set_to_none=True)
-            scaler.scale(total).backward()
-            scaler.unscale_(optimiser)
-            paths.require_in_adapters()
-            # Adapters and projections are clipped apart: a projection may not change how fast the student learns.
-            norms = {name: gradient_norm(part) for name, part in (("adapters", adapters), ("projections", projection))}
-            for part in (adapters, projection):
-                nn.utils.clip_grad_norm_(part, settings.clip)
-            scaler.step(optimiser)
-            scaler.update()
-            watcher.step(step, _metrics(objective, losses, total, norms, rate, progress))
+            total = learner.total(step, losses)
+            learner.paths.require_from(losses)
+            total.backward()
+            values = learner.update(step)
+            watcher.step(step, values, time.perf_counter() - began)
             watcher.pause(step)
     student.model.eval()
 
@@ -118,14 +102,99 @@ def method_terms(
     progress: float,
 ) -> dict[str, Tensor]:
     """Return the terms that count at a point of the run, on some utterances."""
-    mine = student_signals(
-        batch,
-        student,
-        freeze_below=config.freeze_below,
-        audio_context=config.training.audio_context,
-        with_decoder=config.method.needs_decoder,
-    )
-    return objective.terms(student=mine, teacher=teacher_signals(batch, teacher), progress=progress)
+    context = config.training.audio_context
+    with recorded(student.model) as routings:
+        mine = student_signals(
+            batch,
+            student,
+            freeze_below=config.freeze_below,
+            audio_context=context,
+            with_decoder=config.method.needs_decoder,
+        )
+    terms = objective.terms(student=mine, teacher=teacher_signals(batch, teacher), progress=progress)
+    if objective.balance > 0:
+        terms[BALANCE] = mean_balance_loss(valid_routings(routings, batch, student=student, audio_context=context))
+    return terms
+
+
+def valid_routings(
+    routings: Mapping[str, Routing], batch: Sequence[Prepared], *, student: Whisper, audio_context: float
+) -> dict[str, Routing]:
+    """Return what the routers said of some utterances, without the padding and prompts beside them."""
+    tokens, seconds = [item.tokens for item in batch], [item.utterance.duration for item in batch]
+    masks, device = student.collate(tokens, seconds, audio_context), student.device
+    return of_valid_points(routings, frame_mask=masks.frame_mask.to(device), token_mask=masks.token_mask.to(device))
+
+
+class Learner:
+    """What is one student's own in a step: its objective, its optimiser, and what is checked and told of it.
+
+    Attributes:
+        objective: Its terms.
+        paths: The check that they reach it.
+        precision: The context of its forward passes.
+    """
+
+    def __init__(
+        self, config: RunConfig, *, student: Whisper, point_map: PointMap, pairs: tuple[LayerPair, ...]
+    ) -> None:
+        """Begin a run.
+
+        Args:
+            config: The run.
+            student: With adapters.
+            point_map: The mapping into the aligned space.
+            pairs: Layers that meet.
+        """
+        method, self._settings = config.method, config.training
+        adapters = list(adapter_parameters(student.model).values())
+        projection = list(point_map.parameters()) if method.aligns else []
+        self._parts = {"adapters": adapters, "projections": projection}
+        self._optimiser = torch.optim.AdamW(
+            _groups(adapters + projection, self._settings), lr=self._settings.learning_rate, fused=True
+        )
+        self.precision, self._scaler = _precision(self._settings, adapters[0].device)
+        balance = config.lora.mixture.balance if config.lora.mixture else 0.0
+        self.objective = Objective(method, point_map=point_map, pairs=pairs, balance=balance)
+        self.paths = GradientPaths(self.objective, student.model)
+        self._last: tuple[dict[str, Tensor], Tensor] | None = None
+
+    def total(self, step: int, losses: dict[str, Tensor]) -> Tensor:
+        """Return what to go backward from; gradients of the last step are forgotten.
+
+        Raises:
+            NotFiniteError: If it is NaN or infinite.
+        """
+        total = self.objective.total(losses, step / self._settings.steps)
+        if not bool(torch.isfinite(total)):
+            raise NotFiniteError(
+                f"The loss became {float(total.detach())} at step {step} ({_listed(losses)}). The last finite "
+                "adapters are kept. Lower training.learning_rate, or the weight of the largest term."
+            )
+        self._last = losses, total
+        self._optimiser.zero_grad(set_to_none=True)
+        return self._scaler.scale(total)
+
+    def update(self, step: int) -> dict[str, float]:
+        """Take the step that the gradients ask for, and return its metrics.
+
+        Raises:
+            GradientPathError: If an adapter has learned nothing since the run began, once every term has counted.
+        """
+        assert self._last is not None
+        self._scaler.unscale_(self._optimiser)
+        self.paths.require_in_adapters()
+        norms = {name: gradient_norm(part) for name, part in self._parts.items()}
+        # Adapters and projections are clipped apart: a projection may not change how fast the student learns.
+        for part in self._parts.values():
+            nn.utils.clip_grad_norm_(part, self._settings.clip)
+        rate = learning_rate(step, self._settings)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        losses, total = self._last
+        return _metrics(self.objective, losses, total, norms, rate, step / self._settings.steps)
 
 
 class GradientPaths:
@@ -138,18 +207,29 @@ class GradientPaths:
     def __init__(self, objective: Objective, model: nn.Module) -> None:
         """Begin a run in which nothing was checked yet."""
         self._model = model
-        self._adapters = list(adapter_parameters(model).values())
+        self.adapters = list(adapter_parameters(model).values())
         self._unchecked = {loss.kind: loss for loss in objective.method.losses}
         self._idle: set[str] | None = None
 
-    def require_from(self, losses: dict[str, Tensor]) -> None:
+    def unchecked(self, losses: dict[str, Tensor]) -> list[str]:
+        """Return which terms count for the first time and should reach the student."""
+        return [kind for kind in losses if kind in self._unchecked and self._unchecked[kind].reaches_student]
+
+    def require_from(self, losses: dict[str, Tensor], reached: dict[str, bool] | None = None) -> None:
         """Check the terms that count for the first time.
+
+        Args:
+            losses: The terms that count.
+            reached: Whether the unchecked ones reach an adapter, if that is known already.
 
         Raises:
             GradientPathError: Naming the terms that reach no adapter.
         """
-        new = [self._unchecked.pop(kind) for kind in losses if kind in self._unchecked]
-        idle = [loss.kind for loss in new if loss.reaches_student and not self._reached(losses[loss.kind])]
+        if reached is None:
+            reached = {kind: reaches([losses[kind]], [self.adapters])[0] for kind in self.unchecked(losses)}
+        idle = [kind for kind, moved in reached.items() if not moved]
+        for kind in losses:
+            self._unchecked.pop(kind, None)
         if idle:
             raise GradientPathError(
                 f"{', '.join(idle)} sends no gradient to any weight that is deployed, so it cannot change the student. "
@@ -171,11 +251,16 @@ class GradientPaths:
             require_none_idle(self._idle)
             self._idle = set()
 
-    def _reached(self, value: Tensor) -> bool:
-        if not value.requires_grad:
-            return False
-        gradients = torch.autograd.grad(value, self._adapters, retain_graph=True, allow_unused=True)
-        return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+
+def reaches(values: Sequence[Tensor], adapters: Sequence[Sequence[nn.Parameter]]) -> list[bool]:
+    """Return whether each value has a gradient in its own adapters; one backward pass for all."""
+    sources = [value for value in values if value.requires_grad]
+    if not sources:
+        return [False] * len(values)
+    every = [parameter for group in adapters for parameter in group]
+    found = iter(torch.autograd.grad(torch.stack(sources).sum(), every, retain_graph=True, allow_unused=True))
+    gradients = [[next(found) for _ in group] for group in adapters]
+    return [any(gradient is not None and bool(gradient.any()) for gradient in group) for group in gradients]
 
 
 @contextmanager

@@ -1,19 +1,21 @@
 """What happens around a run's steps: metrics, probes, development WER, and which adapters are kept."""
 
-import time
 from collections.abc import Callable, Sequence
 
-from peft import PeftModel
+import torch
+from torch import Tensor
 
 from core.alignment.records import alignment_records, signs_of_collapse
 from core.checkpoints import Name, save_adapters
 from core.config import RunConfig
 from core.families.whisper import Whisper
 from core.mapping import PointMap
+from core.mixture import mixed_modules, recorded
 from core.probes import ProbeSet, probe_steps, save_student
 from core.recording import Recorder
 from core.store.records import RunRecord
-from core.teacher_outputs import Prepared
+from core.teacher_outputs import Prepared, student_signals
+from core.training import valid_routings
 
 PROBE_POINTS = 8
 """At how many points of a run the probe states are stored."""
@@ -60,11 +62,10 @@ class RunWatcher:
         self._lowest: float | None = None
         self.best_step: int | None = None
         self._seconds = 0.0
-        self._resumed = time.perf_counter()
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Store a step's metrics and count its time; pauses are not training time."""
-        self._seconds += time.perf_counter() - self._resumed
+        self._seconds += seconds
         self._recorder.store.add_metrics(self._run.id, step, values)
         self._recorder.store.run_progress(self._run.id, step, self._seconds)
         self._advance(self._config.training.batch_size)
@@ -76,7 +77,6 @@ class RunWatcher:
         if step in self._evaluation_steps:
             self._develop(step)
         self._student.model.train()
-        self._resumed = time.perf_counter()
 
     def _develop(self, step: int) -> None:
         """Transcribe the development set; fewer errors, or as few later, make these adapters the best."""
@@ -89,15 +89,15 @@ class RunWatcher:
             step=step,
         )
         wer = result.total.wer
-        self._recorder.store.add_metrics(self._run.id, step, {"development/wer": wer})
+        loads = expert_loads(self._config, self._development, student=self._student)
+        metrics = {"development/wer": wer, **{f"load/expert_{place}": load for place, load in enumerate(loads)}}
+        self._recorder.store.add_metrics(self._run.id, step, metrics)
         names: tuple[Name, ...] = ("last",)
         if self._lowest is None or wer <= self._lowest:
             self._lowest, self.best_step, names = wer, step, ("last", "best")
-        adapted = self._student.model
-        assert isinstance(adapted, PeftModel)
         save_adapters(
             self._folder / "adapters",
-            model=adapted,
+            model=self._student.model,
             point_map=self._point_map,
             step=step,
             names=names,
@@ -136,3 +136,36 @@ class RunWatcher:
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
     """Return after which steps the development set is transcribed: evenly spread, the last among them."""
     return sorted({max(1, round(index * steps / evaluations)) for index in range(1, evaluations + 1)})
+
+
+@torch.no_grad()
+def expert_loads(config: RunConfig, prepared: Sequence[Prepared], *, student: Whisper) -> list[float]:
+    """Return the share of all points that each expert has, the busiest of each module first; nothing without experts.
+
+    Experts of different modules have nothing to do with each other, so those of each module are put in order before the
+    mean over the modules is taken: otherwise routers that each send everything to another expert would look even.
+
+    Args:
+        config: The run.
+        prepared: Utterances that were read at the training context; padding and prompts do not count.
+        student: In evaluation mode; it reads the references.
+    """
+    modules = mixed_modules(student.model)
+    if not modules or not prepared:
+        return []
+    context, size = config.training.audio_context, config.evaluation.batch_size
+    totals: dict[str, Tensor] = {}
+    for first in range(0, len(prepared), size):
+        batch = prepared[first : first + size]
+        with recorded(student.model) as routings:
+            student_signals(
+                batch,
+                student,
+                freeze_below=config.freeze_below,
+                audio_context=context,
+                with_decoder=any(".decoder." in path for path in modules),
+            )
+        for path, routing in valid_routings(routings, batch, student=student, audio_context=context).items():
+            totals[path] = totals.get(path, 0) + routing.dispatch.double().sum(dim=0)
+    shares = torch.stack([(total / total.sum()).sort(descending=True).values for total in totals.values()])
+    return shares.mean(dim=0).tolist()

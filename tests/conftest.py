@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,4 +46,14 @@ def chromium() -> str:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
         pytest.fail("The browser tests need Chromium: apt-get install chromium", pytrace=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pdflatex() -> str:
+    """Return the path of LaTeX. Without it a test is skipped, but for where every change is checked: there it fails."""
+    path = shutil.which("pdflatex")
+    if path is None:
+        sentence = "LaTeX is compiled with pdflatex: apt-get install texlive-latex-base"
+        pytest.fail(sentence, pytrace=False) if os.environ.get("CI") else pytest.skip(sentence)
     return path

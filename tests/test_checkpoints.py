@@ -11,8 +11,8 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from core.checkpoints import Name, save_adapters
-from core.config import Lora, Mapping
-from core.lora import adapter_parameters, add_adapters, merged
+from core.config import Lora, Mapping, Mixture
+from core.lora import adapter_parameters, add_adapters, deployed
 from core.mapping import LayerPair, PointMap
 from tests.tiny_model import WIDTH, logits, tiny_model
 
@@ -23,7 +23,9 @@ FILES = {"adapter_config.json", "adapter_model.safetensors", "projections.safete
 
 @pytest.fixture
 def model() -> PeftModel:
-    return add_adapters(tiny_model(), LORA, freeze_below=0, seed=0).eval()
+    adapted = add_adapters(tiny_model(), LORA, freeze_below=0, seed=0).eval()
+    assert isinstance(adapted, PeftModel)
+    return adapted
 
 
 def mapped(**mapping: Any) -> PointMap:
@@ -65,8 +67,23 @@ def test_what_is_written_is_what_was_trained(tmp_path: Path, model: PeftModel, p
     folder = save_adapters(tmp_path / "adapters", model=model, point_map=point_map, step=50, names=BOTH)
     assert folder == tmp_path / "adapters" / "step-000050"
     assert {path.name for path in folder.iterdir()} >= FILES
-    assert torch.allclose(logits(merged(tiny_model(), folder).eval()), logits(model), atol=1e-5)
+    assert torch.allclose(logits(deployed(tiny_model(), folder).eval()), logits(model), atol=1e-5)
     assert torch.equal(load_file(folder / "projections.safetensors")["projections.shared.weight"], projection)
+
+
+def test_a_mixture_is_written_with_its_projection_and_is_the_student_that_is_deployed(
+    tmp_path: Path, point_map: PointMap
+) -> None:
+    settings = LORA.model_copy(update={"rank": 8, "mixture": Mixture(experts=3, top_k=2)})
+    model = add_adapters(tiny_model(), settings, freeze_below=0, seed=0).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in adapter_parameters(model).values():
+            parameter.normal_()
+    folder = save_adapters(tmp_path, model=model, point_map=point_map, step=5, names=BOTH)
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"mixture.json", "mixture.safetensors", "projections.safetensors"}
+    assert torch.equal(logits(deployed(tiny_model(), tmp_path / "best").eval()), logits(model))
 
 
 def test_every_projection_of_a_run_is_written_and_can_be_read_back(tmp_path: Path, model: PeftModel) -> None:

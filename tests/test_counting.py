@@ -4,6 +4,7 @@ from core.config import PrunedStudent
 from core.counting import TOKENS_PER_SECOND, flops_per_second, non_embedding_parameters, on_meta, parameter_counts
 from core.families.whisper import Whisper, prune
 from core.lora import count_parameters
+from core.store.records import ParameterCounts
 from tests.engine import random_whisper, run_config, tiny_en
 
 WIDTH, VOCABULARY, MELS = 384, 51_864, 80
@@ -86,6 +87,30 @@ def test_a_budget_is_counted_with_the_rank_that_it_allows() -> None:
     config = run_config(lora={"budget": 0.002, "encoder_targets": ["fc1"]})
     counts = parameter_counts(config, student=student, teachers=[teacher])
     assert counts.share_of_teacher <= 0.002 < (counts.trainable + 32 + 64) / counts.teacher
+
+
+def test_a_mixture_is_deployed_beside_the_student_and_counted_with_all_and_with_active_experts() -> None:
+    teacher = random_whisper()
+    student = prune(teacher, PrunedStudent(encoder_layers=(0, 1, 3)))
+
+    def counted(**lora: object) -> ParameterCounts:
+        config = run_config(lora={"rank": 14, "encoder_targets": ["fc1"], **lora})
+        return parameter_counts(config, student=student, teachers=[teacher])
+
+    dense = counted()
+    one, two, all_three = (counted(mixture={"experts": 3, "top_k": top_k}) for top_k in (1, 2, None))
+    plain, expert, router = count_parameters(student.model), 4 * (32 + 64), 3 * 32  # experts of rank 4
+
+    assert (dense.student, dense.student_active, dense.adapters) == (plain, plain, 14 * (32 + 64))
+    assert {each.adapters for each in (one, two, all_three)} == {3 * expert + router}
+    assert {each.student for each in (one, two, all_three)} == {plain + 3 * expert + router}
+    active = [each.student_active for each in (one, two, all_three)]
+    assert active == [plain + number * expert + router for number in (1, 2, 3)]
+    # All experts are computed, whichever a point goes to: per frame, two operations for each of their weights.
+    assert dense.student_flops is not None
+    assert one.student_flops is not None
+    assert one.student_flops == all_three.student_flops
+    assert one.student_flops - dense.student_flops == pytest.approx(50 * 2 * (3 * expert + router))
 
 
 def test_a_copy_without_weights_has_the_same_shape() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.config import PrunedStudent, RunConfig
-from core.estimates import WARM_STEPS, Enough, Stopwatch, all_terms_at_once, measure
+from core.estimates import WARM_STEPS, Enough, Stopwatch, all_terms_at_once, crowded, measure
 from core.families.whisper import Whisper, prune
 from core.job import PROBE_UTTERANCES
 from core.sample import CLIPS, Sample, take_sample
@@ -70,7 +70,15 @@ def test_memory_and_disk_grow_with_the_utterances_of_the_job(
     assert estimate.state_bytes > PROBE_POINTS * 3 * frames * one
     assert estimate.adapter_bytes > 2 * 4 * 32 * 32  # best and last, float32, the projection alone
     assert estimate.disk_free > 0
-    assert not estimate.busy
+
+
+@pytest.mark.parametrize(("load", "crowding"), [(0.5, False), (1.9, False), (6.0, True)])
+def test_work_of_others_is_told_since_steps_take_longer_beside_it(
+    load: float, crowding: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("psutil.getloadavg", lambda: (load, 0.0, 0.0))
+    assert crowded() == crowding
 
 
 def test_every_term_counts_from_the_first_measured_step(config: RunConfig) -> None:
@@ -85,9 +93,9 @@ def test_a_loop_that_takes_too_long_may_stop_after_one_step_that_is_warm() -> No
     watch = Stopwatch(longest_seconds=-1.0)
     watch.pause(0)
     for step in range(1, WARM_STEPS + 1):
-        watch.step(step, {})
+        watch.step(step, {}, 0.1)
         watch.pause(step)
-    watch.step(WARM_STEPS + 1, {})
+    watch.step(WARM_STEPS + 1, {}, 0.1)
     with pytest.raises(Enough):
         watch.pause(WARM_STEPS + 1)
     assert len(watch.seconds[WARM_STEPS:]) == 1

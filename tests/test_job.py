@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from core.ablation import ablation_table
 from core.analysis import compare
 from core.config import parse_run
 from core.errors import ConfigError, ManifoldError, Stopped
@@ -24,6 +25,7 @@ MANIFOLD = {
     "name": "manifold",
     "losses": [{"kind": "cross_entropy"}, {"kind": "soft_labels"}, {"kind": "geodesic", "weight": 8}],
 }
+MIXTURE = {"rank": 10, "alpha": 20, "mixture": {"experts": 4, "top_k": 1}}
 ALONE = {"name": "alone", "losses": [{"kind": "geodesic", "decoder": False}]}
 
 
@@ -33,15 +35,16 @@ def never() -> bool:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path, str]:
-    """Two runs, one of which cannot learn, on the real model; done once for the tests below."""
+    """Three runs, one of which cannot learn, on the real model; done once for the tests below."""
     folder = tmp_path_factory.mktemp("job")
     store = Store.open(f"sqlite:///{folder / 'experiments.db'}")
     idle = {"rank": 2, "decoder_targets": ["fc1"]}
     configs = [
         parse_run({**SMALL, "name": "manifold", "method": MANIFOLD}),
         parse_run({**SMALL, "name": "idle adapters", "method": ALONE, "lora": idle}),
+        parse_run({**SMALL, "name": "mixture", "method": MANIFOLD, "lora": MIXTURE}),
     ]
-    job = store.create_job("two", configs)
+    job = store.create_job("three", configs)
     with pytest.raises(ManifoldError, match="idle adapters"):
         run_job(job.id, store=store, runs_folder=folder / "runs", stop=never)
     return store, folder / "runs", job.id
@@ -73,6 +76,31 @@ def test_a_run_ends_with_its_student_measured(finished: tuple[Store, Path, str])
     assert teacher.wer < 0.7 <= result.wer
     assert [item.utterance_id for item in store.utterance_results(result.id)] == ["test-000", "test-001"]
     assert (folder / run.id / "adapters" / "best" / "adapter_model.safetensors").is_file()
+
+
+def test_a_mixture_stays_beside_the_student_and_tells_the_load_of_its_experts(
+    finished: tuple[Store, Path, str],
+) -> None:
+    store, folder, job_id = finished
+    run = next(run for run in store.runs(job_id=job_id) if run.name == "mixture")
+
+    assert (run.state, run.step) == ("finished", 2)
+    counts = store.parameters(run.id)
+    assert counts is not None
+    assert counts.adapters == 10 * (4 * 768 + 2 * (384 + 1536))  # what adapters of rank 10 have
+    assert counts.student_active is not None
+    assert counts.student - counts.student_active == 3 * 2 * (4 * 768 + 2 * (384 + 1536))  # three experts of rank 2
+    names = {path.name for path in (folder / run.id / "adapters" / "best").iterdir()}
+    assert names == {"mixture.json", "mixture.safetensors", "projections.safetensors"}
+    assert {metric.step for metric in store.metrics(run.id, ["loss/balance"])} == {1, 2}
+
+    table = ablation_table(store, job_id)
+    row = table.rows[2]
+    assert row.evaluation is not None
+    assert len(row.load) == 4
+    assert sum(row.load) == pytest.approx(1)
+    assert list(row.load) == sorted(row.load, reverse=True)
+    assert table.rows[0].load == ()
 
 
 def test_the_alignment_is_followed_from_before_to_after(finished: tuple[Store, Path, str]) -> None:

@@ -12,9 +12,9 @@ from core.lora import (
     adapter_parameters,
     add_adapters,
     count_parameters,
+    deployed,
     gradient_norm,
     idle_adapters,
-    merged,
     rank_within,
     require_none_idle,
 )
@@ -124,11 +124,11 @@ def test_merged_adapters_say_what_unmerged_ones_say(tmp_path: Path) -> None:
             if "lora_B" in path:
                 parameter.normal_(generator=torch.Generator().manual_seed(len(path)))
     adapted.save_pretrained(str(tmp_path))
-    deployed = merged(student, tmp_path).eval()
+    alone = deployed(student, tmp_path).eval()
     assert (logits(adapted) - logits(student)).abs().max() > 0.01
-    assert torch.allclose(logits(deployed), logits(adapted), atol=1e-5)
-    assert count_parameters(deployed) == count_parameters(student)
-    assert not any("lora" in name for name, _ in deployed.named_parameters())
+    assert torch.allclose(logits(alone), logits(adapted), atol=1e-5)
+    assert count_parameters(alone) == count_parameters(student)
+    assert not any("lora" in name for name, _ in alone.named_parameters())
 
 
 def linear_modules(lora: Lora) -> list[torch.nn.Linear]:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from core.config import RunConfig, parse_run
+from core.counting import parameter_counts
 from core.errors import ConfigError
 from core.families.whisper import Whisper
 from core.mapping import LayerPair
@@ -192,3 +193,21 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ConfigError, match="no CUDA device"):
         device_of(base)
     assert device_of(base.model_copy(update={"training": run_config().training})).type == "cpu"
+
+
+def test_a_mixture_that_does_not_fit_is_refused_before_the_run(teacher: Whisper) -> None:
+    student = random_whisper(encoder_layers=3)
+    config = run_config(lora={"rank": 5, "mixture": {"experts": 4}})
+    (problem,) = model_problems(config, student=student, teacher=teacher)
+    assert problem.where == "lora.mixture.experts"
+    assert "raise lora.rank to 6" in problem.message
+    assert places(run_config(lora={"rank": 6, "mixture": {"experts": 4}}), student=student, teacher=teacher) == []
+
+
+def test_a_mixture_keeps_within_the_budget_of_its_run(teacher: Whisper) -> None:
+    student = random_whisper(encoder_layers=3)
+    config = run_config(lora={"budget": 0.01, "mixture": {"experts": 2}})
+    counts = parameter_counts(config, student=student, teachers=[teacher])
+    dense = parameter_counts(run_config(lora={"budget": 0.01}), student=student, teachers=[teacher])
+    assert 0.8 * dense.adapters < counts.adapters <= dense.adapters
+    assert counts.share_of_teacher <= 0.01

@@ -11,9 +11,10 @@ from core.lora import adapter_parameters, add_adapters
 from core.losses import Objective
 from core.losses.soft_labels import soft_labels_loss
 from core.mapping import PointMap
+from core.mixture import mixed_modules, recorded
 from core.preflight import pairs_of, point_map_of
 from core.teacher_outputs import prepare_utterances, student_signals, teacher_signals, teacher_statistics
-from core.training import Lesson, batches, learning_rate, method_terms, own_dropout, train
+from core.training import Lesson, batches, learning_rate, method_terms, own_dropout, train, valid_routings
 from tests.engine import random_whisper, run_config, utterances
 
 ALONE = {"name": "alone", "losses": [{"kind": "geodesic", "decoder": False}]}
@@ -24,7 +25,7 @@ class Notes:
         self.values: list[dict[str, float]] = []
         self.pauses: list[int] = []
 
-    def step(self, step: int, values: dict[str, float]) -> None:
+    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         self.values.append(values)
 
     def pause(self, step: int) -> None:
@@ -308,3 +309,76 @@ def test_every_utterance_comes_once_per_epoch() -> None:
     seen = [index for _ in range(5) for index in next(order)]
     assert sorted(seen[:5]) == sorted(seen[5:]) == [0, 1, 2, 3, 4]
     assert len(next(batches(3, 8, seed=0))) == 3
+
+
+def mixture(**settings: float) -> dict[str, object]:
+    return {"rank": 14, "alpha": 28, "mixture": {"experts": 3, "balance": 0.5, **settings}}
+
+
+def experts_that_changed(clips, **changes) -> tuple[Notes, dict[str, list[bool]]]:
+    chosen = setting(clips, **changes)
+    before = {name: value.detach().clone() for name, value in adapter_parameters(chosen.student.model).items()}
+    notes = learn(chosen)
+    after = adapter_parameters(chosen.student.model)
+    moved = {
+        name: [not torch.equal(*both) for both in zip(before[name], value, strict=True)]
+        for name, value in after.items()
+    }
+    return notes, moved
+
+
+def test_training_changes_every_expert_and_every_router_of_a_mixture(clips) -> None:
+    notes, moved = experts_that_changed(clips, lora=mixture())
+    assert {name.rpartition("fc1.")[2] for name in moved if "fc1" in name} == {"lora_A", "lora_B", "router.weight"}
+    assert all(all(experts) for experts in moved.values())
+    for values in notes.values:
+        assert 1 <= values["loss/balance"] <= 3
+        assert values["share/balance"] == pytest.approx(0.5 * values["loss/balance"] / values["loss/total"], rel=1e-4)
+        shares = [value for name, value in values.items() if name.startswith("share/")]
+        assert sum(shares) == pytest.approx(1, rel=1e-5)
+
+
+def test_an_expert_that_no_point_goes_to_stays_as_it_is_and_the_run_goes_on(clips) -> None:
+    # In its first step a router has no gradient, because every B is zero: two steps go where it points at first.
+    chosen = setting(clips, lora=mixture(top_k=1, balance=0), training={**STEPS, "steps": 2})
+    modules = mixed_modules(chosen.student.model)
+    with torch.no_grad():
+        for module in modules.values():
+            module.router.weight.zero_()  # equal logits: every point goes the same way
+    with recorded(chosen.student.model) as routings:
+        student_signals(chosen.lesson.prepared, chosen.student, freeze_below=2, audio_context=8, with_decoder=False)
+    busy = {path: routing.dispatch.flatten(0, 1).any(dim=0) for path, routing in routings.items()}
+    assert {int(experts.sum()) for experts in busy.values()} == {1}
+    assert len(learn(chosen).values) == 2
+    for path, module in modules.items():
+        assert torch.equal(module.lora_B.detach().flatten(1).any(dim=1), busy[path])
+
+
+def test_a_balance_without_weight_is_not_a_term(clips) -> None:
+    notes, moved = experts_that_changed(clips, lora=mixture(balance=0))
+    assert not [name for name in notes.values[0] if "balance" in name]
+    assert all(all(experts) for experts in moved.values())
+
+
+def test_padding_and_prompts_do_not_change_the_balance_of_a_mixture(clips) -> None:
+    lora = {**mixture(), "encoder_targets": [], "decoder_targets": ["fc1"]}
+    chosen = setting(clips, lora=lora, freeze_below=3, method={"losses": [CE]})
+    objective = Objective(chosen.config.method, point_map=chosen.point_map, pairs=chosen.lesson.pairs, balance=1.0)
+    by_length = sorted(chosen.lesson.prepared, key=lambda item: len(item.tokens))
+    short, long = by_length[0], by_length[-1]
+
+    def shares(batch) -> dict[str, torch.Tensor]:
+        with recorded(chosen.student.model) as routings:
+            student_signals(batch, chosen.student, freeze_below=3, audio_context=8, with_decoder=True)
+        valid = valid_routings(routings, batch, student=chosen.student, audio_context=8)
+        return {path: routing.dispatch for path, routing in valid.items()}
+
+    together, alone = shares([short, long]), shares([short])
+    assert all(len(rows) == len(short.tokens) + 1 for rows in alone.values())
+    for path, rows in together.items():
+        torch.testing.assert_close(rows[: len(alone[path])], alone[path], atol=1e-5, rtol=1e-5)
+    terms = method_terms(
+        chosen.config, [short, long], objective, student=chosen.student, teacher=chosen.lesson.teacher, progress=1.0
+    )
+    by_hand = [3 * float((rows.detach().mean(dim=0) ** 2).sum()) for rows in together.values()]
+    assert float(terms["balance"].detach()) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)

@@ -1,9 +1,12 @@
 """Ablations: which part of the method matters, and is the difference real?"""
 
+import pandas as pd
 import streamlit as st
 
-from app import charts, parts, state, tables, text
-from core.runs import AblationTable
+from app import charts, parts, state, tables, text, tradeoffs
+from core.reports.latex import ablation_latex
+from core.reports.markdown import ablation_markdown
+from core.runs import AblationTable, mean_angle
 
 RECORDED = "real"
 """Name of the recorded utterances among the extra test sets."""
@@ -32,6 +35,7 @@ def show() -> None:
     job = jobs[state.chosen("job", value)]
     if job.active:
         _live(job.id)
+    parts.expectation(job)
     table = state.ablation(job.id)
     if table.test_set != tables.TEST:
         st.caption(f"On the {text.plain(table.test_set)} set: this job leaves its test set unread.")
@@ -82,7 +86,17 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             "Trainable": st.column_config.NumberColumn(
                 "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
             ),
+            "Real-time factor": st.column_config.NumberColumn(format="%.3f", help="Decoding time over audio time."),
+            "Step": st.column_config.NumberColumn("s / step", format="%.3f", help="Training time of one step."),
             "Training": st.column_config.TextColumn(alignment="right"),
+            "Stored": st.column_config.TextColumn(alignment="right", help="Parameters of the student as deployed."),
+            "Active": st.column_config.TextColumn(
+                alignment="right", help="Parameters that one frame or token goes through."
+            ),
+            "Load per expert": st.column_config.TextColumn(
+                help="Share of the development set's points that each expert of a module has, the busiest first; the "
+                "mean over the modules."
+            ),
         },
         alt=f"Word error rates of the teacher, the student before training, and every run, {table.test_set} set",
     )
@@ -90,21 +104,24 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
         st.caption("Nothing has been read yet. Rows fill as the job gets to them.")
         return
     st.caption("  \n".join(text.plain(note) for note in notes))
-    stem = f"{table.job.name}-{table.test_set}"
-    with st.container(horizontal=True):
-        st.download_button(
-            "CSV", tables.csv(frame), f"{stem}.csv", "text/csv", icon=":material/download:", key=f"csv:{stem}"
-        )
-        st.download_button(
-            "Markdown",
-            tables.markdown(frame, notes),
-            f"{stem}.md",
-            "text/markdown",
-            icon=":material/download:",
-            key=f"markdown:{stem}",
-        )
+    _downloads(table, frame, alone=not charted)
     if charted:
         _charts(table)
+        _seeds(table)
+        _tradeoffs(table)
+
+
+def _downloads(table: AblationTable, frame: pd.DataFrame, *, alone: bool) -> None:
+    """Offer a table as a file; the tables of the other test sets are in the Markdown and the LaTeX of the first."""
+    stem = f"{table.job.name}-{table.test_set}"
+    files = [("CSV", ".csv", lambda: tables.csv(frame), "text/csv")]
+    if not alone:
+        files.append(("Markdown", ".md", lambda: ablation_markdown(table), "text/markdown"))
+        files.append(("LaTeX", ".tex", lambda: ablation_latex(table), "application/x-tex"))
+    with st.container(horizontal=True):
+        for label, suffix, content, kind in files:
+            key = f"{label}:{stem}"
+            st.download_button(label, content, f"{stem}{suffix}", kind, icon=":material/download:", key=key)
 
 
 def _charts(table: AblationTable) -> None:
@@ -131,6 +148,54 @@ def _charts(table: AblationTable) -> None:
         )
         st.altair_chart(charts.contrasts(contrasts, description=about), key=f"contrasts:{table.job.id}")
         st.caption("Filled: more than chance. Hollow: not significant, or too few utterances to test.")
+
+
+def _seeds(table: AblationTable) -> None:
+    frame = tradeoffs.seeds(table)
+    if frame.empty:
+        return
+    st.header("Over seeds")
+    about = "Mean and spread of word error rates over seeds"
+    parts.table(frame, alt=about, numbers=[name for name in frame.columns if name != "Model"])
+    st.caption(
+        "SD: standard deviation over seeds, in points. Differences are of runs with the same seed; a run's own "
+        "interval, in the table above, is over utterances and knows nothing of seeds."
+    )
+
+
+def _tradeoffs(table: AblationTable) -> None:
+    """Show what error rates cost, and whether they go with the alignment."""
+    frame = tradeoffs.costs(table)
+    aligned = state.studio().store.last_alignments([row.run.id for row in table.rows])
+    angles = tradeoffs.alignment(table, {run_id: mean_angle(records) for run_id, records in aligned.items()})
+    if len(frame) < 2:
+        return
+    st.header("What it costs, and does closer mean better?")
+    first, second, third = st.columns(3, gap="large")
+    for column, cost, title, digits in (
+        (first, "parameters", "Trained parameters", "~s"),
+        (second, "minutes", "Training time, minutes", ".3~g"),
+    ):
+        with column:
+            shown = tradeoffs.with_front(frame, cost)
+            front = tradeoffs.front_in_words(shown)
+            st.markdown(f"**WER ↓ against {title[:1].lower()}{title[1:]} ↓**")
+            about = f"WER against {title}. Front: {front}."
+            chart = charts.tradeoff(shown, x=cost, title=title, description=about, digits=digits)
+            st.altair_chart(chart, key=f"{cost}:{table.job.id}")
+            st.caption(text.plain(f"Filled: none is both cheaper and better. From the cheapest: {front}."))
+    with third:
+        st.markdown("**WER ↓ against the angle to the teacher ↓**")
+        said = tradeoffs.does_closer_mean_better(angles)
+        if len(angles) > 1:
+            chart = charts.tradeoff(
+                angles, x="angle", title="Mean angle, degrees", description=f"WER against the mean angle. {said}"
+            )
+            st.altair_chart(chart, key=f"angle:{table.job.id}")
+        st.caption(text.plain(f"{said} The angle is that of the last probe, over all layer pairs."))
+    spread = max(frame["runs"].tolist())
+    if spread > 1:
+        st.caption(f"Dots are means over up to {spread} seeds; lines reach from the lowest to the highest of them.")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ ASKED = {
 }
 """Settings that mean nothing unless another one is so."""
 
-HOW = {"whole": "An ablation", "grid": "A grid", "one": "One run"}
+RANKS, RATES = ("4", "8", "16", "32", "64"), ("0.0003", "0.001", "0.003")
+
+HOW = {"whole": "An ablation", "grid": "A grid", "one": "One run", "file": "A file"}
 
 
 def show() -> None:
@@ -66,6 +68,8 @@ def show() -> None:
         _whole(ablation, state.studio().quick_start()[1] if preset == FIRST_PRESET else configs)
     elif how == "grid":
         _grid(ablation)
+    elif how == "file":
+        _file()
     else:
         _one(preset, ablation, configs, start)
 
@@ -88,7 +92,9 @@ def _whole(ablation: Ablation, configs: tuple[RunConfig, ...]) -> None:
     )
     runs = [config for config in configs if not chosen or config.name in chosen]
     _listed(runs)
-    _launch(runs, name=ablation.name, all_of_it=f"Launch {len(runs)} runs" if len(runs) > 1 else "Launch one run")
+    _launch(runs, name=ablation.name, all_of_it=_all_of(runs))
+    rows = tuple(row for row in ablation.rows if not chosen or row.label in chosen)
+    _taken_away(ablation.model_copy(update={"rows": rows}))
 
 
 def _grouped(config: RunConfig) -> str:
@@ -97,7 +103,7 @@ def _grouped(config: RunConfig) -> str:
 
 
 def _grid(ablation: Ablation) -> None:
-    """Offer every chosen method with every seed."""
+    """Offer every chosen method with every seed, rank and learning rate."""
     left, right = st.columns([3, 1], gap="medium")
     methods = left.multiselect(
         "Methods",
@@ -111,19 +117,86 @@ def _grid(ablation: Ablation) -> None:
     seeds = right.number_input(
         "Seeds", 1, 20, value=2, help="Runs of each method, with the seeds from 0.", key="grid seeds"
     )
+    left, right = st.columns(2, gap="medium")
+    with left:
+        ranks = _numbers("Ranks", RANKS, int, "Of the adapters; alpha / rank stays as it is, and no budget decides.")
+    with right:
+        rates = _numbers("Learning rates", RATES, float, "Peak rate of AdamW.")
     if not methods:
         st.info("Choose at least one method.", icon=":material/info:")
         return
+    if ranks is None or rates is None:
+        return
     try:
-        runs = starts.grid(ablation, methods=methods, seeds=int(seeds))
+        grid, runs = starts.grid(
+            ablation, methods=methods, seeds=int(seeds), ranks=[int(rank) for rank in ranks], learning_rates=rates
+        )
     except ConfigError as error:
         checks.list_mistakes(error.problems or [Problem("", error.summary)])
         return
     _listed(runs)
-    what = f"{len(methods)} methods" if len(methods) > 1 else "one method"
-    with_seeds = f"{seeds} seeds" if seeds > 1 else "one seed"
-    st.caption(f"{what[:1].upper()}{what[1:]}, {with_seeds}: {len(runs)} runs.")
-    _launch(runs, name=f"{ablation.name}-grid", all_of_it=f"Launch {len(runs)} runs")
+    axes = {"method": len(methods), "rank": len(ranks), "learning rate": len(rates), "seed": int(seeds)}
+    said = " × ".join(f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in axes.items() if count)
+    steps = sum(config.training.steps for config in runs)
+    st.caption(f"{said}: {len(runs)} runs, {text.count(steps)} steps in all.")
+    _launch(runs, name=grid.name, all_of_it=_all_of(runs))
+    _taken_away(grid)
+
+
+def _numbers(label: str, usual: Sequence[str], kind: type[int] | type[float], about: str) -> list[float] | None:
+    """Let numbers be chosen or written; None, with what is wrong beside the field, where one is none."""
+    chosen = st.multiselect(
+        label,
+        usual,
+        accept_new_options=True,
+        placeholder="As in the preset",
+        help=f"{about} Choose some, or write your own.",
+        key=f"grid {label}",
+        persist_state="session",
+    )
+    found: list[float] = []
+    wrong = []
+    for said in chosen:
+        try:
+            found.append(kind(said))
+        except ValueError:
+            wrong.append(said)
+    if wrong:
+        noun = "a whole number" if kind is int else "a number"
+        named = ", ".join(f"'{said}'" for said in wrong)
+        st.markdown(f":red[:material/error: {text.plain(f'Not {noun}: {named}')}]")
+        return None
+    return list(dict.fromkeys(found))
+
+
+def _file() -> None:
+    """Offer what a file says: a run, or an ablation."""
+    left, right = st.columns(2, gap="large")
+    uploaded = left.file_uploader("A YAML or JSON file of a run or an ablation", type=["yaml", "yml", "json"])
+    typed = right.text_area("Or its text", height=200, key="file", persist_state="session")
+    content = uploaded.getvalue().decode("utf-8", errors="replace") if uploaded else typed
+    if not content.strip():
+        st.info("Its runs will be listed here, to be checked and launched.", icon=":material/info:")
+        return
+    try:
+        name, runs = starts.read(content)
+    except ConfigError as error:
+        checks.list_mistakes(error.problems or [Problem("", error.summary)])
+        return
+    _listed(runs)
+    _launch(runs, name=name, all_of_it=_all_of(runs))
+
+
+def _all_of(runs: Sequence[RunConfig]) -> str:
+    return f"Launch {len(runs)} runs" if len(runs) > 1 else "Launch one run"
+
+
+def _taken_away(ablation: Ablation) -> None:
+    with st.expander("As a file: take these runs away", icon=":material/description:"):
+        written = starts.written(ablation)
+        st.code(written, language="yaml", height=300)
+        name = f"{ablation.name}.yaml"
+        st.download_button("Download", written, name, "application/yaml", icon=":material/download:")
 
 
 def _listed(runs: Sequence[RunConfig]) -> None:
@@ -159,6 +232,9 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], start:
         width=420,
     )
     chosen = state.chosen("method", chosen)
+    base, of_base = offered[starts.BASELINE].fields, f"{starts.METHODS[starts.BASELINE].name}, on this preset's base"
+    if start and chosen == "clone":
+        base, of_base = offered["clone"].fields, f"the run {start}"
     told = st.container()
     # What is read from YAML replaces the form's first values; another number makes its widgets anew.
     place = f"{preset}:{start}:{chosen}"
@@ -175,26 +251,25 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], start:
         problems = error.problems or [Problem("", error.summary)]
         filled.show(problems)
     with told:
-        _method(offered[chosen].method, offered[starts.BASELINE].fields, filled.values)
+        _method(offered[chosen].method, filled.values, base=base, of_base=of_base)
         if problems:
             checks.list_mistakes(problems)
     _launch([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
     _yaml(filled.values, lambda fields: state.keep(f"draft:{place}", (fields, number + 1)))
 
 
-def _method(method: MethodRow | None, base: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Show what a method is, and what the run changes against the transcripts alone on the same base."""
+def _method(method: MethodRow | None, values: Mapping[str, Any], *, base: Mapping[str, Any], of_base: str) -> None:
+    """Show what a method is, and what the run changes against a baseline: the transcripts alone, or what it repeats."""
     frame = tables.differences(base, values)
     with st.container(border=True):
         if method is not None:
             st.markdown(f"**{text.plain(method.meaning)}**")
             st.code(method.formula, language=None, wrap_lines=True)
             st.caption(f"Source: {text.plain(method.source)}")
-        baseline = text.plain(starts.METHODS[starts.BASELINE].name)
         if frame.empty:
-            st.caption(f"The same settings as the baseline, {baseline} on this preset's base.")
+            st.caption(f"The same settings as the baseline, {text.plain(of_base)}.")
             return
-        frame = frame.rename(columns={"Baseline": f"Baseline, {starts.METHODS[starts.BASELINE].name}"})
+        frame = frame.rename(columns={"Baseline": f"Baseline, {of_base.split(', on')[0]}"})
         st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline")
 
 
@@ -215,6 +290,15 @@ def _launch(
         problems: The form's mistakes.
         filled: The form, to put what a check finds beside its fields.
     """
+    expectation = st.text_input(
+        "What do you expect? (optional)",
+        # Another number makes an empty field for the next launch.
+        key=f"expectation:{state.kept('launches', 0)}",
+        persist_state="session",
+        max_chars=300,
+        placeholder="I think …",
+        help="Kept with the job, never changed, and shown beside what happens.",
+    )
     with st.container(horizontal=True):
         launch = st.button(all_of_it, type="primary", icon=":material/rocket_launch:")
         check = st.button(
@@ -241,7 +325,8 @@ def _launch(
         _refuse(wrong)
     elif launch:
         with st.spinner("Starting"):
-            job = state.studio().start(runs, name=name)
+            job = state.studio().start(runs, name=name, expectation=expectation)
+        state.keep("launches", state.kept("launches", 0) + 1)
         state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
     checks.show(runs)
 

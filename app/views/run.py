@@ -5,15 +5,17 @@ import streamlit as st
 import yaml
 from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, costs, parts, state, tables, terms, text
+from app import charts, costs, files, parts, state, tables, terms, text
 from core.errors import NotFoundError
-from core.runs import EvaluationRecord, JobRecord, RunRecord
+from core.runs import EvaluationRecord, JobRecord, RunRecord, UtteranceResult, mean_angle
 
 MOST_UTTERANCES = 200
 SETS = {tables.TEST: 0, tables.DEVELOPMENT: 2}
 """Order of the evaluations; extra sets stand between."""
 
-TABS = ["Curves", "Results", "Costs", "Utterances", "Settings", "Log"]
+TABS = ["Curves", "Results", "Costs", "Utterances", "Settings", "Files", "Log"]
+
+ORDERS = {"worst": "Worst", "best": "Best", "improved": "Most improved"}
 
 
 def show() -> None:
@@ -38,6 +40,7 @@ def show() -> None:
             parts.badge(run.state)
         facts = (job.name, run.method, f"seed {run.seed}", text.moment(run.created_at))
         st.caption(text.plain(" · ".join(facts)))
+    _said(run, job)
     if job.active:
         _live(run, job)
     if not run.active:
@@ -50,8 +53,23 @@ def show() -> None:
     with st.container(horizontal=True):
         state.link("alignment", "Alignment", ":material/scatter_plot:", run=run.id)
         state.link("ablations", "Ablation table", ":material/table_chart:", job=run.job_id)
-        state.link("new_run", "New run from this one", ":material/content_copy:", start=run.id)
+        state.link("new_run", "Clone and change", ":material/content_copy:", start=run.id, launch="one")
     _tabs(run, job)
+
+
+def _said(run: RunRecord, job: JobRecord) -> None:
+    """Show what people said of a run, and let them say it; one in the bin can be taken out again."""
+    if run.deleted_at is not None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.warning("This run is in the bin.", icon=":material/delete:")
+            if st.button("Restore", icon=":material/restore_from_trash:"):
+                state.studio().store.restore([run.id])
+                st.rerun()
+    parts.expectation(job)
+    if run.tags:
+        st.markdown(" ".join(f":gray-badge[{text.plain(tag)}]" for tag in run.tags))
+    with st.expander("Notes", expanded=bool(run.notes), icon=":material/edit_note:"):
+        parts.notes(run.id, run.notes)
 
 
 def _live(run: RunRecord, job: JobRecord) -> None:
@@ -76,12 +94,15 @@ def _metrics(run: RunRecord) -> None:
     read = own.test_set if own else tables.TEST
     rates = {record.subject: record.wer for record in evaluations if not record.run_id and record.test_set == read}
     counts = state.parameters(run)
+    angle = mean_angle(state.studio().store.last_alignments([run.id]).get(run.id, ()))
     with st.container(horizontal=True):
         st.metric(f"WER ↓, {read} set", text.percent(own.wer if own else None), border=True)
         st.metric("Teacher", text.percent(rates.get("teacher")), border=True)
         st.metric("Student before", text.percent(rates.get("student_before")), border=True)
         share = text.percent(counts.share_of_teacher, 2) if counts else text.NOTHING
         st.metric("Trained, of the teacher", share, border=True)
+        about = "Angle between paired states of student and teacher, mean over the layer pairs, at the last probe."
+        st.metric("Angle ↓", text.degrees(angle), border=True, help=about)
         st.metric("Training time", text.duration(run.seconds), border=True)
 
 
@@ -99,11 +120,25 @@ def _tabs(run: RunRecord, job: JobRecord) -> None:
         _costs(run)
     elif tab == "Utterances":
         _utterances(run)
+    elif tab == "Files":
+        files.show(run)
     elif tab == "Log":
         parts.log_tail(job, lines=60)
     else:
+        _differences(run)
         st.code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), language="yaml")
         st.caption(f"As it ran; hash {run.config_hash}. Saved as a file, it starts again with: manifold run FILE")
+
+
+def _differences(run: RunRecord) -> None:
+    """Show in which settings a run differs from the baseline of its job."""
+    if run.position == 0:
+        st.caption("This is the baseline of its job.")
+        return
+    baseline = state.studio().store.runs(1, job_id=run.job_id)[0]
+    frame = tables.differences(baseline.config, run.config)
+    frame = frame.rename(columns={"Baseline": f"Baseline, {baseline.name}"})
+    st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline of the job")
 
 
 def _curves(run: RunRecord) -> None:
@@ -126,6 +161,8 @@ def _draw_curves(run: RunRecord) -> None:
         return
     st.caption("By training step; one step is one batch.")
     losses = {loss["kind"]: loss for loss in run.config["method"]["losses"]}
+    if (run.config["lora"].get("mixture") or {}).get("balance"):
+        losses["balance"] = {}  # the term of the adapters, beside those of the method
     palette = {text.words(kind): colour for kind, colour in charts.colours(list(losses)).items()}
     last_step = max(map(int, frame["step"]))
     places: list[DeltaGenerator] = []
@@ -155,6 +192,7 @@ def _draw_curves(run: RunRecord) -> None:
             _shares(shares, list(losses), palette, last_step, key=f"share/:{run.id}")
     for group, title, unit in (
         ("development/wer", "Word error rate, development set", "%"),
+        ("load/", "Load per expert, development set", "share of the points, busiest first"),
         ("gradient_norm/", "Gradient norm before clipping", ""),
         ("learning_rate", "Learning rate", ""),
     ):
@@ -191,7 +229,7 @@ def _curve(
     last = frame.groupby("series", sort=False)["value"].last()
     ends = [f"{name} {value:.4g}" if len(last) > 1 else f"{value:.4g}" for name, value in last.items()]
     about = f"{title} by step. Last: {', '.join(ends)}."
-    markers = group == "development/wer"
+    markers = group in ("development/wer", "load/")
     chart = charts.curve(frame, description=about, markers=markers, colour=colour, last_step=last_step)
     st.altair_chart(chart, key=key)
 
@@ -216,7 +254,7 @@ def _costs(run: RunRecord) -> None:
     parts.table(frame, alt=about, numbers=list(frame.columns[1:]))
     if run.estimate is not None:
         said = f"Expected from {run.estimate.steps} steps on {run.estimate.device} before it started."
-        busy = " Another job was at work meanwhile: alone it is faster." if run.estimate.busy else ""
+        busy = " The machine had other work meanwhile: alone this is several times faster." if run.estimate.busy else ""
         st.caption(text.plain(said + busy))
     st.header("Parameters and computation")
     counts = state.parameters(run)
@@ -270,27 +308,34 @@ def _utterances(run: RunRecord) -> None:
         st.selectbox("Evaluation", order, format_func=lambda k: _named(evaluations[k]), key=key, width=420),
     )
     results = store.utterance_results(int(shown))
-    results.sort(key=lambda item: (-item.errors / max(1, item.words), item.position))
+    before = _errors_before(run, evaluations[shown])
+    orders = [order for order in ORDERS if order != "improved" or before]
+    key = state.choice("order", orders)
+    order = st.segmented_control("First", orders, format_func=ORDERS.__getitem__, key=key, required=True)
+    order = state.chosen("order", order or orders[0])
+    results.sort(key=lambda item: (_place(item, order, before), item.position))
     worst = results[:MOST_UTTERANCES]
+    said = ORDERS[order].lower()
     listed, card = st.columns([3, 2], gap="medium")
     with listed:
         event = st.dataframe(
-            tables.utterances(worst),
+            tables.utterances(worst, before),
             hide_index=True,
             placeholder=text.NOTHING,
             height=420,
             on_select="rerun",
             selection_mode="single-row",
-            key=f"utterances:{shown}",
+            key=f"utterances:{shown}:{order}",
             column_config={
                 "WER": st.column_config.NumberColumn("WER % ↓", format="%.0f"),
                 "S": st.column_config.NumberColumn(help="Substitutions", width=48),
                 "D": st.column_config.NumberColumn(help="Deletions", width=48),
                 "I": st.column_config.NumberColumn(help="Insertions", width=48),
+                "Before": st.column_config.NumberColumn("Before %", format="%.0f", help="Before training."),
             },
-            alt="Utterances of this evaluation, worst first",
+            alt=f"Utterances of this evaluation, {said} first",
         )
-        st.caption(f"{len(worst)} of {len(results)} utterances, worst first. Choose a row to hear it.")
+        st.caption(f"{len(worst)} of {len(results)} utterances, {said} first. Choose a row to hear it.")
     rows = event["selection"]["rows"]
     with card.container(border=True):
         if not rows:
@@ -307,6 +352,22 @@ def _utterances(run: RunRecord) -> None:
 def _named(record: EvaluationRecord) -> str:
     step = "" if record.step is None else f", step {record.step}"
     return f"{text.words(record.test_set)} set{step}: WER {text.percent(record.wer)}"
+
+
+def _errors_before(run: RunRecord, record: EvaluationRecord) -> dict[str, int]:
+    """Return the errors of the student before training on the same set, by utterance; empty where it was not read."""
+    store = state.studio().store
+    for other in store.evaluations(job_id=run.job_id, test_set=record.test_set):
+        if other.subject == "student_before" and other.test_set_hash == record.test_set_hash:
+            return {item.utterance_id: item.errors for item in store.utterance_results(other.id)}
+    return {}
+
+
+def _place(item: UtteranceResult, order: str, before: dict[str, int]) -> float:
+    words = max(1, item.words)
+    if order == "improved":
+        return (item.errors - before.get(item.utterance_id, item.errors)) / words
+    return item.errors / words * (1 if order == "best" else -1)
 
 
 def _teacher_heard(run: RunRecord, record: EvaluationRecord, utterance_id: str) -> list[tuple[str, str | None]]:

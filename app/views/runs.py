@@ -3,29 +3,32 @@
 import streamlit as st
 
 from app import parts, state, tables, text
-from core.runs import JobRecord, RunRecord
+from core.runs import JobRecord, RunSummary
 
-MOST_RUNS = 500
+MOST_COMPARED = 10
+WATCH_SECONDS = 5.0
+"""How often a list in which nothing runs looks for runs that were started elsewhere."""
 
 
 def show() -> None:
     studio = state.studio()
     studio.refresh()
-    runs = studio.store.runs(limit=MOST_RUNS)
-    if not runs:
+    version = studio.store.list_version()
+    in_bin = state.query("bin") == "yes"
+    runs = studio.store.summaries(in_bin=in_bin)
+    if not runs and not in_bin and not studio.store.summaries(in_bin=True):
         _welcome()
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.title("Runs", width="stretch")
+        st.title("Bin" if in_bin else "Runs", width="stretch")
         if st.button("New run", type="primary", icon=":material/add:"):
             state.go_to("new_run")
     jobs = studio.store.jobs(limit=50)
-    active = [job for job in jobs if job.active]
-    if active:
-        _live(active, runs)
-    _trouble(jobs, runs)
-    _best(jobs)
-    _table(runs, {job.id: job.name for job in jobs})
+    _live([job for job in jobs if job.active], version)
+    if not in_bin:
+        _trouble(jobs)
+        _best(jobs)
+    _list(runs, in_bin=in_bin)
 
 
 def _welcome() -> None:
@@ -33,7 +36,7 @@ def _welcome() -> None:
     with st.container(border=True):
         st.header("Heal a cut model, and see what did it")
         st.markdown(
-            "The quick start takes a layer out of Whisper tiny.en and heals the cut five ways, each with adapters of "
+            "The quick start takes a layer out of Whisper tiny.en and heals the cut four ways, each with adapters of "
             "less than 1 % of the teacher's parameters: from transcripts alone, with the teacher's tokens, and with "
             "its hidden states aligned along the chord and along the sphere. It ends in a table of word error rates, "
             "and in maps of what happened inside. It needs no GPU, and says how long it takes."
@@ -47,9 +50,8 @@ def _welcome() -> None:
                 state.go_to("new_run")
 
 
-def _live(jobs: list[JobRecord], runs: list[RunRecord]) -> None:
-    """Show what is running; the page is drawn anew when a run or a job changes its state."""
-    drawn = {run.id: run.state for run in runs}
+def _live(jobs: list[JobRecord], version: tuple[object, ...]) -> None:
+    """Show what is running; the page is drawn anew when a run comes or goes, or changes its state."""
 
     def strip() -> bool:
         store = state.studio().store
@@ -61,22 +63,20 @@ def _live(jobs: list[JobRecord], runs: list[RunRecord]) -> None:
                     parts.badge(job.state)
                 parts.progress(job)
                 parts.stop_buttons(job)
-        changed = any(run.state != drawn.get(run.id) for job in jobs for run in store.runs(job_id=job.id))
-        return changed or not all(job.active for job in now)
+        return store.list_version() != version or not all(job.active for job in now)
 
-    state.live(strip)
+    state.live(strip, seconds=state.LIVE_SECONDS if jobs else WATCH_SECONDS)
 
 
-def _trouble(jobs: list[JobRecord], runs: list[RunRecord]) -> None:
+def _trouble(jobs: list[JobRecord]) -> None:
     """Show what ended badly since something last went well."""
     for job in jobs:
         if job.state == "finished":
             return
         if job.state in ("failed", "interrupted"):
             parts.ending(job.state, f"{job.name}: {job.message}")
-            first = next((run.id for run in runs if run.job_id == job.id), None)
-            if first:
-                state.link("run", "Open it, with its log", ":material/monitoring:", run=first)
+            ended = next(run for run in state.studio().store.runs(job_id=job.id) if run.state == job.state)
+            state.link("run", "Open it, with its log", ":material/monitoring:", run=ended.id)
 
 
 def _best(jobs: list[JobRecord]) -> None:
@@ -101,24 +101,68 @@ def _best(jobs: list[JobRecord]) -> None:
         return
 
 
-def _table(runs: list[RunRecord], jobs: dict[str, str]) -> None:
-    store = state.studio().store
-    frame = tables.runs(
-        runs,
-        jobs=jobs,
-        judged=tables.reported(
-            [*store.evaluations(test_set=tables.TEST), *store.evaluations(test_set=tables.DEVELOPMENT)]
-        ),
-        parameters={run.id: state.parameters(run) for run in runs},
-    )
+def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
+    """Show the runs that are looked for, and what can be done with those that are chosen."""
+    found = _filtered(runs, in_bin=in_bin)
+    actions = st.container(horizontal=True, vertical_alignment="center")
+    chosen, opened = _table(found)
+    many = "One run" if len(found) == 1 else f"{len(found) or 'No'} runs"
+    shown = many if len(found) == len(runs) else f"{many} of {len(runs)}"
+    st.caption(f"{shown}, newest first. Choose a cell to open its run; tick rows to compare or label them.")
+    if opened:
+        state.go_to("run", run=opened.id)
+    with actions:
+        _actions(chosen, known_tags=_tags(runs), in_bin=in_bin)
+
+
+def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
+    states, tags = list(parts.STATES), _tags(runs)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = st.text_input(
+            "Search",
+            key=state.several("search"),
+            type="search",
+            placeholder="Name, method, job, tag, note or id",
+            icon=":material/search:",
+            live=True,
+        )
+        key = state.several("states", states)
+        wanted = st.multiselect("State", states, key=key, placeholder="All", width=220)
+        key = state.several("tags", tags)
+        tagged = st.multiselect("Tags", tags, key=key, placeholder="All", width=220)
+        if in_bin:
+            st.button("Back to the runs", icon=":material/arrow_back:", on_click=state.set_query, kwargs={"bin": None})
+        else:
+            st.button("Bin", icon=":material/delete:", on_click=state.set_query, kwargs={"bin": "yes"})
+    state.chosen_several("search", words or "")
+    state.chosen_several("states", wanted)
+    state.chosen_several("tags", tagged)
+    return [
+        run
+        for run in runs
+        if run.found_by((words or "").split())
+        and (not wanted or run.state in wanted)
+        and all(tag in run.tags for tag in tagged)
+    ]
+
+
+def _tags(runs: list[RunSummary]) -> list[str]:
+    return sorted({tag for run in runs for tag in run.tags})
+
+
+def _table(runs: list[RunSummary]) -> tuple[list[RunSummary], RunSummary | None]:
+    """Show runs; return those that are ticked, and the one of which a cell was chosen."""
+    frame = tables.runs(runs)
+    ticked = state.kept("ticked runs", ())
     event = st.dataframe(
         frame,
         hide_index=True,
         placeholder=text.NOTHING,
         on_select="rerun",
-        selection_mode=["single-row", "single-cell"],
-        # A selection is a place in the table: with other rows it is another table, so that no run is mistaken.
+        selection_mode=["multi-row", "single-cell"],
+        # A selection is of places in the table: with other rows it is another table, in which the same runs are ticked.
         key=f"runs:{hash(tuple(frame['Id']))}",
+        selection_default={"selection": {"rows": [place for place, run in enumerate(runs) if run.id in ticked]}},
         column_config={
             "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f", help="Lower is better."),
             "Set": st.column_config.TextColumn(
@@ -132,13 +176,56 @@ def _table(runs: list[RunRecord], jobs: dict[str, str]) -> None:
             "Training": st.column_config.TextColumn(alignment="right"),
             "Created": st.column_config.DatetimeColumn(format="distance"),
         },
-        alt="All runs with their state, word error rate, job, trained share, steps and training time",
+        alt="Runs with their state, word error rate, job, tags, trained share, steps and training time",
     )
-    runs_shown = "One run" if len(runs) == 1 else f"{len(runs)} runs, newest first"
-    st.caption(f"{runs_shown}. Choose a row to open it.")
-    rows = [*event["selection"]["rows"], *(cell[0] for cell in event["selection"]["cells"])]
-    if rows:
-        state.go_to("run", run=runs[rows[0]].id)
+    chosen = [runs[place] for place in sorted(event["selection"]["rows"])]
+    state.keep("ticked runs", tuple(run.id for run in chosen))
+    cells = event["selection"]["cells"]
+    return chosen, runs[cells[0][0]] if cells else None
+
+
+def _actions(chosen: list[RunSummary], *, known_tags: list[str], in_bin: bool) -> None:
+    """Offer what can be done with the runs that are ticked."""
+    ids = [run.id for run in chosen]
+    if not chosen:
+        st.caption("No run ticked.")
+        return
+    st.markdown(f"**{'One run' if len(chosen) == 1 else f'{len(chosen)} runs'} ticked**", width="content")
+    if len(chosen) == 1:
+        state.link("run", "Open", ":material/monitoring:", run=ids[0])
+    elif len(chosen) <= MOST_COMPARED:
+        state.link("compare", "Compare", ":material/compare_arrows:", runs=",".join(ids))
+    else:
+        st.caption(f"At most {MOST_COMPARED} can be compared.")
+    with st.popover("Tags", icon=":material/sell:"):
+        _tag(chosen, known_tags)
+    if len(chosen) == 1:
+        with st.popover("Notes", icon=":material/edit_note:"):
+            parts.notes(chosen[0].id, chosen[0].notes)
+    if in_bin:
+        if st.button("Restore", icon=":material/restore_from_trash:"):
+            state.studio().store.restore(ids)
+            st.rerun()
+    elif st.button("Move to the bin", icon=":material/delete:", help="It can be taken out again."):
+        with state.sentences():
+            state.studio().store.put_in_bin(ids)
+            st.rerun()
+
+
+def _tag(chosen: list[RunSummary], known: list[str]) -> None:
+    common = [tag for tag in chosen[0].tags if all(tag in run.tags for run in chosen)]
+    with st.form(f"tags:{','.join(run.id for run in chosen)}", border=False):
+        tags = st.multiselect(
+            "Tags of all ticked runs",
+            known,
+            default=common,
+            accept_new_options=True,
+            placeholder="Choose one, or write a new one",
+        )
+        if st.form_submit_button("Save the tags"):
+            removed = [tag for tag in common if tag not in tags]
+            state.studio().store.change_tags([run.id for run in chosen], add=tags, remove=removed)
+            st.rerun()
 
 
 if __name__ == "__main__":

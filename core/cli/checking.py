@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.cli.watching import duration
 from core.config import RunConfig
+from core.reports.sheets import duration
 from core.runs import Estimate, JobEstimate
 
 
@@ -68,7 +68,7 @@ def _table(name: str, runs: Sequence[dict[str, Any]]) -> Table:
         shown.add_row(
             Text(run["name"]),
             f"{len(run['adapted'])} modules",
-            str(run["rank"]),
+            "{number} x {rank}".format(**experts) if (experts := run.get("experts")) else str(run["rank"]),
             f"{counts['adapters']:,}",
             f"{counts['projections']:,}",
             f"{100 * counts['share_of_teacher']:.2f} %",
@@ -102,7 +102,7 @@ def _job(job: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:
         f"{first['transcribe_seconds']:.2f} s for transcribing an utterance.",
     ]
     if any(run["estimate"]["busy"] for run in runs if run.get("estimate")):
-        lines.append("Another job was at work meanwhile: alone it is faster.")
+        lines.append("The machine had other work meanwhile: alone this is several times faster.")
     return lines
 
 

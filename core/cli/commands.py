@@ -4,8 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +15,15 @@ from rich.console import Console
 from core.cli.checking import checks_json, print_checks
 from core.cli.doctor import examine, findings_json, print_findings
 from core.cli.listing import methods_json, methods_markdown, print_methods
+from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio
 from core.cli.serving import StudioServer, open_browser, studio_server
+from core.cli.sharing import bundle
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
-from core.cli.watching import follow, follow_maps
+from core.cli.watching import counted, follow, follow_maps
 from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
-from core.errors import ConfigError, JobError, NotFoundError
+from core.errors import ConfigError, JobError
+from core.reports.latex import ablation_latex
+from core.reports.markdown import ablation_markdown
 from core.runs import ACTIVE, JobRecord, Studio
 
 app = typer.Typer(
@@ -31,13 +34,8 @@ app = typer.Typer(
 )
 ablation = typer.Typer(help="Compare the runs of a job.", invoke_without_command=True)
 app.add_typer(ablation, name="ablation")
+app.add_typer(bundle, name="bundle")
 
-Database = Annotated[str, typer.Option("--db", help="Database of the runs, as sqlite:///PATH.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs' files.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-
-DATABASE = "sqlite:///experiments.db"
-RUNS = Path("runs")
 QUICK_START = "quickstart"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -73,7 +71,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     screen = Console(stderr=True, highlight=False)
-    with _studio(db, runs) as studio:
+    with open_studio(db, runs) as studio:
         try:
             with studio_server(database_url=studio.store.url, runs_folder=studio.runs_folder, port=port) as server:
                 _serve(studio, server, screen=screen, browser=browser, quickstart=quickstart)
@@ -113,7 +111,7 @@ def quickstart(
     maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Wait until the maps are drawn, too.")] = True,
 ) -> None:
     """Run the ablation that ships with the project, print its table, and exit."""
-    with _studio(db, runs) as studio:
+    with open_studio(db, runs) as studio:
         _see_through(studio, studio.start_quick_start(), as_json=as_json, maps=maps)
 
 
@@ -128,7 +126,7 @@ def run(
 ) -> None:
     """Start a run or an ablation and wait for it. Ctrl-C stops the waiting, not the run."""
     name, configs = _read(config)
-    with _studio(db, runs) as studio:
+    with open_studio(db, runs) as studio:
         job = studio.start(configs, name=name)
         if not detach:
             _see_through(studio, job, as_json=as_json, maps=maps)
@@ -165,7 +163,7 @@ def check(
     ] = True,
 ) -> None:
     """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
-    with _studio(db, runs) as studio:
+    with open_studio(db, runs) as studio:
         name, configs = studio.quick_start() if config == QUICK_START else _read(config)
         # Imported late: the other commands need no torch.
         from core import checking
@@ -190,7 +188,7 @@ def list_runs(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 30,
 ) -> None:
     """List runs, newest first."""
-    with _studio(db, runs) as studio:
+    with open_studio(db, runs) as studio:
         studio.refresh()
         found = studio.store.runs(limit=limit)
         wer = {item.run_id: item.wer for item in studio.store.evaluations(test_set="test") if item.run_id is not None}
@@ -210,9 +208,9 @@ def stop(
     now: Annotated[bool, typer.Option("--now", help="Kill it instead of waiting for its next step.")] = False,
 ) -> None:
     """Stop a job. A run shares its worker with the other runs of its job, which stop too."""
-    with _studio(db, runs) as studio:
+    with open_studio(db, runs) as studio:
         studio.refresh()
-        job = studio.stop(_job_of(studio, job_or_run).id, now=now)
+        job = studio.stop(job_of(studio, job_or_run).id, now=now)
         print(f"Job {job.id} is {job.state}. {job.message}".rstrip())
 
 
@@ -232,16 +230,22 @@ def show(
     runs: Runs = RUNS,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, to be taken in with \\\\input.")] = False,
 ) -> None:
     """Print the table of a job: error rates, differences with their intervals, what was trained."""
-    with _studio(db, runs) as studio:
+    with open_studio(db, runs) as studio:
         studio.refresh()
-        found = _newest(studio) if job is None else _job_of(studio, job)
+        found = newest(studio) if job is None else job_of(studio, job)
         table = studio.ablation(found.id)
         if as_json:
             _print_json(ablation_json(table))
         elif as_csv:
             sys.stdout.write(ablation_csv(table))
+        elif as_markdown:
+            sys.stdout.write(ablation_markdown(table))
+        elif as_latex:
+            sys.stdout.write(ablation_latex(table))
         else:
             print_ablation(table, output())
 
@@ -257,12 +261,12 @@ def export(
     runs: Runs = RUNS,
 ) -> None:
     """Write the student with its adapters merged, as a transformers folder, and hear that it says the same."""
-    with _studio(db, runs) as studio:
+    with open_studio(db, runs) as studio:
         found = studio.store.run(run_id)
         from core.exports.merged import export_merged
 
         written = export_merged(found, store=studio.store, runs_folder=studio.runs_folder, to=to)
-        print(f"{written.folder}: loaded again, and it said the same on {len(written.heard)} clips.")
+        print(f"{written.folder}: loaded again, and it said the same on {counted(len(written.heard), 'clip')}.")
 
 
 @app.command()
@@ -275,15 +279,6 @@ def doctor(db: Database = DATABASE, runs: Runs = RUNS, as_json: Json = False) ->
         print_findings(findings, output())
     if not findings_json(findings)["well"]:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _studio(database_url: str, runs_folder: Path) -> Iterator[Studio]:
-    studio = Studio(database_url, runs_folder)
-    try:
-        yield studio
-    finally:
-        studio.close()
 
 
 def _see_through(studio: Studio, job: JobRecord, *, as_json: bool, maps: bool) -> None:
@@ -334,22 +329,6 @@ def _read(name: str) -> tuple[str, Sequence[RunConfig]]:
         written, configs = read_ablation(path)
         return written.name, configs
     return config.name, [config]
-
-
-def _job_of(studio: Studio, job_or_run: str) -> JobRecord:
-    for run in studio.store.runs(limit=1, job_id=job_or_run):
-        return studio.store.job(run.job_id)
-    try:
-        return studio.store.job(studio.store.run(job_or_run).job_id)
-    except NotFoundError:
-        raise NotFoundError(f"There is no job or run '{job_or_run}'. List them with: manifold runs") from None
-
-
-def _newest(studio: Studio) -> JobRecord:
-    finished = studio.store.jobs(limit=1, states=("finished",))
-    if not finished:
-        raise NotFoundError("No job has finished yet. See what is running: manifold runs")
-    return finished[0]
 
 
 def _print_json(data: dict[str, Any] | list[dict[str, Any]]) -> None:

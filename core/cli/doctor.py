@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.cli.watching import counted
 from core.config import read_preset
 from core.errors import ManifoldError
 
@@ -73,17 +74,13 @@ def _attempted(name: str, needed: bool, look: Callable[[], Finding]) -> Finding:
         return Finding(name, False, needed, str(error))
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _torch() -> Finding:
     try:
         import torch
     except ImportError as error:
         return Finding("torch", False, True, f"{error}. Install the project: make setup")
     cuda = f"CUDA: {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else "no CUDA device; runs use the CPU"
-    return Finding("torch", True, True, f"{torch.__version__}, {_counted(torch.get_num_threads(), 'thread')}, {cuda}")
+    return Finding("torch", True, True, f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}, {cuda}")
 
 
 def _disk(runs_folder: Path) -> Finding:
@@ -110,7 +107,7 @@ def _database(url: str) -> Finding:
         store = Store.open(url)
         count = len(store.jobs(limit=1000))
         store.close()
-        return Finding("database", True, True, f"{store.path}, {_counted(count, 'job')}")
+        return Finding("database", True, True, f"{store.path}, {counted(count, 'job')}")
 
     return _attempted("database", True, look)
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.cli.watching import duration
-from core.runs import AblationRow, AblationTable, EvaluationRecord, ParameterCounts, RunRecord
+from core.reports.sheets import Sheet, sheets
+from core.runs import AblationTable, EvaluationRecord, ParameterCounts, RunRecord
 
-WIDTH = 132
+WIDTH = 148
 """Columns of a table that goes to a file or a pipe."""
 
 RECORDED = "real"
@@ -31,87 +31,24 @@ def output() -> Console:
 
 def print_ablation(table: AblationTable, console: Console) -> None:
     """Print the table, what it rests on, and a table for each extra test set."""
-    console.print(_ablation(table, title=f"{table.job.name}: word error rate on the {table.test_set} set"))
-    for note in notes(table):
-        console.print(Text(note, style="dim"))
-    for name, extra in table.extra.items():
-        console.print()
-        console.print(_ablation(extra, title=f"{name}: {extra.utterances} utterances, on their own"))
-        if extra.test:
-            console.print(Text(extra.test, style="dim"))
+    for place, sheet in enumerate(sheets(table)):
+        if place:
+            console.print()
+        console.print(_shown(sheet))
+        for note in sheet.notes:
+            console.print(Text(note, style="dim"))
 
 
-def notes(table: AblationTable) -> list[str]:
-    """Return what a reader has to know about the numbers."""
-    known = [row.evaluation for row in table.rows if row.evaluation] or [table.teacher] * bool(table.teacher)
-    if not known or known[0] is None:
-        return ["Nothing was evaluated yet."]
-    first, config = known[0], table.rows[0].run.config
-    seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
-    source = config["source"]
-    speech = "speech from a manifest"
-    if source["kind"] == "generated":
-        speech = f"generated speech with noise at {source['signal_to_noise']:g} dB"
-    size = f"{table.utterances} utterances, " if table.utterances else ""
-    lines = [
-        f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
-        f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
-        "KL: divergence from the teacher on reference tokens, in nats per token.",
-    ]
-    if table.test:
-        lines.append(f"{table.test} * p < 0.05 against '{table.baseline}'.")
-    return lines
-
-
-def _ablation(table: AblationTable, *, title: str) -> Table:
-    context = next((item.audio_context for item in _evaluations(table)), 30.0)
-    shown = Table(title=Text(title, style="bold"), title_justify="left")
-    shown.add_column("Run", no_wrap=True)
-    for name in (f"WER % ({context:g} s)", "S", "D", "I", "difference [95 %]", "KL", "trainable", "training"):
-        shown.add_column(name, justify="right", no_wrap=name in ("S", "D", "I", "KL"))
-    if table.teacher:
-        shown.add_row("teacher", *_counts(table.teacher), "", *_divergence(table.teacher), "", "")
-    if table.student_before:
-        shown.add_row("student before", *_counts(table.student_before), "", *_divergence(table.student_before), "", "")
-    shown.add_section()
-    for row in table.rows:
-        if row.evaluation is None:
-            shown.add_row(Text(row.run.name), Text(row.run.state), *[""] * 7)
-            continue
-        shown.add_row(
-            Text(row.run.name),
-            *_counts(row.evaluation),
-            _difference(row),
-            *_divergence(row.evaluation),
-            _trainable(row.parameters),
-            "" if row.run.seconds is None else duration(row.run.seconds),
-        )
+def _shown(sheet: Sheet) -> Table:
+    shown = Table(title=Text(sheet.title, style="bold"), title_justify="left")
+    for place, name in enumerate(sheet.columns):
+        short = not place or name in ("S", "D", "I", "KL", "RTF")
+        shown.add_column(Text(name), justify="right" if place else "left", no_wrap=short)
+    for place, cells in enumerate(sheet.rows):
+        if place == sheet.fixed:
+            shown.add_section()
+        shown.add_row(*map(Text, cells))
     return shown
-
-
-def _evaluations(table: AblationTable) -> list[EvaluationRecord]:
-    found = [table.teacher, table.student_before, *(row.evaluation for row in table.rows)]
-    return [item for item in found if item is not None]
-
-
-def _counts(item: EvaluationRecord) -> list[str]:
-    return [f"{100 * item.wer:.1f}", str(item.substitutions), str(item.deletions), str(item.insertions)]
-
-
-def _divergence(item: EvaluationRecord) -> list[str]:
-    return ["" if item.heldout_kl is None else f"{item.heldout_kl:.3f}"]
-
-
-def _difference(row: AblationRow) -> str:
-    if row.difference is None or row.interval is None:
-        return "baseline" if row.run.position == 0 else ""
-    low, high = row.interval
-    mark = " *" if row.significant else ""
-    return f"{100 * row.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{mark}".replace("[", r"\[")
-
-
-def _trainable(counts: ParameterCounts | None) -> str:
-    return "" if counts is None else f"{counts.trainable:,} ({100 * counts.share_of_teacher:.2f} %)"
 
 
 def ablation_json(table: AblationTable) -> dict[str, Any]:
@@ -162,13 +99,14 @@ def _row_json(table: AblationTable, index: int) -> dict[str, Any]:
         fields["parameters"] = counts_json(row.parameters)
     fields["peak_memory"] = row.run.peak_memory
     fields["step_seconds"] = row.run.step_seconds
+    fields["load"] = list(row.load) or None
     fields["estimate"] = None if row.run.estimate is None else asdict(row.run.estimate)
     return {**fields, "seconds": row.run.seconds, "seed": row.run.seed, "message": row.run.message}
 
 
 def counts_json(counts: ParameterCounts) -> dict[str, Any]:
     """Return parameters as numbers and as fractions of all teachers' and the largest teacher's, FLOPs per second."""
-    parts = ("student", "student_non_embedding", "adapters", "projections", "trainable")
+    parts = ("student", "student_active", "student_non_embedding", "adapters", "projections", "trainable")
     numbers = {name: getattr(counts, name) for name in parts}
     shares = {name: counts.shares(number) for name, number in numbers.items() if number is not None}
     return {
@@ -189,6 +127,7 @@ def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
         "insertions": item.insertions,
         "words": item.words,
         "heldout_kl": item.heldout_kl,
+        "real_time_factor": item.real_time_factor,
     }
 
 
@@ -201,6 +140,7 @@ CSV_COLUMNS = (
     "insertions",
     "words",
     "heldout_kl",
+    "real_time_factor",
     "difference",
     "low",
     "high",
@@ -208,6 +148,10 @@ CSV_COLUMNS = (
     "adapters",
     "projections",
     "share_of_teacher",
+    "student",
+    "student_active",
+    "load",
+    "step_seconds",
     "seconds",
     "seed",
 )
@@ -222,7 +166,9 @@ def ablation_csv(table: AblationTable) -> str:
     ]
     for run in data["runs"]:
         low, high = run["interval"] or (None, None)
-        rows.append({**run, **run.get("trainable", {}), "low": low, "high": high})
+        load = " ".join(f"{share:.4f}" for share in run["load"] or ())
+        counts = {name: run.get("parameters", {}).get(name) for name in ("student", "student_active")}
+        rows.append({**run, **run.get("trainable", {}), **counts, "load": load, "low": low, "high": high})
     file = io.StringIO()
     writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from core.reports.sheets import duration
 from core.runs import JobRecord, Studio
 
 REFRESH_SECONDS = 0.5
@@ -53,13 +54,9 @@ def follow_maps(studio: Studio, job_id: str, *, screen: Console) -> None:
             screen.print(f"No map of run {record.run_id}, {where}: {reason}", markup=False, highlight=False)
 
 
-def duration(seconds: float) -> str:
-    """Return a length of time in the two largest units that it has."""
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {left} s" if minutes else f"{left} s"
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _stage(job: JobRecord) -> str:

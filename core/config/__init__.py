@@ -39,7 +39,7 @@ from core.config.losses import (
 )
 from core.config.method import Mapping, Method
 from core.config.methods import MethodRow, method_row, method_rows
-from core.config.models import Lora, PretrainedStudent, PrunedStudent, Student, Teacher
+from core.config.models import Lora, Mixture, PretrainedStudent, PrunedStudent, Student, Teacher
 from core.config.run import Evaluation, RunConfig, Training
 from core.config.sources import SOURCES, GeneratedSpeech, Manifest, Source
 
@@ -69,6 +69,7 @@ __all__ = [
     "Mapping",
     "Method",
     "MethodRow",
+    "Mixture",
     "Mse",
     "PretrainedStudent",
     "Procrustes",

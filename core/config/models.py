@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.config.base import Settings
 
@@ -49,10 +49,41 @@ class PrunedStudent(Settings):
 Student = Annotated[PretrainedStudent | PrunedStudent, Field(discriminator="kind")]
 
 
+class Mixture(Settings):
+    """Several low-rank experts in the place of each adapter, weighed anew for every frame and token by a router."""
+
+    experts: int = Field(default=4, ge=2, le=64, description="Experts of each adapted module.")
+    top_k: int | None = Field(
+        default=None,
+        ge=1,
+        le=63,
+        description="Experts that a frame or token goes to, those of largest weight; none: all, by their weight.",
+    )
+    balance: float = Field(
+        default=0.01,
+        ge=0,
+        le=10,
+        description="Weight of the load-balancing term, which is 1 where all loads are equal; 0 leaves it out.",
+    )
+
+    @model_validator(mode="after")
+    def _some_are_left_out(self) -> "Mixture":
+        if self.top_k is not None and self.top_k >= self.experts:
+            raise ValueError(
+                f"top_k is {self.top_k}, but there are {self.experts} experts: lower top_k, or leave it out to use all"
+            )
+        return self
+
+
 class Lora(Settings):
     """Low-rank adapters: the only weights of the student that are trained."""
 
-    rank: int = Field(default=32, ge=1, le=512, description="Rank of every adapter.")
+    rank: int = Field(
+        default=32,
+        ge=1,
+        le=512,
+        description="Rank of every adapter. A mixture has at most as many parameters as adapters of this rank.",
+    )
     alpha: int = Field(default=64, ge=1, le=4096, description="The adapter's output is scaled by alpha / rank.")
     budget: float | None = Field(
         default=None,
@@ -70,4 +101,7 @@ class Lora(Settings):
     )
     decoder_targets: tuple[str, ...] = Field(
         default=(), description="The same for decoder layers, for example 'encoder_attn.q_proj'."
+    )
+    mixture: Mixture | None = Field(
+        default=None, description="Experts and a router in the place of each adapter; none: one adapter for all points."
     )

@@ -18,7 +18,7 @@ from core.config import Evaluation, RunConfig
 from core.errors import ConfigError, ModelError, NotFoundError, StoreError
 from core.evaluation import TOKENS_BESIDES_SPEECH
 from core.families.whisper import Whisper
-from core.lora import merged
+from core.lora import deployed
 from core.preflight import load_models
 from core.store.records import RunRecord
 from core.store.store import Store
@@ -53,20 +53,25 @@ def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) 
         to: A folder that does not exist yet, or is empty.
 
     Raises:
-        ConfigError: If the target folder holds something.
+        ConfigError: If the target folder holds something, or the run has nothing that can be merged.
         NotFoundError: If the run has no adapters.
         ModelError: If the base model cannot be loaded, or the exported one is not the same.
         StoreError: If the disk refuses.
     """
+    config = RunConfig.model_validate(run.config)
+    if config.lora.mixture is not None:
+        raise ConfigError(
+            f"The run {run.id} ({run.name}) is a mixture of experts. Routers weigh them anew for every frame, so they "
+            "cannot be merged into the weights that an export holds. Export a run without lora.mixture."
+        )
     to = to.expanduser().absolute()
     _require_empty(to)
     adapters = runs_folder / run.id / "adapters" / "best"
     if not adapters.is_dir():
         raise NotFoundError(f"The run {run.id} ({run.name}) has no adapters to export. Choose a run that has finished.")
-    config = RunConfig.model_validate(run.config)
     _, student = load_models(config)
     with _quiet():
-        student = student.with_model(merged(student.plain, adapters).eval())
+        student = student.with_model(deployed(student.plain, adapters).eval())
     clips = _clips(run, store, runs_folder)
     expected = _hear(student, clips, config.evaluation)
     staging = _staging_beside(to)

@@ -196,6 +196,11 @@ class Whisper:
         """Return raw logits."""
         return cast(nn.Linear, self.model.get_output_embeddings())(states)
 
+    @property
+    def vocabulary(self) -> Float[Tensor, "vocabulary width"]:
+        """All that the head is: a matrix without bias."""
+        return cast(nn.Linear, self.model.get_output_embeddings()).weight
+
     @torch.inference_mode()
     def transcribe(self, encoder_states: Float[Tensor, "batch frames width"], *, token_caps: list[int]) -> list[str]:
         """Decode greedily with a key-value cache.

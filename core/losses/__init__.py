@@ -34,7 +34,9 @@ from core.config import (
     SphericalLogits,
     StandardisedLogits,
     Taid,
+    TokenLossSettings,
 )
+from core.fused_head import HeadTerms, LiveTeacher, Wanted, head_terms
 from core.losses.attention_transfer import attention_transfer_loss
 from core.losses.cka import cka_loss
 from core.losses.cosine import cosine_loss
@@ -58,50 +60,83 @@ from core.losses.taid import TaidPace, taid_loss
 from core.mapping import LayerPair, PointMap
 from core.signals import Signals
 
+BALANCE = "balance"
+"""What the load of a mixture's experts is called among the terms; it belongs to the adapters, not to the method."""
+
 
 class Objective:
     """A method's terms for one run, with what they remember from step to step."""
 
-    def __init__(self, method: Method, *, point_map: PointMap, pairs: tuple[LayerPair, ...]) -> None:
+    def __init__(
+        self, method: Method, *, point_map: PointMap, pairs: tuple[LayerPair, ...], balance: float = 0.0
+    ) -> None:
         """Begin a run.
 
         Args:
             method: Which terms.
             point_map: Takes states into the aligned space.
             pairs: Which layers meet.
+            balance: Weight of the load of a mixture's experts; it counts in every step, beside the method's terms.
         """
         self.method = method
+        self.balance = balance
         self._point_map, self._pairs = point_map, pairs
         self._paces = {loss.kind: TaidPace(loss) for loss in method.losses if isinstance(loss, Taid)}
 
     def weights(self, progress: float) -> dict[str, float]:
         """Return the weight by kind of each term that counts at a point of the run (share of the steps)."""
         weights = {loss.kind: loss.weight_at(progress) for loss in self.method.losses}
+        weights[BALANCE] = self.balance
         return {kind: weight for kind, weight in weights.items() if weight > 0}
 
-    def terms(self, *, student: Signals, teacher: Signals, progress: float) -> dict[str, Float[Tensor, ""]]:
-        """Return each term that counts now by its kind, without its weight.
+    def terms(
+        self, *, student: Signals, teacher: Signals, progress: float, from_head: HeadTerms | None = None
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return each term of the method that counts now by its kind, without its weight.
 
         Args:
             student: The student's signals, with gradient.
             teacher: The teacher's signals of the same points.
             progress: Share of the steps, above 0 in the first and 1 in the last.
+            from_head: What was `wanted_of_head`, if it is already there.
         """
         active = self.weights(progress)
+        wanted = self.wanted_of_head(student=student, teacher=teacher, progress=progress)
+        if wanted is not None and from_head is None:
+            (from_head,) = terms_of_head([student], teacher, [wanted])
         return {
             loss.kind: self._alignment(loss, student=student, teacher=teacher)
             if isinstance(loss, AlignmentSettings)
-            else self._token(loss, student=student, teacher=teacher, progress=progress)
+            else self._token(loss, student=student, teacher=teacher, progress=progress, from_head=from_head)
             for loss in self.method.losses
             if loss.kind in active
         }
+
+    def wanted_of_head(self, *, student: Signals, teacher: Signals, progress: float) -> Wanted | None:
+        """Return what the fused head is to make now; None where some term needs the logits themselves."""
+        active = self.weights(progress)
+        losses = [loss for loss in self.method.losses if loss.kind in active and isinstance(loss, TokenLossSettings)]
+        kinds = {type(loss) for loss in losses}
+        fused = student.vocabulary is not None and not student.vocabulary.requires_grad
+        if SoftLabels in kinds:
+            fused = fused and teacher.vocabulary is not None
+        if not losses or not fused or not kinds <= {CrossEntropy, SoftLabels}:
+            return None
+        temperature = next((loss.temperature for loss in losses if isinstance(loss, SoftLabels)), 1.0)
+        return Wanted(active.get("cross_entropy", 0.0), active.get("soft_labels", 0.0), temperature)
 
     def total(self, terms: dict[str, Tensor], progress: float) -> Float[Tensor, ""]:
         """Return the weighted sum of the terms."""
         return torch.stack([weight * terms[kind] for kind, weight in self.weights(progress).items()]).sum()
 
-    def _token(self, loss: LossSettings, *, student: Signals, teacher: Signals, progress: float) -> Tensor:
+    def _token(
+        self, loss: LossSettings, *, student: Signals, teacher: Signals, progress: float, from_head: HeadTerms | None
+    ) -> Tensor:
         match loss:
+            case CrossEntropy() if from_head is not None:
+                return from_head.cross_entropy
+            case SoftLabels() if from_head is not None:
+                return from_head.soft_labels
             case CrossEntropy():
                 return cross_entropy_loss(student.logits, _targets(student))
             case SoftLabels():
@@ -144,6 +179,19 @@ class Objective:
         if total is None:
             raise ValueError("no layer pair is left to align: core.preflight refuses this before a run starts")
         return total
+
+
+def terms_of_head(students: Sequence[Signals], teacher: Signals, wanted: Sequence[Wanted]) -> list[HeadTerms]:
+    """Return the fused terms of students over the same tokens, one student or several side by side."""
+    first = students[0]
+    assert first.vocabulary is not None
+    return head_terms(
+        [student.last_states for student in students],
+        first.vocabulary,
+        wanted=wanted,
+        targets=_targets(first) if any(one.cross_entropy for one in wanted) else None,
+        teacher=_head_teacher(teacher) if any(one.soft_labels for one in wanted) else None,
+    )
 
 
 def compare(
@@ -189,6 +237,11 @@ def compare(
             return projection_only_loss(student, teacher)
         case _:
             raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
+
+
+def _head_teacher(teacher: Signals) -> LiveTeacher:
+    assert teacher.vocabulary is not None
+    return LiveTeacher(teacher.last_states, teacher.vocabulary)
 
 
 def _targets(student: Signals) -> Tensor:

@@ -1,21 +1,20 @@
 """The database of jobs, runs and results: one truth, whatever happens to processes."""
 
+from core.store.lists import RunSummary
 from core.store.records import (
     ACTIVE,
     AlignmentRecord,
-    CheckRecord,
-    ComparisonRecord,
     Estimate,
     EvaluationRecord,
     JobEstimate,
     JobRecord,
-    MapRecord,
     Metric,
     ParameterCounts,
     RunRecord,
     State,
     UtteranceResult,
 )
+from core.store.request_records import CheckRecord, ComparisonRecord, MapRecord
 from core.store.store import Store
 
 __all__ = [
@@ -31,6 +30,7 @@ __all__ = [
     "Metric",
     "ParameterCounts",
     "RunRecord",
+    "RunSummary",
     "State",
     "Store",
     "UtteranceResult",

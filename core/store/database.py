@@ -97,7 +97,7 @@ class Database:
             revision = self._revision()
             if revision == HEAD:
                 return
-            if revision not in (None, *_known_revisions()):
+            if revision not in (None, *known_revisions()):
                 raise StoreError(
                     f"The database {self.path} was written by a newer version (schema {revision}). "
                     "Install that version, or give another database."
@@ -156,7 +156,8 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def _known_revisions() -> list[str]:
+def known_revisions() -> list[str]:
+    """Return every schema that this version can read, the newest first."""
     from alembic.script import ScriptDirectory
 
     return [revision.revision for revision in ScriptDirectory.from_config(_alembic_config()).walk_revisions()]

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, or_, select
 
 from core.errors import NotFoundError
 from core.store.database import Database
 from core.store.records import (
+    ACTIVE,
     AlignmentRecord,
     Estimate,
     EvaluationRecord,
@@ -31,8 +32,13 @@ class Reads(Database):
         return JobRecord(**found[0])
 
     def jobs(self, limit: int = 50, *, states: Sequence[str] | None = None) -> list[JobRecord]:
-        """Return the newest jobs first, of the given states if any are given."""
-        query = select(jobs).order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+        """Return the newest jobs first, of the given states if any are given.
+
+        A job that has ended and whose runs are all in the bin is left out.
+        """
+        kept = select(runs.c.id).where(runs.c.job_id == jobs.c.id, runs.c.deleted_at.is_(None)).exists()
+        query = select(jobs).where(or_(jobs.c.state.in_(ACTIVE), kept))
+        query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
         if states is not None:
             query = query.where(jobs.c.state.in_(states))
         return [JobRecord(**row) for row in self._rows(query)]
@@ -52,16 +58,17 @@ class Reads(Database):
         found = self._rows(select(runs).where(runs.c.id == run_id))
         if not found:
             raise NotFoundError(f"There is no run '{run_id}'. List them with: manifold runs")
-        return _run(found[0])
+        return run_record(found[0])
 
     def runs(self, limit: int = 200, *, job_id: str | None = None) -> list[RunRecord]:
-        """Return the newest runs first, or the runs of one job in their order."""
+        """Return the newest runs first but for those in the bin, or all runs of one job in their order."""
         query = select(runs).limit(limit)
         if job_id is None:
+            query = query.where(runs.c.deleted_at.is_(None))
             query = query.order_by(runs.c.created_at.desc(), runs.c.job_id, runs.c.position)
         else:
             query = query.where(runs.c.job_id == job_id).order_by(runs.c.position)
-        return [_run(row) for row in self._rows(query)]
+        return [run_record(row) for row in self._rows(query)]
 
     def metrics(self, run_id: str, names: Sequence[str] | None = None, after_step: int = -1) -> list[Metric]:
         """Return the curves of a run after a step, by name and step; all of them if no names are given."""
@@ -101,11 +108,13 @@ class Reads(Database):
         order = (alignments.c.step, alignments.c.side, alignments.c.student_layer, alignments.c.teacher_layer)
         return [AlignmentRecord(**row) for row in self._rows(query.order_by(*order))]
 
-    def _rows(self, query: Select[Any]) -> list[dict[str, Any]]:
+    def _rows(self, query: Select[*tuple[Any, ...]]) -> list[dict[str, Any]]:
         with self._read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _run(row: dict[str, Any]) -> RunRecord:
+def run_record(row: dict[str, Any]) -> RunRecord:
+    """Return a row of the table of runs as a record."""
     estimate = row["estimate"]
-    return RunRecord(**{**row, "estimate": None if estimate is None else Estimate(**estimate)})
+    told = {"estimate": None if estimate is None else Estimate(**estimate), "tags": tuple(row["tags"])}
+    return RunRecord(**{**row, **told})

@@ -36,6 +36,7 @@ class JobRecord:
         stage: What the worker does now, in words; `done` of `total` steps of it are done.
         eta_seconds: Time until the job ends, in seconds, as far as the worker can tell.
         message: How it ended, in a sentence; empty while all is well.
+        expectation: What whoever started it expected, in their words; it never changes. Empty where nothing was said.
     """
 
     id: str
@@ -56,6 +57,7 @@ class JobRecord:
     eta_seconds: float | None
     message: str
     stop_requested: bool
+    expectation: str = ""
 
     @property
     def active(self) -> bool:
@@ -84,7 +86,7 @@ class Estimate:
         adapter_bytes: Disk for the run's best and last adapters.
         state_bytes: Disk for the run's states of the probe.
         disk_free: Where the runs are kept, in bytes.
-        busy: Whether a job was at work meanwhile, so that the times are too long.
+        busy: Whether the machine had other work meanwhile, so that the times are too long.
     """
 
     device: str
@@ -149,6 +151,9 @@ class RunRecord:
         seconds: Training time, in seconds.
         estimate: What it was expected to take, where it was measured before it started.
         peak_memory: Largest memory of the device while it trained, in bytes; None before it is known.
+        tags: Words that people gave it, to find it by.
+        notes: What people wrote about it.
+        deleted_at: When it was put in the bin; None while it is not there.
     """
 
     id: str
@@ -169,6 +174,9 @@ class RunRecord:
     message: str
     estimate: Estimate | None = None
     peak_memory: int | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    deleted_at: datetime | None = None
 
     @property
     def active(self) -> bool:
@@ -187,13 +195,15 @@ class ParameterCounts:
 
     Attributes:
         teacher: All of all teachers.
-        student: All of the student that is deployed, adapters merged.
-        adapters: Low-rank adapters; trained, merged into the student.
+        student: All of the student that is deployed: adapters merged, or a mixture's experts and routers beside.
+        adapters: Low-rank adapters, or a mixture's experts and routers; trained and deployed.
         projections: Maps from student to teacher width; trained, discarded.
         largest_teacher: All of the largest teacher. None in this and the next three: the run is older than the count.
         student_non_embedding: Of the student without tables of tokens and positions.
         teacher_flops: Floating-point operations of all teachers per second of audio, see core.counting.
         student_flops: The same for the student.
+        student_active: Parameters of the student that one frame or token goes through: all but the experts that a
+            router leaves out. None: the run is older than the count.
     """
 
     teacher: int
@@ -204,6 +214,7 @@ class ParameterCounts:
     student_non_embedding: int | None = None
     teacher_flops: float | None = None
     student_flops: float | None = None
+    student_active: int | None = None
 
     @property
     def trainable(self) -> int:
@@ -316,82 +327,3 @@ class AlignmentRecord:
     geodesic_angle: float
     mutual_knn: float
     neighbours: int
-
-
-@dataclass(frozen=True)
-class MapRecord:
-    """A joint two-dimensional UMAP of student and teacher states, made by the analysis worker on request.
-
-    Attributes:
-        student_layer: None, as the teacher's layer and the step: a map for every layer pair of the side and every step,
-            aligned with each other.
-        path: The safetensors file, relative to the runs folder; empty until it is finished.
-        trustworthiness: From 0 to 1, how far neighbours on the map were neighbours before; the mean of all maps.
-        kept: Share of the nearest neighbours of each state that are its nearest on the map; the mean of all maps.
-        stratified: Whose shares are kept where not all points are shown, "speaker" or "utterance"; empty if unknown.
-        points: States that are shown, of `points_total`.
-        how: How the two spaces were brought together, in words.
-        attempts: How often an analysis worker began it.
-    """
-
-    id: int
-    run_id: str
-    side: Side
-    student_layer: int | None
-    teacher_layer: int | None
-    step: int | None
-    level: Level
-    state: RequestState
-    message: str
-    path: str
-    trustworthiness: float | None
-    points: int
-    points_total: int
-    how: str
-    seconds: float | None
-    attempts: int
-    created_at: datetime
-    kept: float | None = None
-    stratified: str = ""
-
-
-@dataclass(frozen=True)
-class ComparisonRecord:
-    """How alike both sides are at one step, with intervals, made by the analysis worker on request.
-
-    Attributes:
-        result: See core.analysis.compare.
-        attempts: How often an analysis worker began it.
-    """
-
-    id: int
-    run_id: str
-    side: Side
-    step: int
-    state: RequestState
-    result: dict[str, Any] | None
-    message: str
-    attempts: int
-    created_at: datetime
-
-
-@dataclass(frozen=True)
-class CheckRecord:
-    """A look at settings that needs torch (parameter counts, mistakes), made by the analysis worker on request.
-
-    Attributes:
-        config: The settings as they were given.
-        config_hash: As a run's.
-        measure: Whether time and memory are measured, too, which takes a while.
-        result: See core.checking.check.
-    """
-
-    id: int
-    config: dict[str, Any]
-    config_hash: str
-    measure: bool
-    state: RequestState
-    result: dict[str, Any] | None
-    message: str
-    attempts: int
-    created_at: datetime

@@ -7,7 +7,8 @@ from sqlalchemy import Table, insert, or_, select, update
 
 from core.errors import NotFoundError
 from core.store.reads import Reads
-from core.store.records import CheckRecord, ComparisonRecord, Estimate, Level, MapRecord, Side, config_hash
+from core.store.records import Estimate, Level, Side, config_hash
+from core.store.request_records import CheckRecord, ComparisonRecord, MapRecord
 from core.store.tables import checks, comparisons, maps
 
 MOST_ATTEMPTS = 2
@@ -28,6 +29,8 @@ class Requests(Reads):
         teacher_layer: int | None,
         step: int | None,
         level: Level,
+        *,
+        again: bool = False,
     ) -> MapRecord:
         """Ask for a map; one that was asked for before is returned as it is, unless it failed.
 
@@ -38,6 +41,7 @@ class Requests(Reads):
             teacher_layer: See above.
             step: See above.
             level: What a point is.
+            again: Ask anew for one that is there, too.
         """
         place = {
             "run_id": run_id,
@@ -47,7 +51,7 @@ class Requests(Reads):
             "step": step,
             "level": level,
         }
-        return self.map(self._ask(maps, place))
+        return self.map(self._ask(maps, place, again=again))
 
     def map(self, map_id: int) -> MapRecord:
         """Return one map."""
@@ -171,8 +175,8 @@ class Requests(Reads):
             check_id = connection.execute(query).lastrowid
         return self.check(check_id)
 
-    def _ask(self, table: Table, place: dict[str, Any]) -> int:
-        """Return the id of the request for a place; a new one waits, and so does one again that failed."""
+    def _ask(self, table: Table, place: dict[str, Any], *, again: bool = False) -> int:
+        """Return the id of the request for a place; a new one waits, and one that failed, or any, waits again."""
         self.run(place["run_id"])
         with self._write() as connection:
             same = [table.c[name].is_not_distinct_from(value) for name, value in place.items()]
@@ -180,8 +184,9 @@ class Requests(Reads):
             if request_id is None:
                 query = insert(table).values(**place, state="queued", created_at=datetime.now(UTC))
                 return connection.execute(query).lastrowid
-            again = update(table).where(table.c.id == request_id, table.c.state == "failed")
-            connection.execute(again.values(state="queued", message="", attempts=0))
+            ended = ("failed", "finished") if again else ("failed",)
+            waits = update(table).where(table.c.id == request_id, table.c.state.in_(ended))
+            connection.execute(waits.values(state="queued", message="", attempts=0))
             return request_id
 
     def _claim(self, table: Table) -> int | None:

@@ -18,11 +18,21 @@ class Results(Database):
         """Store one step of several curves."""
         if not values:
             return
-        rows = [{"run_id": run_id, "name": name, "step": step, "value": float(value)} for name, value in values.items()]
+        self._put_metrics([(run_id, name, step, value) for name, value in values.items()])
+
+    def add_curves(self, run_id: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Store whole curves, by name, as pairs of step and value."""
+        self._put_metrics([(run_id, name, step, value) for name, points in curves.items() for step, value in points])
+
+    def _put_metrics(self, points: Sequence[tuple[str, str, int, float]]) -> None:
         query = insert_or_replace(metrics)
         query = query.on_conflict_do_update(
             index_elements=["run_id", "name", "step"], set_={"value": query.excluded.value}
         )
+        rows = [
+            {"run_id": run_id, "name": name, "step": step, "value": float(value)}
+            for run_id, name, step, value in points
+        ]
         with self._write() as connection:
             connection.execute(query, rows)
 

@@ -1,11 +1,15 @@
 """The store: everything that can be read and written, on one database."""
 
+from core.store.curves import Curves
+from core.store.labels import Labels
+from core.store.lists import Lists
 from core.store.requests import Requests
 from core.store.results import Results
+from core.store.transfer import Transfer
 from core.store.writes import Writes
 
 
-class Store(Writes, Results, Requests):
+class Store(Writes, Results, Requests, Labels, Lists, Curves, Transfer):
     """One open database. Safe to share between threads; every process opens its own."""
 
     @classmethod

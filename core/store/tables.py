@@ -74,6 +74,7 @@ jobs = Table(
     Column("eta_seconds", Float),
     Column("message", Text, nullable=False, default=""),
     Column("stop_requested", Boolean, nullable=False, default=False),
+    Column("expectation", Text, nullable=False, default=""),
 )
 Index("jobs_by_state", jobs.c.state, jobs.c.created_at)
 
@@ -98,8 +99,12 @@ runs = Table(
     Column("message", Text, nullable=False, default=""),
     Column("estimate", JSON(none_as_null=True)),
     Column("peak_memory", Integer),
+    Column("tags", JSON, nullable=False, default=list),
+    Column("notes", Text, nullable=False, default=""),
+    Column("deleted_at", UtcDateTime),
 )
 Index("runs_by_job", runs.c.job_id, runs.c.position, unique=True)
+Index("runs_by_creation", runs.c.deleted_at, runs.c.created_at)
 
 parameters = Table(
     "parameters",
@@ -113,6 +118,7 @@ parameters = Table(
     Column("student_non_embedding", Integer),
     Column("teacher_flops", Float),
     Column("student_flops", Float),
+    Column("student_active", Integer),
 )
 
 # A curve is read in the order of its key, so the key is the table.

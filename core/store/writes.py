@@ -19,13 +19,16 @@ from core.store.tables import jobs, runs
 class Writes(Reads):
     """The side of the store that moves jobs and runs on."""
 
-    def create_job(self, name: str, configs: Sequence[RunConfig], launcher: str = "local") -> JobRecord:
+    def create_job(
+        self, name: str, configs: Sequence[RunConfig], launcher: str = "local", *, expectation: str = ""
+    ) -> JobRecord:
         """Store a job and one run per configuration, all queued; nothing is started.
 
         Args:
             name: What the job is called in lists.
             configs: The runs in their order; the first is the baseline. They never change again.
             launcher: Where the job will run.
+            expectation: What its starter expects of it, in their words.
         """
         now = _now()
         job_id = _new_id("j")
@@ -48,9 +51,8 @@ class Writes(Reads):
                 }
             )
         with self._write() as connection:
-            connection.execute(
-                insert(jobs).values(id=job_id, name=name, state="queued", launcher=launcher, created_at=now)
-            )
+            fields = {"id": job_id, "name": name, "launcher": launcher, "expectation": expectation.strip()}
+            connection.execute(insert(jobs).values(**fields, state="queued", created_at=now))
             connection.execute(insert(runs), rows)
         return self.job(job_id)
 

@@ -13,7 +13,7 @@ def test_shares_are_of_all_teachers_and_of_the_largest_where_there_are_several()
     assert list(one.columns) == ["Part", "Parameters", "Of the teacher"]
     two = dataclasses.replace(sample.counts(), teacher=2 * 37_184_640)
     frame = costs.parameters(two).set_index("Part")
-    assert list(frame.loc["Adapters: trained, merged at export"])[1:] == ["0.25 %", "0.50 %"]
+    assert list(frame.loc["Adapters: trained, deployed"])[1:] == ["0.25 %", "0.50 %"]
 
 
 def test_counts_of_an_older_run_leave_out_what_it_did_not_count() -> None:
@@ -28,6 +28,19 @@ def test_layers_with_the_same_adapters_are_told_together() -> None:
     modules = [f"model.decoder.layers.{layer}.{name}" for layer in (0, 1) for name in ("q_proj", "v_proj")]
     said = costs.adapted(["model.encoder.layers.2.fc1", *modules], 8)
     assert said == ("5 modules get an adapter of rank 8 (encoder layer 2: fc1; decoder layers 0, 1: q_proj, v_proj).")
+
+
+def test_experts_are_told_with_their_number_and_rank() -> None:
+    said = costs.adapted(["model.encoder.layers.2.fc1"], 30, {"number": 4, "rank": 7})
+    assert said == "One module gets 4 experts of rank 7 and a router (encoder layer 2: fc1)."
+
+
+def test_parameters_that_a_frame_goes_through_are_told_where_experts_are_left_out() -> None:
+    stored = sample.counts().student
+    dense, sparse = (dataclasses.replace(sample.counts(), student_active=active) for active in (stored, stored - 1000))
+    name = "Student, active for one frame or token"
+    assert name not in set(costs.parameters(dense)["Part"])
+    assert name in set(costs.parameters(sparse)["Part"])
 
 
 def test_a_run_that_ended_early_is_compared_by_its_steps_alone(store: Store) -> None:

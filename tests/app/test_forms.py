@@ -84,3 +84,22 @@ def test_help_says_what_a_field_is_with_its_range_and_default() -> None:
     assert "Rank" in about
     assert "From 1 to 512." in about
     assert "Default 32." in about
+
+
+def test_settings_that_may_be_none_are_asked_for_once_they_are_wanted() -> None:
+    form = opened(QUICK_START["+ manifold"])
+    assert not [field for field in form.number_input if "mixture" in (field.key or "")]
+    form.toggle(key="form:lora.mixture.on").set_value(True).run()
+    form.number_input(key="form:lora.mixture.experts").set_value(6).run()
+    mixture = parse_run(form.session_state["values"]).lora.mixture
+    assert mixture is not None
+    assert (mixture.experts, mixture.top_k) == (6, None)
+    form.number_input(key="form:lora.mixture.top_k").set_value(6).run()
+    assert len(mistakes(form)) == 1
+    form.toggle(key="form:lora.mixture.on").set_value(False).run()
+    assert parse_run(form.session_state["values"]) == QUICK_START["+ manifold"]
+
+
+def test_a_mixture_in_a_form_that_nobody_touched_stays() -> None:
+    config = read_preset("mixture")[1][2]
+    assert parse_run(opened(config).session_state["values"]) == config

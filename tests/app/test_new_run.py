@@ -183,3 +183,91 @@ def test_a_check_that_failed_says_why_and_is_asked_again(open_page: OpenPage, st
     assert "Memory ran out." in texts(page.run())
     press(page, "Check")
     assert store.claim_check() is not None
+
+
+def choose(page: AppTest, label: str, values: list[str]) -> AppTest:
+    return next(item for item in page.multiselect if item.label == label).set_value(values).run()
+
+
+def test_a_grid_crosses_ranks_and_rates_too_and_keeps_alpha_over_rank(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    page = choose(open_page("new_run", launch="grid"), "Methods", ["ce"])
+    next(item for item in page.number_input if item.label == "Seeds").set_value(1).run()
+    choose(choose(page, "Ranks", ["4", "64"]), "Learning rates", ["0.001", "2e-3"])
+    assert list(page.dataframe[0].value["Run"]) == [
+        f"LoRA + CE (rank {rank}, rate {rate})" for rank in (4, 64) for rate in ("0.001", "0.002")
+    ]
+    steps = read_preset("quickstart")[1][0].training.steps
+    assert f"1 method × 2 ranks × 2 learning rates × 1 seed: 4 runs, {4 * steps}" in texts(page).replace("\u202f", "")
+    written = page.code[0].value
+    turn = take_slot(runs_folder, CPU)
+    assert turn is not None
+    with turn:
+        press(page, "Launch 4 runs")
+        (job,) = store.jobs()
+        Studio(store.url, runs_folder).stop(job.id, now=True)
+    base = read_preset("quickstart")[1][0].lora
+    runs = store.runs(job_id=job.id)
+    assert [run.config["lora"]["rank"] for run in runs] == [4, 4, 64, 64]
+    assert {run.config["lora"]["alpha"] / run.config["lora"]["rank"] for run in runs} == {base.alpha / base.rank}
+    assert {run.config["lora"]["budget"] for run in runs} == {None}
+    assert [run.config["training"]["learning_rate"] for run in runs] == [0.001, 0.002] * 2
+    page = open_page("new_run", launch="file")
+    page.text_area(key="file").set_value(written).run()
+    assert list(page.dataframe[0].value["Run"]) == [run.name for run in runs]
+
+
+def test_what_is_no_number_is_said_beside_its_field(open_page: OpenPage) -> None:
+    page = choose(open_page("new_run", launch="grid"), "Ranks", ["8", "eight"])
+    assert "Not a whole number: 'eight'" in texts(page)
+    assert not [button for button in page.button if button.label.startswith("Launch")]
+
+
+def test_a_rank_that_cannot_be_is_a_mistake_of_the_grid(open_page: OpenPage) -> None:
+    page = choose(open_page("new_run", launch="grid"), "Ranks", ["0"])
+    assert "rank" in page.error[0].value
+    assert not page.exception
+
+
+def test_a_grid_that_is_too_large_says_so(open_page: OpenPage) -> None:
+    page = choose(open_page("new_run", launch="grid"), "Methods", [row.key for row in method_rows()][:30])
+    choose(page, "Ranks", ["4", "8", "16", "32"])
+    assert "These are 240 runs; a grid has at most 200." in texts(page)
+
+
+def test_a_file_is_a_run_or_an_ablation_and_its_mistakes_are_told_at_once(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="file")
+    page.text_area(key="file").set_value("name: mine\nmethod: {losses: [{kind: cross_entropy}]}\n").run()
+    assert list(page.dataframe[0].value["Run"]) == ["mine"]
+    page.text_area(key="file").set_value('name: ""\ntraining: {steps: 0}\n').run()
+    assert "3 mistakes" in page.error[0].value
+    page.text_area(key="file").set_value("name: [").run()
+    assert "not valid YAML" in page.error[0].value
+
+
+def test_what_was_expected_is_kept_with_the_job_and_shown(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    turn = take_slot(runs_folder, CPU)
+    assert turn is not None
+    with turn:
+        page = open_page("new_run", launch="one")
+        said = next(item for item in page.text_input if item.label.startswith("What do you expect"))
+        said.set_value("I think that 2 * 2 helps").run()
+        press(page, "Launch")
+        (job,) = store.jobs()
+        Studio(store.url, runs_folder).stop(job.id, now=True)
+    assert job.expectation == "I think that 2 * 2 helps"
+    (run,) = store.runs(job_id=job.id)
+    for page in (open_page("run", run=run.id), open_page("ablations", job=job.id)):
+        assert "**What you expected** · I think that 2 * 2 helps" in texts(page)
+    fresh = open_page("new_run", launch="one")
+    assert next(item for item in fresh.text_input if item.label.startswith("What do you expect")).value == ""
+
+
+def test_a_clone_shows_what_is_changed_against_its_run(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    run = sample.add_finished_job(store, runs_folder)[3]
+    page = open_page("new_run", start=run.id, launch="one")
+    assert f"The same settings as the baseline, the run {run.id}." in texts(page)
+    next(item for item in page.number_input if item.label == "Steps").set_value(7).run()
+    assert list(page.dataframe[0].value.columns)[1] == f"Baseline, the run {run.id}"
+    assert list(page.dataframe[0].value["Setting"]) == ["training.steps"]

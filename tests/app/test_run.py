@@ -64,3 +64,69 @@ def test_a_term_has_one_colour_in_all_charts_and_its_steps_stand_on_the_axis_of_
         encoding = charts[f"Loss: {name}"]["layer"][0]["encoding"]
         assert encoding["color"]["scale"]["range"][0] == colour
         assert encoding["x"]["scale"]["domain"] == [0, sample.STEPS]
+
+
+def test_utterances_stand_worst_best_or_most_improved_first(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    run = sample.add_finished_job(store, runs_folder)[1]
+
+    def rates(order: str) -> list[float]:
+        page = open_page("run", run=run.id, tab="Utterances", order=order)
+        assert not page.exception
+        table = page.dataframe[0].value
+        return list(table["Before"] - table["WER"] if order == "improved" else table["WER"])
+
+    assert rates("worst") == sorted(rates("worst"), reverse=True)
+    assert rates("best") == sorted(rates("worst"))
+    improved = rates("improved")
+    assert improved == sorted(improved, reverse=True)
+    assert len(set(improved)) > 1
+
+
+def test_most_improved_is_not_offered_where_nothing_was_heard_before(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    run = sample.add_finished_job(store, runs_folder)[1]
+    unread = next(record for record in store.evaluations(run_id=run.id) if record.test_set == "real")
+    page = open_page("run", run=run.id, tab="Utterances", evaluation=str(unread.id))
+    assert "Before" not in page.dataframe[0].value.columns
+    assert page.query_params["order"] == "worst"
+
+
+def test_settings_say_what_sets_a_run_apart_in_its_job(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    runs = sample.add_finished_job(store, runs_folder)
+    page = open_page("run", run=runs[3].id, tab="Settings")
+    assert list(page.dataframe[0].value["Setting"]) == ["method.losses.soft_labels", "method.losses.geodesic"]
+    assert "the baseline of its job" in texts(open_page("run", run=runs[0].id, tab="Settings"))
+
+
+def test_files_are_listed_with_the_command_that_exports_the_student(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    run = sample.add_finished_job(store, runs_folder)[3]
+    adapters = runs_folder / run.id / "adapters" / "step-000160"
+    adapters.mkdir(parents=True)
+    (adapters / "adapter_model.safetensors").write_bytes(bytes(2_000_000))
+    (adapters.parent / "best").symlink_to(adapters.name)
+    page = open_page("run", run=run.id, tab="Files")
+    table = page.dataframe[0].value
+    sizes = dict(zip(table["File"], table["Size"], strict=True))
+    assert sizes["adapters/step-000160/adapter_model.safetensors"] == "2.0 MB"
+    assert not [name for name in sizes if name.startswith("adapters/best")]
+    assert page.code[0].value.startswith(f"manifold export {run.id} --to student")
+
+
+def test_a_run_in_the_bin_says_so_and_comes_back(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    run = sample.add_finished_job(store, runs_folder)[3]
+    store.put_in_bin([run.id])
+    page = open_page("run", run=run.id)
+    assert "This run is in the bin." in texts(page)
+    next(button for button in page.button if button.label == "Restore").click().run()
+    assert store.run(run.id).deleted_at is None
+
+
+def test_the_angle_at_the_last_probe_stands_in_front(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    run = sample.add_finished_job(store, runs_folder)[3]
+    shown = {item.label: item.value for item in open_page("run", run=run.id).metric}
+    assert shown["Angle ↓"] == "29.6°"

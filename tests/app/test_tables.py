@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,18 +77,29 @@ def test_no_cell_of_a_csv_runs_as_a_formula(table: AblationTable) -> None:
     assert any(cell == "'+ manifold" for cell in cells)
 
 
-def test_a_markdown_table_keeps_its_columns_whatever_a_run_is_called(table: AblationTable) -> None:
-    frame = tables.ablation(table)
-    frame.loc[0, "Model"] = "a | b <script>"
-    lines = tables.markdown(frame, ["a note"]).splitlines()
-    assert lines[2].replace("\\|", "").count("|") == lines[1].count("|")
-    assert "<script>" not in lines[2].replace("\\<", "")
-
-
 def test_two_rows_of_the_quick_start_differ_in_their_losses_alone() -> None:
     fields = [config.model_dump(mode="json") for config in read_preset("quickstart")[1]]
     assert tables.difference_in_words(fields[0], fields[1]) == "soft labels: weight 0.8"
     assert tables.differences(fields[0], fields[0]).empty
+
+
+def test_a_row_of_a_mixture_differs_in_its_experts() -> None:
+    one, mixture, *_ = (config.model_dump(mode="json") for config in read_preset("mixture")[1])
+    said = "lora.mixture.experts: 4; lora.mixture.top_k: none; lora.mixture.balance: 0.01"
+    assert tables.difference_in_words(one, mixture) == said
+
+
+def test_loads_and_active_parameters_are_shown_where_there_are_experts(table: AblationTable) -> None:
+    assert "Load per expert" not in tables.ablation(table)
+    rows = [replace(row, load=(0.7, 0.2, 0.1) if place == 1 else ()) for place, row in enumerate(table.rows)]
+    frame = tables.ablation(replace(table, rows=tuple(rows))).set_index("Model")
+    assert list(frame["Load per expert"]) == ["", "", "", "0.70 0.20 0.10", "", ""]
+    assert frame.loc["Teacher", "Stored"] == ""
+
+
+def test_a_step_has_its_seconds(table: AblationTable) -> None:
+    steps = tables.ablation(table)["Step"].tolist()
+    assert steps[2:] == [pytest.approx((88 + place) / sample.STEPS) for place in range(4)]
 
 
 def test_a_loss_that_is_gone_is_a_difference(make_config: Callable[..., RunConfig]) -> None:

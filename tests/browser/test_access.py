@@ -8,7 +8,17 @@ from tests.browser.pages import open_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
-ADDRESSES = ("", "new?launch=whole", "new?launch=one", "run?tab=Curves", "run?tab=Utterances", "alignment", "ablations")
+ADDRESSES = (
+    "",
+    "new?launch=whole",
+    "new?launch=grid",
+    "new?launch=one",
+    "run?tab=Costs",
+    "run?tab=Curves",
+    "run?tab=Utterances",
+    "alignment",
+    "ablations",
+)
 NAMED = ("button", "link", "radio", "radiogroup", "combobox", "textbox", "spinbutton", "slider", "graphics-document")
 """Roles of what can be used, and of charts; a screen reader has nothing to say of one without a name."""
 

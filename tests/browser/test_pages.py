@@ -20,7 +20,18 @@ from tests.browser.pages import (
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
-PAGES = ("", "new", "new?launch=one", "run", "run?tab=Curves", "run?tab=Utterances", "alignment", "ablations")
+PAGES = (
+    "",
+    "new",
+    "new?launch=grid",
+    "new?launch=one",
+    "run",
+    "run?tab=Costs",
+    "run?tab=Curves",
+    "run?tab=Utterances",
+    "alignment",
+    "ablations",
+)
 
 MISTAKEN = """\
 name: ""

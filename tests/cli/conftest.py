@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from core.cli import main
 from core.config import RunConfig, read_preset
 from core.launchers.slots import ANALYSIS, CPU, take_slot
 from core.runs import JobRecord, ParameterCounts, Studio, UtteranceResult
 from core.store import Store
+
+Command = Callable[..., tuple[int, str, str]]
 
 WORDS_EACH = 7
 
@@ -94,3 +97,22 @@ def complete(store: Store) -> Callable[..., JobRecord]:
         return store.job(job.id)
 
     return finish
+
+
+@pytest.fixture
+def manifold(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs a command and returns its exit status, output and errors."""
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        output, errors = capsys.readouterr()
+        assert "Traceback" not in errors
+        return int(ended.value.code or 0), output, errors
+
+    return command
+
+
+@pytest.fixture
+def finished(studio: Studio, configs: tuple[RunConfig, ...], complete: Callable[..., JobRecord]) -> JobRecord:
+    return complete(studio.store.create_job("quickstart", configs))

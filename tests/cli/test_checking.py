@@ -81,7 +81,7 @@ def test_a_mistake_of_some_runs_names_them_and_one_of_all_stands_once(configs: t
 
 def test_times_taken_beside_another_job_are_said_to_be_so(configs: tuple[RunConfig, ...]) -> None:
     found = checks_json("one", configs[:1], [result(estimate=estimate(busy=True))])
-    assert "Another job was at work meanwhile" in printed(found)
+    assert "The machine had other work meanwhile" in printed(found)
 
 
 def test_a_check_without_measuring_has_no_times(configs: tuple[RunConfig, ...]) -> None:

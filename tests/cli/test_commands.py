@@ -12,31 +12,10 @@ from typing import Any
 
 import pytest
 
-from core.cli import main
 from core.config import RunConfig, dump_run
 from core.runs import JobRecord, Studio
 from core.store import Store
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def manifold(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Return a function that runs a command and returns its exit status, output and errors."""
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        output, errors = capsys.readouterr()
-        assert "Traceback" not in errors
-        return int(ended.value.code or 0), output, errors
-
-    return command
-
-
-@pytest.fixture
-def finished(studio: Studio, configs: tuple[RunConfig, ...], complete: Callable[..., JobRecord]) -> JobRecord:
-    return complete(studio.store.create_job("quickstart", configs))
+from tests.cli.conftest import Command
 
 
 def answered(url: str, complete: Callable[..., JobRecord], **ending: Any) -> Thread:
@@ -59,7 +38,8 @@ def test_the_version_is_printed(manifold: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "quickstart", "run", "runs", "stop", "ablation", "ablation show", "export", "doctor"]
+    "command",
+    ["serve", "quickstart", "run", "runs", "stop", "ablation", "ablation show", "export", "doctor", "bundle export"],
 )
 def test_every_command_explains_itself_and_its_options(manifold: Command, command: str) -> None:
     code, output, _ = manifold(*command.split(), "--help")

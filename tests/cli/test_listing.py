@@ -44,10 +44,9 @@ def test_every_method_makes_a_run(row) -> None:
     assert row.key == "ce" or run.method != first.method or run.lora != first.lora
 
 
-def test_the_small_ablations_hold_every_method_between_them() -> None:
-    held = {
-        config.method.name for name in ("ablation-small", "ablation-small-encoder") for config in read_preset(name)[1]
-    }
+def test_the_presets_hold_every_method_between_them() -> None:
+    presets = ("ablation-small", "ablation-small-encoder", "mixture")
+    held = {config.method.name for name in presets for config in read_preset(name)[1]}
     assert held == {row.key for row in method_rows()}
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from core.cli.tables import ablation_csv, ablation_json, notes, print_ablation, print_runs, runs_json
+from core.cli.tables import ablation_csv, ablation_json, print_ablation, print_runs, runs_json
 from core.config import RunConfig
-from core.runs import AblationTable, JobRecord, Studio
+from core.reports.sheets import notes
+from core.runs import AblationTable, JobRecord, ParameterCounts, Studio
 
 METHODS = ["ce", "kd", "cosine", "manifold"]
 
@@ -67,6 +68,32 @@ def test_json_has_what_was_promised(table: AblationTable) -> None:
     for run in others:
         assert run["difference"] == pytest.approx(run["wer"] - baseline["wer"])
         assert run["interval"][0] <= run["difference"] <= run["interval"][1]
+
+
+def test_what_a_step_and_decoding_take_is_in_the_table_and_in_the_data(table: AblationTable) -> None:
+    data = ablation_json(table)
+    for run in data["runs"]:
+        line = next(line for line in text_of(table).splitlines() if f"{run['name']} " in line)
+        assert run["step_seconds"] == pytest.approx(61 / 150)
+        assert f" {run['step_seconds']:.3f} " in line
+        assert f" {run['real_time_factor']:.3f} " in line
+
+
+def test_a_mixture_tells_what_it_stores_what_is_active_and_its_load(table: AblationTable) -> None:
+    counts = ParameterCounts(37_000_000, 36_200_000, 200_000, 50_000, student_active=36_050_000)
+    assert "stored" not in text_of(table)
+    rows = (table.rows[0], replace(table.rows[1], parameters=counts, load=(0.75, 0.25)), *table.rows[2:])
+    mixed = replace(table, rows=rows)
+    line = next(line for line in text_of(mixed).splitlines() if "36,050,000" in line)
+    assert rows[1].run.name in line
+    assert "36,200,000" in line
+    assert "0.75 0.25" in line
+    data = ablation_json(mixed)["runs"]
+    assert data[1]["load"] == [0.75, 0.25]
+    assert data[1]["parameters"]["student_active"] == 36_050_000
+    assert data[0]["load"] is None
+    row = list(csv.DictReader(io.StringIO(ablation_csv(mixed))))[3]
+    assert (row["load"], row["student_active"]) == ("0.7500 0.2500", "36050000")
 
 
 def test_a_difference_beyond_chance_is_marked(table: AblationTable) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 import core.cli.watching as watching
-from core.cli.watching import duration, follow, follow_maps
+from core.cli.watching import follow, follow_maps
 from core.config import RunConfig
 from core.runs import JobRecord, Studio
 from core.store import Store
@@ -46,13 +46,6 @@ def meanwhile(studio: Studio) -> Iterator[Callable[[Callable[[Store], object]], 
     yield later
     for thread in threads:
         thread.join()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3599.6, "1 h 0 min"), (7384, "2 h 3 min")]
-)
-def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_a_job_is_followed_to_its_end(

@@ -197,3 +197,13 @@ def test_a_base_model_that_is_gone_is_said_and_leaves_nothing(
     with pytest.raises(ModelError, match="There is no folder"):
         export_merged(other, store=store, runs_folder=tmp_path, to=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_mixture_is_refused_because_nothing_can_be_merged(
+    store: Store, make_config: Callable[..., RunConfig], tmp_path: Path
+):
+    config = make_config(lora={"rank": 8, "mixture": {"experts": 2}})
+    (run,) = store.runs(job_id=store.create_job("test", [config]).id)
+    with pytest.raises(ConfigError, match=r"is a mixture of experts\. .* cannot be merged into the weights"):
+        export_merged(run, store=store, runs_folder=tmp_path, to=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,145 @@
+"""Compare: up to ten runs side by side, differences only."""
+
+import streamlit as st
+
+from app import charts, parts, state, tables, text
+from core.runs import Comparison, RunSummary
+
+MOST_RUNS = 10
+USUAL = ("loss/total", "development/wer")
+"""Curves that are drawn when nobody chose any."""
+HEIGHT = 300
+
+
+def show() -> None:
+    studio = state.studio()
+    studio.refresh()
+    st.title("Compare")
+    known = {run.id: run for run in studio.store.summaries()}
+    asked = list(dict.fromkeys((state.query("runs") or "").split(","))) if state.query("runs") else []
+    if not known and not asked:
+        parts.nothing_yet("No runs yet", "Runs side by side, with what sets them apart, will be here.")
+        return
+    chosen = _chosen(known, asked)
+    if len(chosen) < 2:
+        st.info("Choose at least two runs here, or tick them in the list of runs.", icon=":material/info:")
+        return
+    comparison = studio.compare(chosen)
+    _numbers(comparison)
+    _settings(comparison)
+    _curves(comparison)
+
+
+def _chosen(known: dict[str, RunSummary], asked: list[str]) -> list[str]:
+    """Let runs be chosen; those in the address may be in the bin, or not exist at all."""
+    named = {run.id: f"{run.name} · {run.job} · {run.id}" for run in known.values()}
+    elsewhere = [run_id for run_id in asked if run_id not in named]
+    for run in state.studio().store.runs_of(elsewhere):
+        named[run.id] = f"{run.name} · {'in the bin · ' if run.deleted_at else ''}{run.id}"
+    if len(asked) > MOST_RUNS:
+        st.warning(f"The address names {len(asked)} runs. The first {MOST_RUNS} are shown.", icon=":material/warning:")
+        state.set_query(runs=",".join(asked[:MOST_RUNS]))
+    key = state.several("runs", list(named))
+    chosen = st.multiselect(
+        "Runs",
+        list(named),
+        format_func=named.__getitem__,
+        key=key,
+        max_selections=MOST_RUNS,
+        placeholder="Type to search",
+        help=f"Up to {MOST_RUNS}. The first one is what the others are compared with.",
+    )
+    state.chosen_several("runs", chosen)
+    return chosen
+
+
+def _numbers(comparison: Comparison) -> None:
+    if comparison.problems:
+        lines = [f"- **{text.plain(problem.where)}** {text.plain(problem.message)}" for problem in comparison.problems]
+        said = "These word error rates are not put side by side: they were measured in different ways."
+        st.error("\n".join([said, "", *lines]), icon=":material/balance:")
+    frame = tables.compared(comparison)
+    rates = {
+        test_set: st.column_config.NumberColumn(f"WER % ↓, {test_set}", format="%.1f")
+        for test_set in comparison.test_sets
+    }
+    st.dataframe(
+        frame,
+        hide_index=True,
+        placeholder=text.NOTHING,
+        height="content",
+        column_config={
+            **rates,
+            "Run": st.column_config.TextColumn(pinned=True),
+            "Parameters": st.column_config.TextColumn("Trained", alignment="right", help="Adapters and projections."),
+            "Trainable": st.column_config.NumberColumn("Trained %", format="%.2f", help="Of the teacher's parameters."),
+            "Training": st.column_config.TextColumn(alignment="right"),
+            "Angle": st.column_config.TextColumn(
+                "Angle ↓", alignment="right", help="Mean over the layer pairs that meet, at the last probe."
+            ),
+            "CKA": st.column_config.TextColumn(
+                "CKA ↑", alignment="right", help="Debiased linear CKA, mean over the layer pairs, at the last probe."
+            ),
+        },
+        alt="Word error rates, trained parameters, training time and alignment of the runs",
+    )
+    records = [record for row in comparison.rows for record in row.evaluations.values()]
+    if records:
+        how = dict.fromkeys(f"{record.normaliser}; {record.decoding}" for record in records)
+        sizes = {record.test_set: record.words for record in records}
+        words = ", ".join(f"{name} set {count} words" for name, count in sizes.items())
+        st.caption(
+            text.plain(
+                f"{words}. {' | '.join(how)}. One run per row; whether a difference is more than chance, "
+                "the ablation table of a job says."
+            )
+        )
+
+
+def _settings(comparison: Comparison) -> None:
+    st.header("Settings that differ")
+    frame = tables.settings_apart([row.run.config for row in comparison.rows], tables.labels(comparison.rows))
+    if frame.empty:
+        st.caption("None: these runs have the same settings.")
+        return
+    columns = {"Setting": st.column_config.TextColumn(pinned=True)}
+    st.dataframe(frame, hide_index=True, height="content", column_config=columns, alt="Settings that differ, by run")
+
+
+def _curves(comparison: Comparison) -> None:
+    st.header("Curves")
+    names = list(comparison.curve_names)
+    if not names:
+        st.caption("None of these runs has made a step yet.")
+        return
+    usual = [name for name in USUAL if name in names] or names[:1]
+    key = state.several("curves", names, default=usual)
+    shown = st.multiselect("Curves", names, format_func=text.words, key=key, label_visibility="collapsed")
+    state.chosen_several("curves", shown)
+    runs = [row.run for row in comparison.rows]
+    labels = dict(zip((run.id for run in runs), tables.labels(comparison.rows), strict=True))
+    frame = state.compared_curves(runs, shown)
+    last_step = max((run.steps for run in runs), default=None)
+    columns = st.columns(2, gap="medium")
+    for place, name in enumerate(shown):
+        part = frame.loc[frame["name"] == name]
+        with columns[place % 2].container(border=True):
+            rate = name.endswith("/wer")
+            st.markdown(f"**{text.plain(text.words(name))}**{' · %' if rate else ''}")
+            part = part.assign(value=part["value"] * (100 if rate else 1), series=part["run"].map(labels))
+            ends = part.groupby("series", sort=False)["value"].last()
+            said = ", ".join(f"{label} {value:.4g}" for label, value in ends.items())
+            chart = charts.curve(
+                part,
+                description=f"{text.words(name)} by step. Last: {said}.",
+                height=HEIGHT,
+                markers=rate,
+                last_step=last_step,
+                series=list(labels.values()),
+            )
+            st.altair_chart(chart, key=f"compared:{name}")
+
+
+if __name__ == "__main__":
+    with state.sentences():
+        show()

@@ -1,0 +1,52 @@
+"""Commands that carry jobs between installations, and results to people who have none."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.bundles import export_bundle, import_bundle
+from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, open_studio
+
+bundle = typer.Typer(help="A job as one file that travels between installations.", no_args_is_help=True)
+
+
+@bundle.command("export")
+def export_job(
+    job: Annotated[str, typer.Argument(help="Id of a job that has ended, or of one of its runs.")],
+    to: Annotated[Path, typer.Option(help="File to write; it must not exist yet.")],
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+    small: Annotated[
+        bool, typer.Option("--small", help="Leave out adapters and states; numbers, clips and maps stay.")
+    ] = False,
+) -> None:
+    """Write a job with its numbers, texts, clips, maps, states and adapters into one file."""
+    with open_studio(db, runs) as studio:
+        found = job_of(studio, job)
+        packed = export_bundle(studio, found.id, to, small=small)
+        if as_json:
+            print(json.dumps({"job": found.id, "file": str(packed.path), "bytes": packed.size, "files": packed.files}))
+            return
+        print(f"{packed.path}: {packed.size / 1e6:.1f} MB, {packed.files} files of the job {found.id}.")
+        if packed.left_out:
+            print(f"Left out: {', '.join(packed.left_out)}.")
+
+
+@bundle.command("import")
+def import_job(
+    file: Annotated[Path, typer.Argument(help="Bundle that 'manifold bundle export' made.")],
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Take in the job of a bundle: all of it, after everything in it was checked, or nothing."""
+    with open_studio(db, runs) as studio:
+        job = import_bundle(studio, file)
+        found = [run.id for run in studio.store.runs(limit=1000, job_id=job.id)]
+        if as_json:
+            print(json.dumps({"job": job.id, "name": job.name, "runs": found}))
+            return
+        print(f"{job.name}: {len(found)} runs are here now. See their table: manifold ablation show {job.id}")

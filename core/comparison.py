@@ -1,0 +1,116 @@
+"""Runs side by side, of any jobs; their error rates only where they were measured alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from core.errors import Problem
+from core.store import AlignmentRecord, EvaluationRecord, ParameterCounts, RunRecord, Store
+
+TEST, DEVELOPMENT = "test", "development"
+HOW_MEASURED = ("normaliser", "test_set_hash", "decoding", "audio_context")
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One run of a comparison.
+
+    Attributes:
+        job: Name of its job.
+        parameters: None before they are known.
+        evaluations: By test set, of the sets of the comparison alone.
+        angle: Mean angle between paired states at the last probe, over all layer pairs, in radians; None without one.
+        linear_cka: The same for debiased linear CKA.
+    """
+
+    run: RunRecord
+    job: str
+    parameters: ParameterCounts | None
+    evaluations: dict[str, EvaluationRecord]
+    angle: float | None
+    linear_cka: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        rows: In the order that was asked for.
+        test_sets: Sets whose error rates may stand side by side: the test set, extra sets, the development set.
+        problems: Why others may not, one for each thing that differs.
+        curve_names: Names of all curves that any of the runs has.
+    """
+
+    rows: tuple[ComparedRun, ...]
+    test_sets: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    curve_names: tuple[str, ...]
+
+
+def compare(store: Store, run_ids: Sequence[str]) -> Comparison:
+    """Return runs side by side.
+
+    Raises:
+        NotFoundError: If a run does not exist, naming all that do not.
+    """
+    runs = store.runs_of(run_ids)
+    jobs = store.job_names([run.job_id for run in runs])
+    counts, alignments = store.parameters_of(run_ids), store.last_alignments(run_ids)
+    read = _by_set(store.evaluations_of(run_ids))
+    names = {run.id: run.name for run in runs}
+    problems, alike = [], []
+    for test_set, records in read.items():
+        differ = measured_differently([(names[run_id], record) for run_id, record in records.items()])
+        problems += [Problem(f"{test_set} set, {problem.where}", problem.message) for problem in differ]
+        alike += [] if differ else [test_set]
+    rows = tuple(
+        ComparedRun(
+            run=run,
+            job=jobs[run.job_id],
+            parameters=counts.get(run.id),
+            evaluations={test_set: read[test_set][run.id] for test_set in alike if run.id in read[test_set]},
+            angle=mean_angle(alignments.get(run.id, ())),
+            linear_cka=_mean([record.linear_cka for record in alignments.get(run.id, ())]),
+        )
+        for run in runs
+    )
+    return Comparison(rows, tuple(alike), tuple(problems), tuple(store.curve_names(run_ids)))
+
+
+def measured_differently(records: Sequence[tuple[str, EvaluationRecord]]) -> list[Problem]:
+    """Return what differs in how error rates were measured; nothing where they can be compared.
+
+    Args:
+        records: Evaluations with the names of what was evaluated.
+    """
+    problems = []
+    for what in HOW_MEASURED:
+        values: dict[str, list[str]] = {}
+        for who, record in records:
+            values.setdefault(str(getattr(record, what)), []).append(who)
+        if len(values) > 1:
+            sides = "; ".join(f"{value} ({', '.join(whose)})" for value, whose in values.items())
+            problems.append(Problem(what.replace("_", " "), f"differs: {sides}"))
+    return problems
+
+
+def mean_angle(records: Sequence[AlignmentRecord]) -> float | None:
+    """Return the mean angle over layer pairs, in radians; None without any."""
+    return _mean([record.geodesic_angle for record in records])
+
+
+def _by_set(records: Sequence[EvaluationRecord]) -> dict[str, dict[str, EvaluationRecord]]:
+    """Return the evaluation that counts, by set and run: of the development set that of the kept checkpoint."""
+    # The last one counts; of two checkpoints alike the later one is kept.
+    ordered = sorted(records, key=lambda record: (-record.wer, record.step or 0))
+    found: dict[str, dict[str, EvaluationRecord]] = {}
+    for record in ordered:
+        if record.run_id is not None:
+            found.setdefault(record.test_set, {})[record.run_id] = record
+    order = {TEST: 0, DEVELOPMENT: 2}
+    return {name: found[name] for name in sorted(found, key=lambda name: (order.get(name, 1), name))}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

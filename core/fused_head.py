@@ -1,0 +1,269 @@
+"""Cross-entropy and soft labels straight from decoder states, without ever holding a table of logits.
+
+A table of logits has a row of 51,864 numbers for every token, and the plain losses hold several of them. Here some
+tokens at a time go through the vocabulary matrix; their losses and their gradient are taken while their logits are at
+hand, and what is kept is the gradient of the states, as wide as the model. The matrix is frozen, so no other gradient
+is needed. That the gradient is made in the forward pass follows Hsu et al. 2024, arXiv 2410.10989 (Liger Kernel).
+Several students may share a pass, so that their teacher's logits are made once for all of them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+ROWS_AT_ONCE = 128
+"""Tokens of all students together whose logits exist at one time."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a student is to learn from the head; a weight of 0 leaves a term out.
+
+    Attributes:
+        cross_entropy: Weight of the cross-entropy against the targets.
+        soft_labels: Weight of temperature^2 * KL(teacher || student).
+        temperature: Divides the logits of both sides in the soft labels.
+    """
+
+    cross_entropy: float = 0.0
+    soft_labels: float = 0.0
+    temperature: float = 1.0
+
+
+class HeadTerms(NamedTuple):
+    """A student's terms, in nats per token, without their weights; 0 where it was not wanted."""
+
+    cross_entropy: Float[Tensor, ""]
+    soft_labels: Float[Tensor, ""]
+
+
+@dataclass(frozen=True)
+class LiveTeacher:
+    """A teacher whose logits are made from its states, some tokens at a time.
+
+    Attributes:
+        states: Of its last decoder layer, [tokens, width].
+        vocabulary: Its head's matrix, [vocabulary, width].
+    """
+
+    states: Tensor
+    vocabulary: Tensor
+
+
+@dataclass(frozen=True)
+class TopTeacher:
+    """A teacher's most likely tokens at one temperature; all others are one class of their own, the tail.
+
+    The divergence is that of the top tokens and the tail: at most that of the whole distributions, since merging
+    classes only loses information. Top tokens scaled up to a sum of 1 would teach a sharper distribution than the
+    teacher's.
+
+    Attributes:
+        tokens: Which, [tokens, k].
+        log_probabilities: Of those, [tokens, k]; what they leave of 1 is the tail's.
+        temperature: That divided the logits.
+    """
+
+    tokens: Int[Tensor, "tokens k"]
+    log_probabilities: Float[Tensor, "tokens k"]
+    temperature: float
+
+
+def top_teacher(logits: Float[Tensor, "tokens vocabulary"], *, count: int, temperature: float) -> TopTeacher:
+    """Return the teacher's `count` most likely tokens of each point, from its raw logits."""
+    log_probabilities, tokens = (_exact(logits) / temperature).log_softmax(dim=-1).topk(count, dim=-1)
+    return TopTeacher(tokens, log_probabilities, temperature)
+
+
+def head_terms(
+    states: Sequence[Float[Tensor, "tokens width"]],
+    vocabulary: Float[Tensor, "vocabulary width"],
+    *,
+    wanted: Sequence[Wanted],
+    targets: Int[Tensor, " tokens"] | None = None,
+    teacher: LiveTeacher | TopTeacher | None = None,
+    rows_at_once: int = ROWS_AT_ONCE,
+) -> list[HeadTerms]:
+    """Return each student's terms; their values are those of `cross_entropy_loss` and `soft_labels_loss`.
+
+    The gradient of each student's weighted sum is made at once. A backward pass with other weights is right as well,
+    and goes through the vocabulary again. Logits are made in the precision of the product (autocast counts), all else
+    in float32, or in float64 where the states are.
+
+    Args:
+        states: Of each student's last decoder layer, of the same tokens.
+        vocabulary: The head's matrix, frozen, the same for all.
+        wanted: Of each student.
+        targets: Reference token of each point; only the cross-entropy reads them.
+        teacher: Of the same points; only the soft labels read it, and no gradient flows into it.
+        rows_at_once: See `ROWS_AT_ONCE`.
+
+    Raises:
+        ValueError: If the vocabulary is not frozen, or a term is wanted without what it reads.
+    """
+    if vocabulary.requires_grad:
+        raise ValueError("the vocabulary matrix is trained: no gradient is made for it here")
+    for one in wanted:
+        if one.cross_entropy and targets is None:
+            raise ValueError("the cross-entropy is wanted without a transcript")
+        if one.soft_labels and teacher is None:
+            raise ValueError("soft labels are wanted without a teacher")
+        if one.soft_labels and isinstance(teacher, TopTeacher) and teacher.temperature != one.temperature:
+            raise ValueError(f"the top tokens are of temperature {teacher.temperature:g}, not {one.temperature:g}")
+    head = _Head(vocabulary, targets, teacher, max(1, rows_at_once // len(states)))
+    values = _Terms.apply(head, tuple(wanted), *states)
+    return [HeadTerms(*values[first : first + 2]) for first in range(0, len(values), 2)]
+
+
+class _Terms(torch.autograd.Function):
+    """Two values for each student, with the gradient of its weighted sum already made; see `head_terms`."""
+
+    @staticmethod
+    def forward(ctx: Any, head: "_Head", wanted: tuple[Wanted, ...], *states: Tensor) -> tuple[Tensor, ...]:
+        values, slopes = head.run(states, wanted, with_gradient=any(ctx.needs_input_grad))
+        ctx.head, ctx.wanted = head, wanted
+        ctx.save_for_backward(*states, *slopes)
+        return tuple(values)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        wanted: tuple[Wanted, ...] = ctx.wanted
+        states, slopes = ctx.saved_tensors[: len(wanted)], ctx.saved_tensors[len(wanted) :]
+        weights = torch.stack(upstream).view(-1, 2).tolist()
+        factors = [_factor(one, *given) for one, given in zip(wanted, weights, strict=True)]
+        if None in factors:
+            # Another sum than was wanted, such as one term alone.
+            asked = [
+                replace(
+                    one, cross_entropy=given[0] * bool(one.cross_entropy), soft_labels=given[1] * bool(one.soft_labels)
+                )
+                for one, given in zip(wanted, weights, strict=True)
+            ]
+            _, slopes = ctx.head.run(states, asked, with_gradient=True)
+            factors = [1.0] * len(wanted)
+        scaled = [slope * factor for slope, factor in zip(slopes, factors, strict=True)]
+        return None, None, *(slope.to(mine.dtype) for slope, mine in zip(scaled, states, strict=True))
+
+
+def _factor(wanted: Wanted, cross_entropy: float, soft_labels: float) -> float | None:
+    """Return what makes the gradient of the wanted sum that of the sum with these weights, or None."""
+    pairs = ((cross_entropy, wanted.cross_entropy), (soft_labels, wanted.soft_labels))
+    factors = [given / weight for given, weight in pairs if weight] or [0.0]
+    return factors[0] if math.isclose(factors[0], factors[-1], rel_tol=2e-7) else None
+
+
+@dataclass(frozen=True)
+class _Head:
+    vocabulary: Tensor
+    targets: Tensor | None
+    teacher: LiveTeacher | TopTeacher | None
+    tokens_at_once: int
+
+    @torch.no_grad()
+    def run(
+        self, states: Sequence[Tensor], wanted: Sequence[Wanted], *, with_gradient: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return both values of each student, student by student, and the gradient of each one's weighted sum."""
+        product = _product_dtype(states[0])
+        with torch.autocast(states[0].device.type, enabled=False):
+            return self._run(states, wanted, product, with_gradient=with_gradient)
+
+    def _run(
+        self, states: Sequence[Tensor], wanted: Sequence[Wanted], product: torch.dtype, *, with_gradient: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        tokens, width = states[0].shape
+        dtype, device = _exact(states[0][:0]).dtype, states[0].device
+        matrix = theirs = self.vocabulary.to(product)
+        if isinstance(self.teacher, LiveTeacher) and self.teacher.vocabulary is not self.vocabulary:
+            theirs = self.teacher.vocabulary.to(product)
+        sums = torch.zeros(len(states), 2, dtype=dtype, device=device)
+        slopes = torch.empty(len(states), tokens, width, dtype=dtype, device=device) if with_gradient else sums[:, :0]
+        for first in range(0, tokens, self.tokens_at_once):
+            chunk = slice(first, first + self.tokens_at_once)
+            rows = torch.cat([mine[chunk] for mine in states]).to(product)
+            logits = _exact(rows @ matrix.T)
+            soft = _SoftLabels(self.teacher, theirs, chunk)
+            for mine, one, total in zip(logits.chunk(len(states)), wanted, sums, strict=True):
+                total += self._terms(mine, one, chunk, soft)
+            if with_gradient:
+                made = (logits.to(product) @ matrix).to(dtype) / tokens
+                slopes[:, chunk] = made.view(len(states), -1, width)
+        return list((sums / tokens).clamp_min(0).flatten()), list(slopes)
+
+    def _terms(self, logits: Tensor, wanted: Wanted, chunk: slice, soft: "_SoftLabels") -> Tensor:
+        """Return both terms summed over some tokens, and overwrite their logits by the gradient of the weighted sum."""
+        sums = torch.zeros(2, dtype=logits.dtype, device=logits.device)
+        slope = None
+        if wanted.cross_entropy:
+            assert self.targets is not None
+            targets = self.targets[chunk, None]
+            slope, normaliser = _softmax(logits)
+            sums[0] = (normaliser - logits.gather(1, targets)).sum()
+            slope.scatter_add_(1, targets, torch.full_like(normaliser, -1)).mul_(wanted.cross_entropy)
+        if wanted.soft_labels:
+            logits.div_(wanted.temperature)
+            sums[1], difference = soft.divergence(logits, wanted.temperature)
+            sums[1] *= wanted.temperature**2
+            difference.mul_(wanted.temperature * wanted.soft_labels)
+            slope = difference if slope is None else slope.add_(difference)
+        logits.copy_(slope) if slope is not None else logits.zero_()
+        return sums
+
+
+class _SoftLabels:
+    """The teacher's part of the divergence at some tokens; its distribution is made once for each temperature."""
+
+    def __init__(self, teacher: LiveTeacher | TopTeacher | None, vocabulary: Tensor, chunk: slice) -> None:
+        self._teacher, self._vocabulary, self._chunk = teacher, vocabulary, chunk
+        self._known: dict[float, tuple[Tensor, Tensor, Tensor]] = {}
+
+    @cached_property
+    def _logits(self) -> Tensor:
+        assert isinstance(self._teacher, LiveTeacher)
+        return _exact(self._teacher.states[self._chunk].to(self._vocabulary.dtype) @ self._vocabulary.T)
+
+    def divergence(self, student: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return KL(teacher || student) summed over the tokens, and its gradient for the softened logits."""
+        mine, normaliser = _softmax(student)
+        if isinstance(self._teacher, TopTeacher):
+            return self._of_top(self._teacher, student, mine, normaliser)
+        if temperature not in self._known:
+            softened = self._logits / temperature
+            self._known[temperature] = (softened, *_softmax(softened))
+        softened, theirs, their_normaliser = self._known[temperature]
+        value = torch.linalg.vecdot(theirs, softened - student).sum() + (normaliser - their_normaliser).sum()
+        return value, mine.sub_(theirs)
+
+    def _of_top(self, teacher: TopTeacher, student: Tensor, mine: Tensor, normaliser: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the same with all tokens below the top as one class."""
+        tokens, log_theirs = teacher.tokens[self._chunk], teacher.log_probabilities[self._chunk].to(student.dtype)
+        theirs = log_theirs.exp()
+        tail = (1 - theirs.sum(dim=1, keepdim=True)).clamp_min(0)
+        top = mine.gather(1, tokens)
+        # Summed, not taken from 1: the tail may be smaller than the rounding of 1.
+        my_tail = mine.scatter_(1, tokens, 0).sum(dim=1, keepdim=True).clamp_min(torch.finfo(mine.dtype).tiny)
+        value = (theirs * (log_theirs - student.gather(1, tokens) + normaliser)).sum()
+        value += (torch.xlogy(tail, tail) - tail * my_tail.log()).sum()
+        return value, mine.mul_(1 - tail / my_tail).scatter_(1, tokens, top - theirs)
+
+
+def _softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities, and each row's logsumexp as a column; the largest probability gives it, at least 1 / V."""
+    probabilities = logits.softmax(dim=-1)
+    return probabilities, logits.amax(dim=-1, keepdim=True) - probabilities.amax(dim=-1, keepdim=True).log()
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _product_dtype(states: Tensor) -> torch.dtype:
+    """Return what a linear layer would multiply these states in, here and now."""
+    kind = states.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype

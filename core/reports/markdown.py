@@ -1,0 +1,30 @@
+"""An ablation table in Markdown."""
+
+import re
+from collections.abc import Sequence
+
+from core.reports.sheets import Sheet, sheets
+from core.runs import AblationTable
+
+_SIGNS = re.compile(r"([\\`*_\[\]{}<>|~&$#!])")
+
+
+def ablation_markdown(table: AblationTable) -> str:
+    """Return the table of a job with its notes, and one for every extra test set, each under its heading."""
+    return "\n".join(_section(sheet) for sheet in sheets(table))
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown shows letter by letter, on one line."""
+    return _SIGNS.sub(r"\\\1", " ".join(text.split()))
+
+
+def _section(sheet: Sheet) -> str:
+    lines = [f"## {plain(sheet.title)}", "", _row(sheet.columns), "|---|" + "---:|" * (len(sheet.columns) - 1)]
+    # The cells beside a name are ours: numbers, units and words without signs that mean anything between bars.
+    lines += [_row((plain(name), *cells)) for name, *cells in sheet.rows]
+    return "\n".join([*lines, "", *(f"{plain(note)}  " for note in sheet.notes), ""])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,129 @@
+"""An ablation table as titles, columns and cells: what terminal, Markdown, LaTeX and the frozen page all show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.runs import AblationRow, AblationTable, EvaluationRecord, ParameterCounts
+
+LOAD = (
+    "Load: share of the development set's points that each expert has; each module's experts are put in order before "
+    "the mean over the modules is taken."
+)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table whose cells are texts.
+
+    Attributes:
+        columns: The first one is of names, the others of numbers.
+        rows: As many cells as there are columns.
+        notes: Sentences that belong under it.
+        fixed: How many rows at the top are no runs.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    fixed: int = 0
+
+
+def sheets(table: AblationTable) -> list[Sheet]:
+    """Return the table of a job, what its mixtures have of their own, and a table for every extra test set."""
+    found = [_sheet(table, f"{table.job.name}: word error rate on the {table.test_set} set", notes(table))]
+    found += [_mixtures(table)] if any(row.load for row in table.rows) else []
+    for name, extra in table.extra.items():
+        title = f"{name}: {extra.utterances} utterances, on their own"
+        found.append(_sheet(extra, title, [extra.test] if extra.test else []))
+    return found
+
+
+def notes(table: AblationTable) -> list[str]:
+    """Return what a reader has to know about the numbers."""
+    known = [row.evaluation for row in table.rows if row.evaluation] or [table.teacher] * bool(table.teacher)
+    if not known or known[0] is None:
+        return ["Nothing was evaluated yet."]
+    first, config = known[0], table.rows[0].run.config
+    seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
+    source = config["source"]
+    speech = "speech from a manifest"
+    if source["kind"] == "generated":
+        speech = f"generated speech with noise at {source['signal_to_noise']:g} dB"
+    size = f"{table.utterances} utterances, " if table.utterances else ""
+    lines = [
+        f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
+        f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
+        "KL: divergence from the teacher on reference tokens, in nats per token. RTF: decoding time over audio time.",
+    ]
+    if table.test:
+        lines.append(f"{table.test} * p < 0.05 against '{table.baseline}'.")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the two largest units that it has."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+def difference(row: AblationRow) -> str:
+    """Return how far a run is from the baseline, in points with their interval; * where it is more than chance."""
+    if row.difference is None or row.interval is None:
+        return "baseline" if row.run.position == 0 else ""
+    low, high = row.interval
+    mark = " *" if row.significant else ""
+    return f"{100 * row.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{mark}"
+
+
+def _sheet(table: AblationTable, title: str, said: Sequence[str]) -> Sheet:
+    context = next((item.audio_context for item in evaluations(table)), 30.0)
+    counted = (f"WER % ({context:g} s)", "S", "D", "I")
+    columns = ("Run", *counted, "difference [95 %]", "KL", "RTF", "trainable", "step s", "training")
+    rows: list[tuple[str, ...]] = []
+    for name, item in (("teacher", table.teacher), ("student before", table.student_before)):
+        if item:
+            rows.append((name, *_counts(item), "", _divergence(item), f"{item.real_time_factor:.3f}", "", "", ""))
+    fixed = len(rows)
+    for row in table.rows:
+        item, run = row.evaluation, row.run
+        if item is None:
+            rows.append((run.name, run.state, *[""] * (len(columns) - 2)))
+            continue
+        cells = (difference(row), _divergence(item), f"{item.real_time_factor:.3f}", _trainable(row.parameters))
+        step = "" if run.step_seconds is None else f"{run.step_seconds:.3f}"
+        rows.append((run.name, *_counts(item), *cells, step, "" if run.seconds is None else duration(run.seconds)))
+    return Sheet(title, columns, tuple(rows), tuple(said), fixed)
+
+
+def _mixtures(table: AblationTable) -> Sheet:
+    rows = []
+    for row in table.rows:
+        counts = row.parameters
+        if counts is not None:
+            active = "" if counts.student_active is None else f"{counts.student_active:,}"
+            load = " ".join(f"{share:.2f}" for share in row.load)
+            rows.append((row.run.name, f"{counts.student:,}", active, load))
+    title = "Parameters that the student stores, and that a frame or token goes through"
+    return Sheet(title, ("Run", "stored", "active", "load per expert, busiest first"), tuple(rows), (LOAD,))
+
+
+def evaluations(table: AblationTable) -> list[EvaluationRecord]:
+    """Return the evaluations of a table, the teacher's first."""
+    found = [table.teacher, table.student_before, *(row.evaluation for row in table.rows)]
+    return [item for item in found if item is not None]
+
+
+def _counts(item: EvaluationRecord) -> tuple[str, ...]:
+    return f"{100 * item.wer:.1f}", str(item.substitutions), str(item.deletions), str(item.insertions)
+
+
+def _divergence(item: EvaluationRecord) -> str:
+    return "" if item.heldout_kl is None else f"{item.heldout_kl:.3f}"
+
+
+def _trainable(counts: ParameterCounts | None) -> str:
+    return "" if counts is None else f"{counts.trainable:,} ({100 * counts.share_of_teacher:.2f} %)"

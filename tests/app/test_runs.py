@@ -1,0 +1,113 @@
+"""Home: the list of runs, what is looked for in it, and what is done with those that are ticked."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core.runs import RunRecord
+from core.store import Store
+from tests.app import sample
+from tests.app.test_views import texts
+
+OpenPage = Callable[..., AppTest]
+
+
+@pytest.fixture
+def runs(store: Store, runs_folder: Path) -> list[RunRecord]:
+    return sample.add_finished_job(store, runs_folder)
+
+
+def listed(page: AppTest) -> list[str]:
+    return list(page.dataframe[0].value["Id"])
+
+
+def press(page: AppTest, label: str) -> AppTest:
+    return next(button for button in page.button if button.label == label).click().run()
+
+
+def tick(page: AppTest, *run_ids: str) -> AppTest:
+    """Tick runs in the list, as the browser reports it."""
+    shown = listed(page)
+    selection: dict[str, Any] = {"rows": [shown.index(run_id) for run_id in run_ids], "columns": [], "cells": []}
+    page.session_state[f"runs:{hash(tuple(shown))}"] = {"selection": selection}
+    return page.run()
+
+
+def test_an_address_says_what_is_looked_for(open_page: OpenPage, store: Store, runs: list[RunRecord]) -> None:
+    store.change_tags([runs[1].id, runs[3].id], add=["to report"])
+    store.set_notes(runs[2].id, "Diverged at step 40")
+    assert listed(open_page("runs", search="DIVERGED")) == [runs[2].id]
+    assert listed(open_page("runs", search="", tags="to report")) == [runs[1].id, runs[3].id]
+    assert listed(open_page("runs", tags="to report", search="manifold")) == [runs[3].id]
+    page = open_page("runs", search="", tags="", states="failed,running")
+    assert listed(page) == []
+    assert "No runs of 4" in texts(page)
+
+
+def test_a_search_stands_in_the_address(open_page: OpenPage, runs: list[RunRecord]) -> None:
+    page = open_page("runs")
+    page.text_input[0].set_value("cosine").run()
+    assert page.query_params["search"] == "cosine"
+    assert listed(page) == [runs[2].id]
+    page.text_input[0].set_value("").run()
+    assert "search" not in page.query_params
+    assert len(listed(page)) == 4
+
+
+def test_what_is_ticked_stays_ticked_when_a_run_comes_on_top(
+    open_page: OpenPage, store: Store, runs_folder: Path, runs: list[RunRecord]
+) -> None:
+    page = tick(open_page("runs"), runs[1].id, runs[2].id)
+    assert "2 runs ticked" in texts(page)
+    (new,) = sample.add_job(store, runs_folder, "failed", "The disk is full.")
+    page.run()
+    assert listed(page)[0] == new.id
+    rows = page.session_state[f"runs:{hash(tuple(listed(page)))}"]["selection"]["rows"]
+    assert [listed(page)[row] for row in rows] == [runs[1].id, runs[2].id]
+
+
+def test_a_run_goes_to_the_bin_and_comes_back(open_page: OpenPage, store: Store, runs: list[RunRecord]) -> None:
+    page = press(tick(open_page("runs"), runs[0].id), "Move to the bin")
+    assert runs[0].id not in listed(page)
+    page = open_page("runs", bin="yes")
+    assert page.title[0].value == "Bin"
+    assert listed(page) == [runs[0].id]
+    press(tick(page, runs[0].id), "Restore")
+    assert len(store.summaries()) == 4
+
+
+def test_a_run_at_work_stays_out_of_the_bin_and_says_why(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    (run,) = sample.add_job(store, runs_folder, "running")
+    page = press(tick(open_page("runs"), run.id), "Move to the bin")
+    assert "Stop the job first" in texts(page)
+    assert store.run(run.id).deleted_at is None
+
+
+def test_ticked_runs_are_tagged_together_and_one_of_them_gets_notes(
+    open_page: OpenPage, store: Store, runs: list[RunRecord]
+) -> None:
+    store.change_tags([runs[0].id], add=["old", "both"])
+    store.change_tags([runs[1].id], add=["both"])
+    page = tick(open_page("runs"), runs[0].id, runs[1].id)
+    tags = next(item for item in page.multiselect if item.label == "Tags of all ticked runs")
+    assert tags.value == ["both"]
+    tags.set_value(["old"])
+    press(page, "Save the tags")
+    assert [store.run(run.id).tags for run in runs[:2]] == [("old",), ("old",)]
+    page = tick(open_page("runs"), runs[0].id)
+    next(item for item in page.text_area if item.label == "Notes").set_value("a *note*")
+    press(page, "Save the notes")
+    assert store.run(runs[0].id).notes == "a *note*"
+
+
+def test_a_thousand_runs_are_all_in_the_list(open_page: OpenPage, store: Store) -> None:
+    configs = sample.rows("quickstart") * 25
+    for number in range(10):
+        store.create_job(f"job-{number}", configs)
+    page = open_page("runs", search="job-7")
+    assert not page.exception
+    assert len(listed(page)) == 100
+    assert "100 runs of 1000, newest first" in texts(page)

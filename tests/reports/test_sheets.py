@@ -1,0 +1,69 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from core.cli.tables import ablation_json, print_ablation
+from core.reports.markdown import ablation_markdown
+from core.reports.sheets import duration, sheets
+from core.runs import AblationTable
+from tests.reports.conftest import NAME
+
+
+def printed(table: AblationTable) -> list[list[str]]:
+    """Return the cells of the rows that the terminal shows."""
+    console = Console(file=io.StringIO(), width=220)
+    print_ablation(table, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+
+
+def in_markdown(table: AblationTable) -> list[list[str]]:
+    lines = [line for line in ablation_markdown(table).splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (3599.6, "1 h 0 min"), (7384, "2 h 3 min")]
+)
+def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_markdown_shows_the_numbers_of_the_terminal(table: AblationTable) -> None:
+    rows = [row for row in in_markdown(table) if row[0] != "Run"]
+    assert len(rows) == 2 * 5 + 1  # teacher and four runs on two sets, student before on one
+    assert rows == printed(table)
+
+
+def test_the_cells_are_the_numbers_of_the_table(table: AblationTable) -> None:
+    sheet = sheets(table)[0]
+    (context, *_) = sheet.columns[1:]
+    assert context == "WER % (30 s)"
+    for cells, run in zip(sheet.rows[sheet.fixed :], ablation_json(table)["runs"], strict=True):
+        shown = dict(zip(sheet.columns, cells, strict=True))
+        assert shown[context] == f"{run['wer']:.1f}"
+        assert [int(shown[kind]) for kind in "SDI"] == [run[k] for k in ("substitutions", "deletions", "insertions")]
+        if run["difference"] is not None:
+            low, high = run["interval"]
+            assert shown["difference [95 %]"].startswith(f"{run['difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
+
+
+def test_notes_stand_under_the_table(table: AblationTable) -> None:
+    written = ablation_markdown(table)
+    assert "24 utterances" in written
+    assert "paired bootstrap" in written
+
+
+def test_a_name_breaks_no_table_in_markdown(foreign: AblationTable) -> None:
+    lines = [line for line in ablation_markdown(foreign).splitlines() if line.startswith("|")]
+    bars = {line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}
+    assert len(bars) == 1
+    written = ablation_markdown(foreign)
+    for sign in ("<script>", "[d](", "`c`", "*b*", "$x"):
+        assert sign not in written.replace("\\<", "").replace("\\[", "").replace("\\`", "").replace("\\*", "").replace(
+            "\\$", ""
+        )
+    (title, *_) = written.splitlines()
+    assert NAME in title.replace("\\\\", "\0").replace("\\", "").replace("\0", "\\")
