@@ -24,6 +24,7 @@ page = st.navigation(
         st.Page("views/alignment.py", title="Alignment", icon=":material/scatter_plot:", url_path="alignment"),
         st.Page("views/compare.py", title="Compare", icon=":material/compare_arrows:", url_path="compare"),
         st.Page("views/ablations.py", title="Ablations", icon=":material/table_chart:", url_path="ablations"),
+        st.Page("views/reports.py", title="Reports", icon=":material/description:", url_path="reports"),
     ],
     position="top",
 )

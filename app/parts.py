@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -21,6 +22,8 @@ STATES = {
     "stopped": ("gray", ":material/stop_circle:"),
     "interrupted": ("orange", ":material/link_off:"),
 }
+
+AUDIO = {".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg"}
 
 
 def badge(name: str) -> None:
@@ -127,7 +130,7 @@ def clip(audio_path: str, *, name: str) -> None:
     if content is None:
         st.info("The audio file is no longer there.", icon=":material/volume_off:")
     else:
-        st.audio(content, format="audio/flac" if audio_path.endswith(".flac") else "audio/wav", alt=f"Utterance {name}")
+        st.audio(content, format=AUDIO.get(Path(audio_path).suffix, "audio/wav"), alt=f"Utterance {name}")
 
 
 def texts(reference: str, heard: Sequence[tuple[str, str | None]]) -> None:

@@ -32,8 +32,8 @@ class View:
     @classmethod
     def of(cls, run: RunRecord, record: MapRecord, place: state.Place) -> "View":
         """Read what a map shows."""
-        shown, probe = state.map_points(record, place), state.studio().probe(run.job_id)
-        names = state.map_labels(record, shown, run.job_id)
+        shown, probe = state.map_points(record, place), state.studio().probe(run.job_id, run.group)
+        names = state.map_labels(record, shown, run)
         teacher, student = _evaluations(run, probe, step=place[2])
         heard = Heard(state.results(teacher.id if teacher else None), state.results(student.id if student else None))
         return cls(run, record, place, shown, probe, names, heard, student.step if student else None)
@@ -42,20 +42,20 @@ class View:
 def _evaluations(
     run: RunRecord, probe: Sequence[ProbeUtterance], *, step: int
 ) -> tuple[EvaluationRecord | None, EvaluationRecord | None]:
-    """Return the teacher's evaluation of the probe's set, and the student's last one up to a step."""
+    """Return the first teacher's evaluation of the probe's set, and the student's last one up to a step."""
     split = probe[0].split if probe else "development"
     found = state.studio().store.evaluations(job_id=run.job_id, test_set=split)
-    teacher = [item for item in found if item.subject == "teacher"]
+    teacher = [item for item in found if item.subject == "teacher" and item.group == run.group]
     student = [item for item in found if item.run_id == run.id and (item.step or 0) <= step]
     student.sort(key=lambda item: item.step or 0)
-    return teacher[-1] if teacher else None, student[-1] if student else None
+    return teacher[0] if teacher else None, student[-1] if student else None
 
 
 def take_from_map(run: RunRecord, record: MapRecord, place: state.Place) -> None:
     """Choose the point that was clicked on the map."""
     clicked = state.kept(f"map:{record.id}:{place}")["selection"]["points"]
     if clicked:
-        names = state.map_labels(record, state.map_points(record, place), run.job_id)
+        names = state.map_labels(record, state.map_points(record, place), run)
         state.set_query(point=names[clicked[0]["point_index"]])
 
 

@@ -13,7 +13,7 @@ from app import map_charts, map_tables, tables, text
 from core.errors import ManifoldError, NotFoundError
 from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio, UtteranceResult
 
-PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare"]
+PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare", "reports"]
 
 LIVE_SECONDS = 2.0
 """How often what is alive is drawn again."""
@@ -205,11 +205,11 @@ def disk(run: RunRecord) -> int | None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _curves(_studio: Studio, url: str, run_id: str, state: str, step: int) -> pd.DataFrame:
-    return tables.curves(_studio.store.metrics(run_id))
+    return tables.curves(_studio.store.curves([run_id], _studio.store.curve_names([run_id])))
 
 
 def curves(run: RunRecord) -> pd.DataFrame:
-    """Return all curves of a run; every session that looks at the same step shares one reading."""
+    """Return all curves of a run, thinned for pictures; sessions that look at the same step share one reading."""
     return _curves(studio(), studio().store.url, run.id, run.state, run.step)
 
 
@@ -269,31 +269,31 @@ def _made(record: MapRecord) -> float:
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _map_labels(folder: str, path: str, made: float, level: str, _points: MapPoints, _job_id: str) -> list[str]:
-    return map_tables.labels(_points, studio().probe(_job_id), level)
+def _map_labels(folder: str, path: str, made: float, level: str, _points: MapPoints, _run: RunRecord) -> list[str]:
+    return map_tables.labels(_points, studio().probe(_run.job_id, _run.group), level)
 
 
-def map_labels(record: MapRecord, points: MapPoints, job_id: str) -> list[str]:
+def map_labels(record: MapRecord, points: MapPoints, run: RunRecord) -> list[str]:
     """Return the names of a map's points."""
-    return _map_labels(str(studio().runs_folder), record.path, _made(record), record.level, points, job_id)
+    return _map_labels(str(studio().runs_folder), record.path, _made(record), record.level, points, run)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _map_figure(folder: str, path: str, made: float, place: Place, _record: MapRecord, _job_id: str) -> go.Figure:
+def _map_figure(folder: str, path: str, made: float, place: Place, _record: MapRecord, _run: RunRecord) -> go.Figure:
     points = map_points(_record, place)
     return map_charts.alignment_map(
         student=points.student,
         teacher=points.teacher,
         apart=points.angle,
-        labels=map_labels(_record, points, _job_id),
+        labels=map_labels(_record, points, _run),
         extent=points.extent,
         what="utterance" if _record.level == "utterances" else "point",
     )
 
 
-def map_figure(record: MapRecord, place: Place, job_id: str) -> go.Figure:
+def map_figure(record: MapRecord, place: Place, run: RunRecord) -> go.Figure:
     """Return a map's figure, the same to the byte at every rerun, so that zoom survives a choice in the table."""
-    return _map_figure(str(studio().runs_folder), record.path, _made(record), place, record, job_id)
+    return _map_figure(str(studio().runs_folder), record.path, _made(record), place, record, run)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

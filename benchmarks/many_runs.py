@@ -99,7 +99,8 @@ def _fill(store: Store, *, runs: int, steps: int) -> None:
         for run in store.runs(job_id=job.id):
             store.run_state(run.id, "finished")
         store.job_state(job.id, "finished")
-        print(f"\rmaking runs: {min(runs, (number + 1) * len(configs))} of {runs}", end="", flush=True)
+        if sys.stdout.isatty():
+            print(f"\rmaking runs: {min(runs, (number + 1) * len(configs))} of {runs}", end="", flush=True)
     values = runs * (len(CURVES) * steps + 3)
     size = store.path.stat().st_size / 1e6
     print(f"\r{runs} runs, {values:,} values, {size:.0f} MB, made in {time.perf_counter() - began:.0f} s")

@@ -1,37 +1,33 @@
 """The ablation table: what the page, the terminal and the JSON show, made in one place so that they agree."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from core.comparison import measured_differently
 from core.errors import ConfigError, NotFoundError
 from core.significance import Difference, holm, paired_bootstrap
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
+from core.store.records import Subject
 
 DEVELOPMENT = "development"
 """Name of the set that chooses checkpoints and settings."""
 
 
-@dataclass(frozen=True)
-class AblationRow:
-    """One run beside the baseline.
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A model beside the baseline.
 
     Attributes:
-        evaluation: The run on the table's test set, or None before it was read.
-        parameters: None before they are known.
+        evaluation: On the table's test set, or None before it was read.
         difference: WER minus the baseline's, a fraction; negative is better. None for the baseline itself.
         interval: 95 % interval of the difference.
         p_value: Adjusted for the number of rows (Holm); None where there are too few utterances to test.
-        load: Of a mixture, the share of the development set's points that each expert has, at the checkpoint that is
-            shown; the busiest first, as each module's are put in order. Empty without experts.
     """
 
-    run: RunRecord
     evaluation: EvaluationRecord | None = None
-    parameters: ParameterCounts | None = None
     difference: float | None = None
     interval: tuple[float, float] | None = None
     p_value: float | None = None
-    load: tuple[float, ...] = ()
 
     @property
     def significant(self) -> bool:
@@ -39,11 +35,46 @@ class AblationRow:
         return self.p_value is not None and self.p_value < 0.05
 
 
+@dataclass(frozen=True, kw_only=True)
+class AblationRow(Compared):
+    """A run of the job.
+
+    Attributes:
+        parameters: None before they are known.
+        teaches: Whether it is there for later runs to learn from; it was read as their teacher.
+        is_baseline: Whether the others are compared with it.
+        load: Of a mixture, the share of the development set's points that each expert has, at the checkpoint that is
+            shown; the busiest first, as each module's are put in order. Empty without experts.
+    """
+
+    run: RunRecord
+    parameters: ParameterCounts | None = None
+    teaches: bool = False
+    is_baseline: bool = False
+    load: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceRow(Compared):
+    """One of several teachers that is no run of the job, or all of them together.
+
+    Attributes:
+        name: What it is called.
+        subject: "teacher" or "ensemble".
+    """
+
+    name: str
+    subject: Subject
+
+
 @dataclass(frozen=True)
 class AblationTable:
     """The runs of a job on one test set.
 
     Attributes:
+        teacher: Where there is one.
+        several: Where there are several: those that are no runs of the job, and their ensembles; compared as runs are.
+        rows: Those that teach first.
         baseline: Name of the run that the others are compared with.
         test: What the interval is and whether it is a test, a sentence; empty when nothing is compared yet.
         utterances: Size of the test set.
@@ -58,6 +89,7 @@ class AblationTable:
     baseline: str
     test: str
     utterances: int
+    several: tuple[ReferenceRow, ...] = ()
     extra: dict[str, "AblationTable"] = field(default_factory=dict)
 
     @property
@@ -82,13 +114,15 @@ def ablation_table(store: Store, job_id: str, test_set: str | None = None) -> Ab
         ConfigError: If the evaluations were not made alike, naming what differs.
     """
     if test_set is None:
-        test_set = "test" if all(run.config["evaluation"]["test"] for run in store.runs(job_id=job_id)) else DEVELOPMENT
+        runs = store.runs(job_id=job_id)
+        compared = [run for run in runs if run.group == runs[-1].group]
+        test_set = "test" if all(run.config["evaluation"]["test"] for run in compared) else DEVELOPMENT
     table = _table(store, job_id, test_set)
     if test_set != "test":
         return table
     names = dict.fromkeys(record.test_set for record in store.evaluations(job_id=job_id))
     extra = {name: _table(store, job_id, name) for name in names if name not in ("test", DEVELOPMENT)}
-    return AblationTable(**{**vars(table), "extra": extra})
+    return replace(table, extra=extra)
 
 
 def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
@@ -96,70 +130,92 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
     runs = store.runs(job_id=job_id)
     if not runs:
         raise NotFoundError(f"The job '{job_id}' has no runs.")
-    records = store.evaluations(job_id=job_id, test_set=test_set)
+    last = runs[-1].group
+    # Each group has test sets of its own; those that teach were read again, as teachers, on the last one's.
+    records = [record for record in store.evaluations(job_id=job_id, test_set=test_set) if record.group == last]
     if test_set == DEVELOPMENT:
         # Read at several steps; the kept checkpoint has the fewest errors, the later one of two alike.
         records.sort(key=lambda record: (-record.wer, record.step or 0))
-    found = {(record.subject, record.run_id): record for record in records}
+    found = {(record.subject, record.run_id, record.label): record for record in records}
     _require_alike(list(found.values()), runs)
-    evaluations = [found.get(("student", run.id)) for run in runs]
+    students = [run for run in runs if run.group == last]
+    experts = [run for run in runs if run.group != last]
+    own = {run.id: found.get(("student", run.id, "")) for run in students}
+    own |= {run.id: found.get(("teacher", None, run.name)) for run in experts}
+    teachers = {label: record for (subject, _, label), record in found.items() if subject == "teacher"}
+    ensembles = {label: record for (subject, _, label), record in found.items() if subject == "ensemble"}
+    alone = len(runs[-1].config["teachers"]) == 1
+    several: list[ReferenceRow] = []
+    if not alone:
+        named = {run.name for run in experts}
+        several = [
+            ReferenceRow(name=label, subject="teacher", evaluation=record)
+            for label, record in teachers.items()
+            if label not in named
+        ]
+        several += [
+            ReferenceRow(name=f"ensemble, {label}", subject="ensemble", evaluation=record)
+            for label, record in ensembles.items()
+        ]
+    rows = [AblationRow(run=run, evaluation=own[run.id], teaches=True) for run in experts]
+    rows += [
+        AblationRow(run=run, evaluation=own[run.id], is_baseline=number == 0) for number, run in enumerate(students)
+    ]
+    rows = [
+        replace(row, parameters=store.parameters(row.run.id), load=_load(store, row.run, row.evaluation))
+        for row in rows
+    ]
     utterances = len(store.utterance_results(next(iter(found.values())).id)) if found else 0
-    differences, test = _compare(store, evaluations, utterances)
-    p_values = holm([None if difference is None else difference.p_value for difference in differences])
-    rows = tuple(
-        AblationRow(
-            run=run,
-            evaluation=evaluation,
-            parameters=store.parameters(run.id),
-            difference=None if difference is None else difference.difference,
-            interval=None if difference is None else (difference.low, difference.high),
-            p_value=p_value,
-            load=_load(store, run, evaluation),
-        )
-        for run, evaluation, difference, p_value in zip(runs, evaluations, differences, p_values, strict=True)
-    )
+    compared, test = _compare(store, [*rows, *several], baseline=len(experts), size=utterances)
     return AblationTable(
         job=job,
         test_set=test_set,
-        teacher=found.get(("teacher", None)),
-        student_before=found.get(("student_before", None)),
-        rows=rows,
-        baseline=runs[0].name,
+        teacher=next(iter(teachers.values()), None) if alone else None,
+        student_before=found.get(("student_before", None, "")),
+        rows=tuple(row for row in compared if isinstance(row, AblationRow)),
+        baseline=students[0].name,
         test=test,
         utterances=utterances,
+        several=tuple(row for row in compared if isinstance(row, ReferenceRow)),
     )
 
 
 def _compare(
-    store: Store, evaluations: list[EvaluationRecord | None], size: int
-) -> tuple[list[Difference | None], str]:
-    """Compare each evaluation with the first; return the differences and what their interval is."""
-    results = [None if record is None else store.utterance_results(record.id) for record in evaluations]
-    nothing: list[Difference | None] = [None] * len(evaluations)
+    store: Store, rows: Sequence[AblationRow | ReferenceRow], *, baseline: int, size: int
+) -> tuple[Sequence[AblationRow | ReferenceRow], str]:
+    """Compare each row with the baseline; return them with their differences, and what the interval is."""
+    results = [None if row.evaluation is None else store.utterance_results(row.evaluation.id) for row in rows]
     # An utterance whose reference is empty has no share in a rate of words.
-    baseline = {result.utterance_id: result for result in results[0] or () if result.words > 0}
-    if not baseline:
-        return nothing, ""
-    differences = list(nothing)
-    for index, own in enumerate(results[1:], start=1):
-        if own is not None:
+    base = {result.utterance_id: result for result in results[baseline] or () if result.words > 0}
+    if not base:
+        return rows, ""
+    differences: list[Difference | None] = [None] * len(rows)
+    for index, own in enumerate(results):
+        if own is not None and index != baseline:
             errors = {result.utterance_id: result.errors for result in own}
             differences[index] = paired_bootstrap(
-                [errors[utterance_id] for utterance_id in baseline],
-                [result.errors for result in baseline.values()],
-                [result.words for result in baseline.values()],
-                clusters=[result.speaker for result in baseline.values()],
+                [errors[utterance_id] for utterance_id in base],
+                [result.errors for result in base.values()],
+                [result.words for result in base.values()],
+                clusters=[result.speaker for result in base.values()],
             )
     known = [difference for difference in differences if difference is not None]
     if not known:
-        return nothing, ""
+        return rows, ""
+    p_values = holm([None if difference is None else difference.p_value for difference in differences])
+    compared = [
+        row
+        if difference is None
+        else replace(row, difference=difference.difference, interval=(difference.low, difference.high), p_value=p_value)
+        for row, difference, p_value in zip(rows, differences, p_values, strict=True)
+    ]
     sentence = (
         f"95 % interval of the difference from the baseline: paired bootstrap over {known[0].units} {known[0].unit}"
     )
     tested = sum(difference.p_value is not None for difference in known)
     if not tested:
-        return differences, f"{sentence}. {size} utterances are too few to test."
-    return differences, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm)."
+        return compared, f"{sentence}. {size} utterances are too few to test."
+    return compared, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm)."
 
 
 def _load(store: Store, run: RunRecord, evaluation: EvaluationRecord | None) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ PyTorch.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
 from core.alignment.comparison import MOST_POINTS as MOST_POINTS_COMPARED
-from core.alignment.comparison import cka_grid, compared
+from core.alignment.comparison import Measured, cka_grid, compared
 from core.alignment.measures import geodesic_angles
 from core.alignment.states import PairedStates, StoredStates, thinned, utterance_means
 from core.errors import JobError, ShapeError
@@ -74,7 +75,7 @@ def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     began = time.perf_counter()
     run = store.run(record.run_id)
     stored = StoredStates(run, record.side, runs_folder=runs_folder)
-    places = _places(record, store.alignments(run.id))
+    places = _places(record, _with_first_teacher(store, run.id))
     # On a busy machine NumPy's threads wait for each other; one is faster there.
     with threadpool_limits(limits=1, user_api="blas"):
         most = MOST_POINTS if len(places) == 1 else max(FEWEST_ALIGNED, MOST_ALIGNED // len(places))
@@ -114,6 +115,11 @@ def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
         stratified=stratified,
         seconds=time.perf_counter() - began,
     )
+
+
+def _with_first_teacher(store: Store, run_id: str) -> list[AlignmentRecord]:
+    """Return what was measured with the first teacher: of the others no states are stored but where losses compare."""
+    return [item for item in store.alignments(run_id) if item.teacher_number == 0]
 
 
 def _places(record: MapRecord, alignments: list[AlignmentRecord]) -> list[Place]:
@@ -161,9 +167,9 @@ def compare(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dic
     """Return how alike both sides are at a step.
 
     ``pairs`` has for each layer pair ("2-3") its measures, each with value, low, high, floor and ceiling (see
-    core.alignment.comparison). ``grid`` has the debiased linear CKA of every student layer with every teacher layer
-    that states are stored of: ``student_layers``, ``teacher_layers``, ``cka``. ``points`` of ``points_total`` were
-    compared, of so many ``utterances``.
+    core.alignment.comparison; None cannot be said). ``grid`` has the debiased linear CKA of every student layer with
+    every teacher layer that states are stored of: ``student_layers``, ``teacher_layers``, ``cka``. ``points`` of
+    ``points_total`` were compared, of so many ``utterances``.
 
     Raises:
         StoreError: If the states are not there or cannot be read.
@@ -172,7 +178,8 @@ def compare(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dic
     """
     run = store.run(record.run_id)
     stored = StoredStates(run, record.side, runs_folder=runs_folder)
-    at = [item for item in store.alignments(run.id) if (item.side, item.step) == (record.side, record.step)]
+    measured = _with_first_teacher(store, run.id)
+    at = [item for item in measured if (item.side, item.step) == (record.side, record.step)]
     if not at:
         raise ShapeError(f"No {record.side} states of step {record.step} are stored. Choose another step.")
     pairs: dict[str, Any] = {}
@@ -189,11 +196,10 @@ def compare(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dic
             utterance=aligned.utterance[kept],
             seed=run.seed,
         )
-        pairs[f"{item.student_layer}-{item.teacher_layer}"] = {name: asdict(each) for name, each in found.items()}
+        pairs[f"{item.student_layer}-{item.teacher_layer}"] = {name: _stored(each) for name, each in found.items()}
     mine, theirs = stored.layers(record.step)
-    cka = cka_grid(
-        [stored.student(layer, record.step)[kept] for layer in mine], [stored.teacher(layer)[kept] for layer in theirs]
-    )
+    students = [stored.student(layer, record.step)[kept] for layer in mine]
+    cka = cka_grid(students, [stored.teacher(layer)[kept] for layer in theirs])
     return {
         "pairs": pairs,
         "grid": {"student_layers": mine, "teacher_layers": theirs, "cka": cka},
@@ -203,7 +209,12 @@ def compare(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dic
     }
 
 
-def check(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+def _stored(measured: Measured) -> dict[str, float | None]:
+    """Return numbers as JSON has them: what cannot be said is nothing."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(measured).items()}
+
+
+def check(record: CheckRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
     """Return what can be said of settings before they are run; see `core.checking.check`.
 
     What is measured gets a process of its own: this one has held other things, which would count as memory, and it
@@ -214,9 +225,10 @@ def check(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
     """
     if not record.measure:
         from core.checking import check_fields
+        from core.teachers import Finder
 
-        return check_fields(record.config, runs_folder=runs_folder, measured=False)
-    command = [sys.executable, "-m", "core.checking", "--runs", str(runs_folder)]
+        return check_fields(record.config, runs_folder=runs_folder, measured=False, find=Finder(store, runs_folder))
+    command = [sys.executable, "-m", "core.checking", "--runs", str(runs_folder), "--database-url", store.url]
     done = subprocess.run(command, input=json.dumps(record.config), stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise JobError(

@@ -27,7 +27,7 @@ Compare = Callable[..., dict[str, Any]]
 """Called as ``compare(record, store=..., runs_folder=...)``; what it returns is stored."""
 
 Check = Callable[..., dict[str, Any]]
-"""Called as ``check(record, runs_folder=...)``; what it returns is stored."""
+"""Called as ``check(record, store=..., runs_folder=...)``; what it returns is stored."""
 
 
 def serve_requests(
@@ -50,7 +50,7 @@ def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, compare: 
     asked = store.claim_check()
     if asked is not None:
         record = asked
-        result, message = _attempt(lambda: check(record, runs_folder=runs_folder))
+        result, message = _attempt(lambda: check(record, store=store, runs_folder=runs_folder))
         if message:
             store.fail_check(asked.id, message)
         else:
@@ -97,10 +97,10 @@ def _compare(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> di
     return compare(record, store=store, runs_folder=runs_folder)
 
 
-def _check(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+def _check(record: CheckRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
     from core.analysis import check
 
-    return check(record, runs_folder=runs_folder)
+    return check(record, store=store, runs_folder=runs_folder)
 
 
 def main(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.audio import SAMPLE_RATE, write_flac
-from core.config import RunConfig, parse_run
+from core.config import RunConfig, group_problems, groups, parse_run
 from core.counting import parameter_counts
 from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
 from core.estimates import all_terms_at_once, measure
@@ -25,6 +25,7 @@ from core.families.whisper import Whisper
 from core.lora import adapted_modules, add_adapters
 from core.mixture import expert_rank
 from core.preflight import (
+    all_pairs,
     device_of,
     linear_modules,
     load_models,
@@ -36,8 +37,9 @@ from core.preflight import (
 )
 from core.sample import Sample, take_sample
 from core.sources import Utterance
-from core.store import Estimate, JobEstimate
-from core.teacher_outputs import prepare_utterances, teacher_statistics
+from core.store import Estimate, JobEstimate, Store
+from core.teacher_outputs import prepare_utterances, teacher_statistics, teachers_of, weighed
+from core.teachers import Finder, Rehearsal
 from core.training import Lesson, train
 
 NOISE_SECONDS = 2.0
@@ -46,75 +48,93 @@ NOISE_CLIPS = 2
 Result = dict[str, Any]
 
 
-def check(configs: Sequence[RunConfig], *, runs_folder: Path, measured: bool) -> list[Result]:
+def check(
+    configs: Sequence[RunConfig], *, runs_folder: Path, measured: bool, find: Finder | None = None
+) -> list[Result]:
     """Look at the runs of one job, and find all mistakes of all of them.
 
     Args:
-        configs: The runs.
+        configs: The runs; rows that later ones learn from stand in with their students before training.
         runs_folder: Where they will be kept; only read.
         measured: Whether to take real steps on the real speech for time and memory. Without, one step on two short
             clips of noise shows the gradients' paths.
+        find: Finds the students of finished runs.
 
     Returns:
         One result per run: ``problems`` (list of where and message), and as far as they could be had ``origin`` (where
-        the teacher's weights are), ``tokens`` (entries of both tables and how many they share), ``parameters`` (see
-        ParameterCounts, and shares), ``rank``, ``experts`` (of a mixture: ``number`` and ``rank``), ``adapted`` (module
-        paths), ``gradients`` (terms and adapters that have one), ``estimate`` (see Estimate).
+        the teachers' weights are), ``tokens`` (entries of the first teacher's and the student's table and how many they
+        share), ``parameters`` (see ParameterCounts, and shares), ``rank``, ``experts`` (of a mixture: ``number`` and
+        ``rank``), ``adapted`` (module paths), ``gradients`` (terms and adapters that have one), ``estimate`` (see
+        Estimate).
     """
     results: list[Result] = [{"problems": []} for _ in configs]
+    problems = group_problems(configs)
+    for result in results:
+        result["problems"] += problems
+    first = 0
+    for group in groups(configs):
+        own = results[first : first + len(group)]
+        _check_group(group, own, runs_folder=runs_folder, measured=measured, find=Rehearsal(find, configs[:first]))
+        first += len(group)
+    return [{**result, "problems": [vars(problem) for problem in result["problems"]]} for result in results]
+
+
+def _check_group(
+    configs: Sequence[RunConfig], results: list[Result], *, runs_folder: Path, measured: bool, find: Rehearsal
+) -> None:
+    """Look at runs that share what is computed once, and add what is found to their results."""
     began = time.perf_counter()
     try:
-        teacher, student = load_models(configs[0])
+        teachers, student = load_models(configs[0], find)
         load_seconds = time.perf_counter() - began
         device = device_of(configs[0])
     except ManifoldError as error:
         _note(results, error)
-        return _plain(results)
+        return
     _attempt(results, lambda: require_shared(configs))
+    origins = ", ".join(dict.fromkeys(teacher.loaded.origin for teacher in teachers))
     for config, result in zip(configs, results, strict=True):
-        result["problems"] += model_problems(config, student=student, teacher=teacher)
-        result |= {"origin": teacher.loaded.origin, "tokens": _tokens(student=student, teacher=teacher)}
+        result["problems"] += model_problems(config, student=student, teachers=teachers)
+        result |= {"origin": origins, "tokens": _tokens(student=student, teacher=teachers[0])}
         if not result["problems"]:
-            result |= _counted(config, student=student, teacher=teacher)
+            result |= _counted(config, student=student, teachers=teachers)
     sound = [(config, result) for config, result in zip(configs, results, strict=True) if not result["problems"]]
-    if sound:
-        teacher.to(device)
-        student.to(device)
-        with tempfile.TemporaryDirectory() as folder:
-            if measured:
-                _measure(sound, student, teacher, runs_folder, Path(folder), load_seconds)
-            else:
-                _try_one_step(sound, student, teacher, Path(folder))
-    return _plain(results)
+    if not sound:
+        return
+    for model in (*teachers, student):
+        model.to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        if measured:
+            _measure(sound, student, teachers, runs_folder, Path(folder), load_seconds)
+        else:
+            _try_one_step(sound, student, teachers, Path(folder))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the run on standard input; return 0 also when it has mistakes, which the result tells."""
     parser = argparse.ArgumentParser(prog="python -m core.checking", description="Measure one run.")
     parser.add_argument("--runs", required=True, type=Path)
+    parser.add_argument("--database-url", help="Where the runs are that may teach.")
     options = parser.parse_args(arguments)
-    print(json.dumps(check_fields(json.load(sys.stdin), runs_folder=options.runs, measured=True)))
+    find = Finder(Store.open(options.database_url), options.runs) if options.database_url else None
+    print(json.dumps(check_fields(json.load(sys.stdin), runs_folder=options.runs, measured=True, find=find)))
     return 0
 
 
-def check_fields(fields: Any, *, runs_folder: Path, measured: bool) -> Result:
+def check_fields(fields: Any, *, runs_folder: Path, measured: bool, find: Finder | None = None) -> Result:
     """Look at one run that is given as plain dictionaries; see `check`."""
     try:
         config = parse_run(fields)
     except ConfigError as error:
-        return _plain([{"problems": _problems(error)}])[0]
-    return check([config], runs_folder=runs_folder, measured=measured)[0]
+        return {"problems": [vars(problem) for problem in _problems(error)]}
+    return check([config], runs_folder=runs_folder, measured=measured, find=find)[0]
 
 
-def _plain(results: Sequence[Result]) -> list[Result]:
-    return [{**result, "problems": [vars(problem) for problem in result["problems"]]} for result in results]
-
-
-def _counted(config: RunConfig, *, student: Whisper, teacher: Whisper) -> Result:
-    counts = parameter_counts(config, student=student, teachers=[teacher])
+def _counted(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> Result:
+    counts = parameter_counts(config, student=student, teachers=teachers)
     names = ("student", "adapters", "projections", "trainable")
     shares = {name: counts.shares(getattr(counts, name)) for name in names}
-    lora = within_budget(config, student=student, teacher=teacher).lora
+    lora = within_budget(config, student=student, teachers=teachers).lora
     experts = None
     if lora.mixture is not None:
         experts = {"number": lora.mixture.experts, "rank": expert_rank(lora, linear_modules(config, student))}
@@ -127,14 +147,14 @@ def _counted(config: RunConfig, *, student: Whisper, teacher: Whisper) -> Result
 
 
 def _tokens(*, student: Whisper, teacher: Whisper) -> dict[str, int]:
-    mine, theirs = (side.loaded.tokenizer.get_vocab() for side in (student, teacher))
+    mine, theirs = (side.loaded.vocabulary for side in (student, teacher))
     return {"student": len(mine), "teacher": len(theirs), "shared": len(mine.items() & theirs.items())}
 
 
 def _measure(
     sound: list[tuple[RunConfig, Result]],
     student: Whisper,
-    teacher: Whisper,
+    teachers: tuple[Whisper, ...],
     runs_folder: Path,
     folder: Path,
     load_seconds: float,
@@ -146,7 +166,7 @@ def _measure(
     _attempt(
         results,
         lambda: samples.append(
-            take_sample(configs, student=student, teacher=teacher, runs_folder=runs_folder, folder=folder)
+            take_sample(configs, student=student, teachers=teachers, runs_folder=runs_folder, folder=folder)
         ),
     )
     estimates: list[Estimate] = []
@@ -183,28 +203,35 @@ def lacks(job: JobEstimate, *, runs_folder: Path) -> list[Problem]:
     return problems
 
 
-def _try_one_step(sound: list[tuple[RunConfig, Result]], student: Whisper, teacher: Whisper, folder: Path) -> None:
+def _try_one_step(
+    sound: list[tuple[RunConfig, Result]], student: Whisper, teachers: tuple[Whisper, ...], folder: Path
+) -> None:
     """Show that every term and every adapter has a gradient, by one step of each run on noise."""
     first = sound[0][0]
-    every_pair = [pair for config, _ in sound for pair in pairs_of(config, student=student, teacher=teacher)]
     prepared = prepare_utterances(
         _noise(folder, seconds=min(NOISE_SECONDS, first.training.audio_context)),
-        teacher=teacher,
+        teachers=teachers,
         student=student,
         freeze_below=first.freeze_below,
-        pairs=tuple(dict.fromkeys(every_pair)),
+        pairs=all_pairs([config for config, _ in sound], student=student, teachers=teachers),
         audio_context=first.training.audio_context,
         keep_teacher_encoder=False,
         batch_size=NOISE_CLIPS,
         advance=lambda count: None,
     )
-    of_teacher = teacher_statistics(prepared)
+    of_teachers = teacher_statistics(prepared)
 
     def step(config: RunConfig) -> None:
-        config = within_budget(config, student=student, teacher=teacher)
+        config = within_budget(config, student=student, teachers=teachers)
         adapted = add_adapters(student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
-        point_map = point_map_of(config, student=student, teacher=teacher, statistics=of_teacher).to(teacher.device)
-        lesson = Lesson(prepared, pairs_of(config, student=student, teacher=teacher), teacher)
+        even = [0.0] * len(teachers)
+        own, of_states = teachers_of(
+            config.ensemble, models=teachers, statistics=of_teachers, train=prepared, read=prepared, wers=even
+        )
+        point_map = point_map_of(config, student=student, teachers=teachers, statistics=of_states)
+        point_map.to(student.device)
+        pairs = pairs_of(config, student=student, teachers=teachers)
+        lesson = Lesson(weighed(prepared, config.ensemble, even), pairs, own)
         short = all_terms_at_once(config, steps=1)
         train(short, student=student.with_model(adapted), point_map=point_map, lesson=lesson, watcher=_Nobody())
 

@@ -16,7 +16,7 @@ from peft import PeftModel
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from core.mapping import PointMap
+from core.mapping import PointMap, PointMaps
 from core.mixture import save_experts
 
 Name = Literal["best", "last"]
@@ -28,7 +28,7 @@ def save_adapters(
     folder: Path,
     *,
     model: PeftModel | PreTrainedModel,
-    point_map: PointMap,
+    point_map: PointMap | PointMaps,
     step: int,
     names: tuple[Name, ...],
 ) -> Path:

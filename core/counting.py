@@ -43,14 +43,14 @@ def parameter_counts(config: RunConfig, *, student: Whisper, teachers: Sequence[
     Args:
         config: The run; a budget is turned into its rank first.
         student: Without adapters.
-        teachers: All of them; the first is the one whose states are aligned.
+        teachers: All of them.
 
     Raises:
         ConfigError: If the adapters match nothing, or the budget is too small for rank 1.
     """
     student, teachers = on_meta(student), [on_meta(teacher) for teacher in teachers]
     sizes = [count_parameters(teacher.model) for teacher in teachers]
-    config = within_budget(config, student=student, teacher=teachers[0])
+    config = within_budget(config, student=student, teachers=teachers)
     adapted = add_adapters(student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     adapters = count_parameters(adapted, only_trainable=True)
     if config.lora.mixture is not None:
@@ -58,7 +58,7 @@ def parameter_counts(config: RunConfig, *, student: Whisper, teachers: Sequence[
     stored = count_parameters(student.model)
     projections = 0
     if config.method.aligns:
-        projections = count_parameters(point_map_of(config, student=student, teacher=teachers[0]))
+        projections = count_parameters(point_map_of(config, student=student, teachers=teachers))
     context = config.evaluation.audio_context
     return ParameterCounts(
         teacher=sum(sizes),

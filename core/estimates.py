@@ -10,7 +10,6 @@ import statistics
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,7 @@ from core.families.whisper import Whisper
 from core.job import PROBE_UTTERANCES
 from core.launchers.slots import CPU, slot_taken
 from core.lora import add_adapters
-from core.mapping import PointMap
+from core.mapping import PointMap, PointMaps
 from core.memory import PeakMemory, memory_free, memory_used
 from core.preflight import pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet
@@ -30,6 +29,7 @@ from core.pseudo_labels import training_set
 from core.recording import Recorder
 from core.sample import Sample, filled, nothing, timed
 from core.store import Estimate, Store
+from core.teacher_outputs import teachers_of, weighed
 from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher
 
@@ -58,7 +58,7 @@ def measure(
         NotFiniteError: If the loss is not finite.
         ConfigError: If there is nothing to learn from.
     """
-    device = sample.teacher.device
+    device = sample.student.device
     free = memory_free(device) + memory_used(device)
     with PeakMemory(device) as memory:
         seconds, probe_seconds, state_bytes, adapter_bytes = _practise(config, sample, folder)
@@ -137,31 +137,39 @@ class Enough(Exception):
 
 def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[list[float], float, int, int]:
     """Return the seconds of some steps and of a probe, and the bytes of a probe's states and of adapters."""
-    config = within_budget(config, student=sample.student, teacher=sample.teacher)
+    config = within_budget(config, student=sample.student, teachers=sample.teachers)
     adapted = add_adapters(sample.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = sample.student.with_model(adapted)
-    point_map = point_map_of(config, student=sample.student, teacher=sample.teacher, statistics=sample.statistics).to(
-        sample.teacher.device
+    even = [0.0] * len(sample.teachers)
+    teachers, of_states = teachers_of(
+        config.ensemble,
+        models=sample.teachers,
+        statistics=sample.statistics,
+        train=sample.train,
+        read=sample.train,
+        wers=even,
     )
-    pairs = pairs_of(config, student=sample.student, teacher=sample.teacher)
+    point_map = point_map_of(config, student=sample.student, teachers=sample.teachers, statistics=of_states)
+    point_map.to(sample.student.device)
+    pairs = pairs_of(config, student=sample.student, teachers=sample.teachers)
     # A handful of utterances says nothing about how many the filter will leave.
     method = config.method.model_copy(update={"largest_wer": float("inf")})
     size = min(config.training.batch_size, sample.sizes[0])
-    learnt = filled(training_set(method, sample.train, sample.pseudo), size)
+    learnt = filled(weighed(training_set(method, sample.train, sample.pseudo), config.ensemble, even), size)
     watch = Stopwatch(LONGEST_SECONDS)
     with suppress(Enough):
         train(
             all_terms_at_once(config, steps=WARM_STEPS + TIMED_STEPS),
             student=student,
             point_map=point_map,
-            lesson=Lesson(learnt, pairs, sample.teacher),
+            lesson=Lesson(learnt, pairs, teachers),
             watcher=watch,
         )
     probed = filled(sample.train, min(PROBE_UTTERANCES, sample.sizes[1]))
-    probe = ProbeSet(probed, pairs, sample.statistics, config.training.audio_context, config.freeze_below)
-    replace(probe, pairs=sample.pairs).save_teacher(
-        folder / "teacher", teacher=sample.teacher, student=sample.student, runs_folder=folder
-    )
+    context, frozen = config.training.audio_context, config.freeze_below
+    of_job = ProbeSet(probed, sample.pairs, sample.statistics, context, frozen)
+    of_job.save_teacher(folder / "teacher", teacher=sample.teachers[0], student=sample.student, runs_folder=folder)
+    probe = ProbeSet(teachers.met(probed), pairs, of_states, context, frozen)
     fresh = Path(tempfile.mkdtemp(dir=folder))
     saved = save_adapters(fresh, model=adapted, point_map=point_map, step=0, names=("last",))
     seconds, states = _probe_once(config, probe, student=student, point_map=point_map, folder=folder)
@@ -169,7 +177,7 @@ def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[list[flo
 
 
 def _probe_once(
-    config: RunConfig, probe: ProbeSet, *, student: Whisper, point_map: PointMap, folder: Path
+    config: RunConfig, probe: ProbeSet, *, student: Whisper, point_map: PointMap | PointMaps, folder: Path
 ) -> tuple[float, int]:
     """Return how long a run's probe takes, and the bytes of the states that it stores."""
     store = Store.open(f"sqlite:///{folder / 'practice.db'}")

@@ -1,17 +1,19 @@
-"""How well a model transcribes: hypotheses, error counts, time, and held-out divergence from the teacher."""
+"""How well a model transcribes: hypotheses, error counts, time, and held-out divergence from the teachers."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.config import Evaluation
-from core.families.whisper import Whisper
+from core.config import Ensemble, Evaluation
+from core.ensemble import teacher_weights
+from core.families.whisper import Whisper, transcribe_together
 from core.losses.soft_labels import soft_labels_loss
-from core.teacher_outputs import Prepared, teacher_signals
+from core.teacher_outputs import Prepared, Teachers, log_likelihood, teacher_encoder_of
 from core.wer import WordErrors, total, word_errors
 
 TOKENS_BESIDES_SPEECH = 10
@@ -25,8 +27,8 @@ class Transcription:
     Attributes:
         hypotheses: Text of each utterance, as decoded.
         errors: Counts of each utterance that has a reference, after normalising.
-        seconds: Wall-clock time of the encoder's trained part and the decoder.
-        heldout_kl: KL(teacher || model) at temperature 1, nats per valid reference token; None when not asked for.
+        seconds: Wall-clock time of encoder and decoder; of encoder layers that were run before, theirs of then.
+        heldout_kl: KL(teachers || model) at temperature 1, nats per valid reference token; None when not asked for.
     """
 
     hypotheses: list[str]
@@ -45,48 +47,165 @@ def decoding_description(settings: Evaluation) -> str:
     return f"greedy, at most {TOKENS_BESIDES_SPEECH} + {settings.tokens_per_second:g} tokens per second"
 
 
+class Listener(Protocol):
+    """What transcribes utterances: a student, a teacher, or several teachers together."""
+
+    @property
+    def models(self) -> Sequence[Whisper]:
+        """All that is needed for it."""
+        ...
+
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
+        """Return each model's last encoder states, and the seconds of what was computed when they were prepared."""
+        ...
+
+    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+        """Return a text for each utterance."""
+        ...
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student, whose first encoder layers were run before.
+
+    Attributes:
+        model: With or without adapters.
+        start: First encoder layer that is run on `Prepared.start`.
+    """
+
+    model: Whisper
+    start: int
+
+    @property
+    def models(self) -> Sequence[Whisper]:
+        """The student."""
+        return (self.model,)
+
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
+        """Run the rest of the encoder."""
+        start = torch.stack([item.start for item in batch])
+        states = self.model.encode_rest(start, self.start)[self.model.encoder_layers - 1]
+        return [states], sum(item.seconds for item in batch)
+
+    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+        """Decode greedily."""
+        return self.model.transcribe(states[0], token_caps=token_caps)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Teachers whose probabilities are averaged token by token; one alone, if it has all the weight.
+
+    Attributes:
+        models: Of one token table.
+        numbers: Which of the teachers they are.
+        weights: Of each model; they sum to one.
+    """
+
+    models: tuple[Whisper, ...]
+    numbers: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
+        """Take the encoder states that were prepared."""
+        states = [torch.stack([teacher_encoder_of(item, number) for item in batch]) for number in self.numbers]
+        return states, sum(item.teachers[number].seconds for item in batch for number in self.numbers)
+
+    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+        """Decode greedily, all reading one text."""
+        return transcribe_together(self.models, states, weights=self.weights, token_caps=token_caps)
+
+
+@dataclass(frozen=True)
+class MostConfident:
+    """Teachers each of which writes its own text; that of which its teacher is surest counts.
+
+    Where there is no transcript, this stands for the teacher that finds the transcript likeliest. Token tables may
+    differ: a text's logarithm of probability is taken per token of its own teacher.
+
+    Attributes:
+        models: All teachers.
+    """
+
+    models: tuple[Whisper, ...]
+
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
+        """Take the encoder states that were prepared."""
+        return Together(self.models, tuple(range(len(self.models))), ()).hear(batch)
+
+    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+        """Decode greedily with each, and choose."""
+        texts, scores = [], []
+        for model, heard in zip(self.models, states, strict=True):
+            texts.append(model.transcribe(heard, token_caps=token_caps))
+            scores.append(confidences(model, heard, texts[-1]) if len(self.models) > 1 else [0.0] * len(token_caps))
+        chosen = [max(range(len(texts)), key=lambda number: scores[number][row]) for row in range(len(token_caps))]
+        return [texts[number][row] for row, number in enumerate(chosen)]
+
+
+@torch.inference_mode()
+def confidences(model: Whisper, encoder_states: Float[Tensor, "batch frames width"], texts: list[str]) -> list[float]:
+    """Return the mean logarithm of the probability of each text's tokens, its end among them, in nats."""
+    collated = model.collate([model.tokens(text) for text in texts], [1.0] * len(texts), 1.0)
+    decoded = model.decode(encoder_states, collated.inputs.to(encoder_states.device))[model.decoder_layers - 1]
+    return [
+        log_likelihood(model, states[mask], labels[mask]) / int(mask.sum())
+        for states, mask, labels in zip(decoded, collated.token_mask, collated.labels, strict=True)
+    ]
+
+
+def listener_of(settings: Ensemble, models: tuple[Whisper, ...], wers: Sequence[float]) -> Listener:
+    """Return what an ensemble's transcripts are written by.
+
+    Args:
+        settings: How the teachers are combined.
+        models: All teachers.
+        wers: Of each on the development set, as fractions.
+    """
+    if settings.combine == "best":
+        return MostConfident(models)
+    weights = teacher_weights(settings, wers)
+    numbers = tuple(number for number, weight in enumerate(weights) if weight > 0)
+    return Together(tuple(models[number] for number in numbers), numbers, tuple(weights[number] for number in numbers))
+
+
 @torch.inference_mode()
 def transcribe_set(
     prepared: Sequence[Prepared],
     *,
-    model: Whisper,
-    start: int,
+    listener: Listener,
     settings: Evaluation,
-    teacher: Whisper | None,
+    teachers: Teachers | None = None,
     audio_context: float,
-    encoder_states: Callable[[Prepared], Tensor] | None = None,
     advance: Callable[[int], None],
 ) -> Transcription:
     """Transcribe utterances in batches of similar length.
 
     Args:
         prepared: The set.
-        model: Student or teacher.
-        start: First encoder layer that is run on `Prepared.start`.
+        listener: What transcribes.
         settings: Batch size and token cap.
-        teacher: Its last decoder states give the held-out divergence; None skips it.
+        teachers: Their last decoder states give a student's held-out divergence; None skips it.
         audio_context: Of the prepared states, in seconds.
-        encoder_states: Gives the last encoder states where they are known already (the teacher's).
         advance: Called with the number of utterances done since the last call; may raise to stop.
     """
     order = sorted(range(len(prepared)), key=lambda index: prepared[index].utterance.duration)
     hypotheses = [""] * len(prepared)
     divergence, tokens, seconds = 0.0, 0, 0.0
-    model.model.eval()
+    for model in listener.models:
+        model.model.eval()
     for first in range(0, len(order), settings.batch_size):
         chosen = order[first : first + settings.batch_size]
         batch = [prepared[index] for index in chosen]
         began = time.perf_counter()
-        if encoder_states is None:
-            states = model.encode_rest(torch.stack([item.start for item in batch]), start)[model.encoder_layers - 1]
-        else:
-            states = torch.stack([encoder_states(item) for item in batch])
+        states, before = listener.hear(batch)
         caps = [TOKENS_BESIDES_SPEECH + int(settings.tokens_per_second * item.utterance.duration) for item in batch]
-        for index, text in zip(chosen, model.transcribe(states, token_caps=caps), strict=True):
+        for index, text in zip(chosen, listener.write(states, caps), strict=True):
             hypotheses[index] = text
-        seconds += time.perf_counter() - began
-        if teacher is not None:
-            value, count = _divergence(batch, states, model=model, teacher=teacher, audio_context=audio_context)
+        seconds += time.perf_counter() - began + before
+        if teachers is not None:
+            (model,) = listener.models
+            value, count = _divergence(batch, states[0], model=model, teachers=teachers, audio_context=audio_context)
             divergence, tokens = divergence + value * count, tokens + count
         advance(len(batch))
     references = [item.utterance.text for item in prepared]
@@ -99,7 +218,7 @@ def _divergence(
     encoder_states: Float[Tensor, "batch frames width"],
     *,
     model: Whisper,
-    teacher: Whisper,
+    teachers: Teachers,
     audio_context: float,
 ) -> tuple[float, int]:
     """Return the mean divergence over the batch's valid tokens, and how many there are."""
@@ -108,5 +227,5 @@ def _divergence(
     )
     states = model.decode(encoder_states, collated.inputs.to(encoder_states.device))[model.decoder_layers - 1]
     valid = states[collated.token_mask.to(states.device)]
-    value = soft_labels_loss(model.head(valid), teacher_signals(batch, teacher).logits, temperature=1.0)
+    value = soft_labels_loss(model.head(valid), teachers.teaching(batch).logits, temperature=1.0)
     return float(value), len(valid)

@@ -25,6 +25,21 @@ def on_sphere(states: Float[Tensor, "points width"]) -> Float[Tensor, "points wi
     return states / states.norm(dim=-1, keepdim=True).clamp_min(SMALLEST_NORM)
 
 
+def spherical_mean(
+    points: Float[Tensor, "sides points width"], weights: Sequence[float]
+) -> Float[Tensor, "points width"]:
+    """Return the mean direction of each point over several sides: their weighted resultant, scaled to length one.
+
+    The mean direction of directional statistics (Mardia and Jupp 2000, section 9.2). Opposite points of equal weight
+    have none; theirs is short and of no meaning.
+
+    Args:
+        points: Unit rows.
+        weights: Of each side; they sum to one.
+    """
+    return on_sphere(torch.einsum("s,spw->pw", torch.tensor(weights, device=points.device), points.float()))
+
+
 def geodesic_angle(
     student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]
 ) -> Float[Tensor, " points"]:

@@ -4,26 +4,29 @@ models -> audio -> teacher and frozen layers (once) -> teacher and student befor
        -> for each run: adapters -> training -> deployed student -> test set
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.config import GeneratedSpeech, RunConfig
+from core.config import GeneratedSpeech, RunConfig, group_problems, groups
 from core.counting import parameter_counts
-from core.errors import ManifoldError, Stopped
+from core.errors import ConfigError, ManifoldError, Stopped
+from core.evaluation import Student, Together, listener_of
 from core.families.whisper import Whisper
 from core.lora import add_adapters, deployed
 from core.mapping import Statistics
 from core.memory import PeakMemory
 from core.preflight import (
+    all_pairs,
     device_of,
+    ensembles_of,
     load_models,
     pairs_of,
     point_map_of,
     require_fits,
     require_shared,
     require_sound,
+    same_tokens,
     within_budget,
 )
 from core.probes import ProbeSet
@@ -33,7 +36,18 @@ from core.recording import Recorder
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store import RunRecord, Store
-from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics, without_teacher_encoder
+from core.store.records import probe_folder
+from core.teacher_outputs import (
+    Prepared,
+    Teachers,
+    contributions,
+    prepare_utterances,
+    teacher_statistics,
+    teachers_of,
+    weighed,
+    without_teacher_encoder,
+)
+from core.teachers import Finder
 from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher
 
@@ -50,31 +64,33 @@ UNKNOWN_SOURCE_SIZES = (400, 50, 50)
 
 @dataclass(frozen=True)
 class Shared:
-    """What is computed once for all runs of a job.
+    """What is computed once for all runs of a group.
 
     Attributes:
-        teacher: Frozen.
+        teachers: Frozen.
         student: Frozen, as it is before any run.
-        train: With the teacher's outputs and the source's transcripts, at the training context.
-        pseudo: The same audio with the teacher's transcripts, where a run learns from them.
+        train: With the teachers' outputs and the source's transcripts, at the training context.
+        pseudo: The same audio with the teachers' transcripts, where a run learns from them.
         development: The same for the set that chooses the checkpoint.
         tests: Test sets by name, at the evaluation context.
-        statistics: Of the teacher's states over the training set, by (side, layer).
-        probe: The utterances whose states are followed.
+        read: The utterances that decoder states have their statistics from.
+        statistics: Of each teacher's states over the training set, by (side, layer).
+        wers: Of each teacher on the development set, as fractions.
     """
 
-    teacher: Whisper
+    teachers: tuple[Whisper, ...]
     student: Whisper
     train: list[Prepared]
     pseudo: list[PseudoLabelled]
     development: list[Prepared]
     tests: dict[str, list[Prepared]]
-    statistics: Statistics
-    probe: ProbeSet
+    read: list[Prepared]
+    statistics: tuple[Statistics, ...]
+    wers: tuple[float, ...]
 
 
 def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> None:
-    """Do the whole work of a job.
+    """Do the whole work of a job, group by group.
 
     Args:
         job_id: A job whose rows exist.
@@ -88,31 +104,38 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     """
     runs = sorted(store.runs(job_id=job_id), key=lambda run: run.position)
     configs = [RunConfig.model_validate(run.config) for run in runs]
+    problems = group_problems(configs)
+    if problems:
+        raise ConfigError("These runs cannot be one job:", problems)
     progress = Progress(
-        total=_total_cost(configs),
+        total=sum(_total_cost(group) for group in groups(configs)),
         report=lambda stage, done, total, left: store.progress(job_id, stage, done, total, left),
         stop=stop,
     )
-    recorder = Recorder(
-        job_id,
-        store,
-        runs_folder,
-        configs[0],
-        advance=lambda utterances: progress.advance(utterances * TRANSCRIBE_COST),
-    )
-    shared = _share(configs, recorder=recorder, progress=progress)
-    failures, maps = [], []
-    for run, config in zip(runs, configs, strict=True):
-        try:
-            _run(run, config, shared=shared, recorder=recorder, progress=progress)
-            sides = {pair.side for pair in pairs_of(config, student=shared.student, teacher=shared.teacher)}
-            maps += [run.id] if "encoder" in sides else []
-        except Stopped:
-            raise
-        except ManifoldError as error:
-            # One run that goes wrong does not take the others with it.
-            store.run_state(run.id, "failed", str(error))
-            failures.append(f"{run.name}: {error}")
+    failures: list[str] = []
+    maps: list[str] = []
+    finder = Finder(store, runs_folder, job_id)
+    for number, group in enumerate(groups(configs)):
+        recorder = Recorder(
+            job_id,
+            store,
+            runs_folder,
+            group[0],
+            advance=lambda utterances: progress.advance(utterances * TRANSCRIBE_COST),
+            group=number,
+        )
+        shared = _share(group, finder=finder, recorder=recorder, progress=progress)
+        for run, config in zip([run for run in runs if run.group == number], group, strict=True):
+            try:
+                _run(run, config, shared=shared, recorder=recorder, progress=progress)
+                pairs = pairs_of(config, student=shared.student, teachers=shared.teachers)
+                maps += [run.id] if any(pair.side == "encoder" and pair.of == 0 for pair in pairs) else []
+            except Stopped:
+                raise
+            except ManifoldError as error:
+                # One run that goes wrong does not take the others with it.
+                store.run_state(run.id, "failed", str(error))
+                failures.append(f"{run.name}: {error}")
     progress.finish()
     # Maps wait for the last run: whoever draws them would take a core from those that train.
     for run_id in maps:
@@ -121,28 +144,29 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
         raise ManifoldError("\n".join(failures))
 
 
-def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progress) -> Shared:
-    """Load, check, listen once, and measure teacher and student as they are."""
+def _share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, progress: Progress) -> Shared:
+    """Load, check, listen once, and measure teachers, their ensembles and the student as they are."""
     config = configs[0]
     require_shared(configs)
     device = device_of(config)
     progress.begin("Loading the models")
-    teacher, student = load_models(config)
-    require_sound(configs, student=student, teacher=teacher)
-    teacher.to(device)
-    student.to(device)
+    teachers, student = load_models(config, finder)
+    require_sound(configs, student=student, teachers=teachers)
+    for model in (*teachers, student):
+        model.to(device)
     progress.begin("Preparing the speech")
     splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
     tests = test_sets(config, splits)
     require_all_fit(config, splits, tests)
-    every_pair = [pair for each in configs for pair in pairs_of(each, student=student, teacher=teacher)]
-    pairs = tuple(dict.fromkeys(every_pair))
+    pairs = all_pairs(configs, student=student, teachers=teachers)
+    ensembles = ensembles_of(configs, teachers=teachers)
+    wers: list[float] = []
 
     def listen(utterances: Sequence[Utterance], audio_context: float, *, keep_teacher_encoder: bool) -> list[Prepared]:
         progress.begin("Listening with the teacher")
         return prepare_utterances(
             utterances,
-            teacher=teacher,
+            teachers=teachers,
             student=student,
             freeze_below=config.freeze_below,
             pairs=pairs,
@@ -155,7 +179,19 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     def listen_and_transcribe(utterances: Sequence[Utterance], audio_context: float, test_set: str) -> list[Prepared]:
         prepared = listen(utterances, audio_context, keep_teacher_encoder=True)
         progress.begin(f"Transcribing with the teacher ({test_set})")
-        recorder.evaluate(prepared, model=teacher, subject="teacher", test_set=test_set)
+        rates = []
+        for number, (settings, model) in enumerate(zip(config.teachers, teachers, strict=True)):
+            alone = Together((model,), (number,), (1.0,))
+            said = recorder.evaluate(
+                prepared, listener=alone, subject="teacher", label=settings.label, test_set=test_set
+            )
+            rates.append(said.total.wer)
+        # The first set is the development set: its rates are what the teachers are weighted by.
+        wers.extend([] if wers else rates)
+        for ensemble in ensembles:
+            progress.begin(f"Transcribing with the ensemble, {ensemble.label} ({test_set})")
+            together = listener_of(ensemble, teachers, wers)
+            recorder.evaluate(prepared, listener=together, subject="ensemble", label=ensemble.label, test_set=test_set)
         return without_teacher_encoder(prepared)
 
     context = config.training.audio_context
@@ -166,7 +202,7 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
         progress.begin("Transcribing the training set with the teacher")
         pseudo = pseudo_labelled(
             train_set,
-            teacher=teacher,
+            teachers=teachers,
             settings=config.evaluation,
             audio_context=context,
             listen=lambda utterances: listen(utterances, context, keep_teacher_encoder=False),
@@ -180,52 +216,76 @@ def _share(configs: Sequence[RunConfig], *, recorder: Recorder, progress: Progre
     read = [item for item in train_set if item.utterance.text] or [item.prepared for item in pseudo]
     statistics = teacher_statistics(train_set, read=read)
     probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
-    folder = recorder.runs_folder / "jobs" / recorder.job_id
-    probe.save_teacher(folder, teacher=teacher, student=student, runs_folder=recorder.runs_folder)
+    folder = recorder.runs_folder / probe_folder(recorder.job_id, recorder.group)
+    probe.save_teacher(folder, teacher=teachers[0], student=student, runs_folder=recorder.runs_folder)
     for name, prepared in (prepared_tests or {"development": development}).items():
         progress.begin(f"Transcribing with the student before training ({name})")
-        recorder.evaluate(prepared, model=student, teacher=teacher, subject="student_before", test_set=name)
-    return Shared(teacher, student, train_set, pseudo, development, prepared_tests, statistics, probe)
+        recorder.evaluate(
+            prepared,
+            listener=Student(student, config.freeze_below),
+            teachers=alike(teachers, student=student),
+            subject="student_before",
+            test_set=name,
+        )
+    return Shared(teachers, student, train_set, pseudo, development, prepared_tests, read, statistics, wers=tuple(wers))
+
+
+def alike(teachers: tuple[Whisper, ...], *, student: Whisper) -> Teachers | None:
+    """Return the teachers that students diverge from, all counting alike, or None where token tables differ."""
+    return Teachers(teachers) if all(same_tokens(student, teacher) for teacher in teachers) else None
 
 
 def _run(run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress) -> None:
     """Train one run, keep its best adapters, and measure what is deployed on the test sets."""
     store, folder = recorder.store, recorder.runs_folder / run.id
+    device = shared.student.device
     store.run_state(run.id, "running")
-    config = within_budget(config, student=shared.student, teacher=shared.teacher)
-    learnt = training_set(config.method, shared.train, shared.pseudo)
+    config = within_budget(config, student=shared.student, teachers=shared.teachers)
+    learnt = weighed(training_set(config.method, shared.train, shared.pseudo), config.ensemble, shared.wers)
+    development = weighed(shared.development, config.ensemble, shared.wers)
+    teachers, statistics = teachers_of(
+        config.ensemble,
+        models=shared.teachers,
+        statistics=shared.statistics,
+        train=shared.train,
+        read=shared.read,
+        wers=shared.wers,
+    )
     store.add_metrics(run.id, 0, {"data/utterances": len(learnt)})
-    store.set_parameters(run.id, parameter_counts(config, student=shared.student, teachers=[shared.teacher]))
+    if len(shared.teachers) > 1:
+        heard = development if alike(shared.teachers, student=shared.student) else ()
+        store.add_metrics(run.id, 0, contributions(learnt, heard, teachers=teachers, wers=shared.wers))
+    store.set_parameters(run.id, parameter_counts(config, student=shared.student, teachers=shared.teachers))
     adapted = add_adapters(shared.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = shared.student.with_model(adapted)
-    point_map = point_map_of(config, student=shared.student, teacher=shared.teacher, statistics=shared.statistics).to(
-        shared.teacher.device
-    )
-    pairs = pairs_of(config, student=shared.student, teacher=shared.teacher)
+    point_map = point_map_of(config, student=shared.student, teachers=shared.teachers, statistics=statistics)
+    point_map.to(device)
+    pairs = pairs_of(config, student=shared.student, teachers=shared.teachers)
+    met = teachers.met(development[:PROBE_UTTERANCES])
     watcher = RunWatcher(
         run,
         config,
         student=student,
         point_map=point_map,
-        development=shared.development,
-        probe=dataclasses.replace(shared.probe, pairs=pairs),
+        development=development,
+        probe=ProbeSet(met, pairs, statistics, config.training.audio_context, config.freeze_below),
         recorder=recorder,
         advance=lambda utterances: progress.advance(utterances * STEP_COST),
     )
     progress.begin(f"Training {run.name}")
-    lesson = Lesson(learnt, pairs, shared.teacher)
-    with PeakMemory(shared.teacher.device) as memory:
+    with PeakMemory(device) as memory:
+        lesson = Lesson(learnt, pairs, teachers)
         train(config, student=student, point_map=point_map, lesson=lesson, watcher=watcher)
     store.set_peak_memory(run.id, memory.peak)
     # What is measured is what is deployed: adapters merged into the weights, or a mixture beside them; no projection.
     best = deployed(shared.student.plain, folder / "adapters" / "best")
-    healed = shared.student.with_model(best.eval()).to(shared.teacher.device)
+    healed = shared.student.with_model(best.eval()).to(device)
     for name, prepared in shared.tests.items():
         progress.begin(f"Transcribing with {run.name} ({name})")
         recorder.evaluate(
             prepared,
-            model=healed,
-            teacher=shared.teacher,
+            listener=Student(healed, config.freeze_below),
+            teachers=alike(shared.teachers, student=shared.student),
             subject="student",
             test_set=name,
             run_id=run.id,

@@ -63,3 +63,8 @@ def memory_free(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def weight_bytes(model: torch.nn.Module) -> int:
+    """Return the bytes of a model's weights, each storage once."""
+    return sum({id(weight): weight.numel() * weight.element_size() for weight in model.parameters()}.values())

@@ -1,6 +1,6 @@
 """A mixture of low-rank experts in the place of one adapter: what the project's method is measured against.
 
-    y = W x + alpha / rank * sum_k g_k(x) B_k A_k x        g(x) = softmax(R x), all of it or its k largest
+    y = W x + gain * alpha / rank * sum_k g_k(x) B_k A_k x        g(x) = softmax(R x), all of it or its k largest
 
 Every adapted linear module has experts (A_k, B_k) and a linear router R on the module's own input, so that each frame
 and each token is weighed by itself. All experts together are one adapter of rank experts * rank whose middle is scaled
@@ -96,7 +96,7 @@ class MixtureLinear(nn.Module):
             base: Frozen by the caller.
             settings: Number of experts, and how many of them a point goes to.
             rank: Of each expert.
-            scale: What the experts' sum is multiplied with: alpha / rank of the adapter in whose place they stand.
+            scale: What the gated sum is multiplied with: gain, times alpha / rank of the adapter that they replace.
             dropout: On the experts' input, a probability; the router reads the input as it is.
         """
         super().__init__()
@@ -159,7 +159,8 @@ def add_experts(model: PreTrainedModel, lora: Lora, paths: Sequence[str]) -> Pre
     """
     assert lora.mixture is not None
     rank = expert_rank(lora, [cast(nn.Linear, model.get_submodule(path)) for path in paths])
-    return _mix(model, lora.mixture, paths, rank=rank, scale=lora.alpha / lora.rank, dropout=lora.dropout)
+    scale = lora.mixture.gain * lora.alpha / lora.rank
+    return _mix(model, lora.mixture, paths, rank=rank, scale=scale, dropout=lora.dropout)
 
 
 def save_experts(model: PreTrainedModel, folder: Path) -> None:

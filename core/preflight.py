@@ -3,7 +3,8 @@
 What only a step can show (that every loss and every adapter gets a gradient) is checked by the training loop.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -13,6 +14,7 @@ from core.config import (
     SHARED_FIELDS,
     AlignmentSettings,
     CrossEntropy,
+    Ensemble,
     Mapping,
     PrunedStudent,
     RunConfig,
@@ -21,41 +23,97 @@ from core.config import (
 from core.errors import ConfigError, Problem
 from core.families.whisper import Whisper, prune
 from core.lora import adapted_modules, count_parameters, rank_within
-from core.mapping import Depth, LayerPair, PointMap, Statistics, layer_pairs, width_problem
+from core.mapping import Depth, LayerPair, PointMap, PointMaps, Statistics, layer_pairs, width_problem
 from core.mixture import expert_rank
 from core.sources import Utterance
 from core.weights.load import load_whisper
 
+Find = Callable[[str, str | None, str], Whisper]
+"""Finds a model by name, revision and language."""
 
-def load_models(config: RunConfig) -> tuple[Whisper, Whisper]:
-    """Return teacher and student, frozen, on the CPU.
+
+def find_pretrained(model: str, revision: str | None, language: str) -> Whisper:
+    """Return a model from a folder, the Hub or a package.
+
+    Raises:
+        ModelError: If it cannot be found, read or trusted.
+    """
+    return Whisper(load_whisper(model, revision), language=language)
+
+
+def load_models(config: RunConfig, find: Find = find_pretrained) -> tuple[tuple[Whisper, ...], Whisper]:
+    """Return teachers and student, frozen, on the CPU.
 
     Raises:
         ModelError: If a model cannot be found, read or trusted.
         ConfigError: If the student cannot be cut from the teacher.
     """
-    first = config.teachers[0]
-    teacher = Whisper(load_whisper(first.model, first.revision), language=config.language)
-    if isinstance(config.student, PrunedStudent):
-        student = prune(teacher, config.student)
-    else:
-        student = Whisper(load_whisper(config.student.model, config.student.revision), language=config.language)
-    for model in (teacher, student):
+    teachers = tuple(find(teacher.model, teacher.revision, config.language) for teacher in config.teachers)
+    student = load_student(config, find, first_teacher=teachers[0])
+    for model in (*teachers, student):
         model.model.requires_grad_(False).eval()
-    return teacher, student
+    return teachers, student
 
 
-def pairs_of(config: RunConfig, *, student: Whisper, teacher: Whisper) -> tuple[LayerPair, ...]:
-    """Return the layer pairs of a run.
+def load_student(config: RunConfig, find: Find = find_pretrained, *, first_teacher: Whisper | None = None) -> Whisper:
+    """Return the student as it is before training, on the CPU; `first_teacher` spares loading it again."""
+    student, first = config.student, config.teachers[0]
+    if not isinstance(student, PrunedStudent):
+        return find(student.model, student.revision, config.language)
+    if student.model is not None:
+        return prune(find(student.model, None, config.language), student)
+    return prune(first_teacher or find(first.model, first.revision, config.language), student)
+
+
+def pairs_of(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> tuple[LayerPair, ...]:
+    """Return the layer pairs of a run, teacher by teacher; states that meet a mean of teachers meet it alone.
+
+    Decoder states of a teacher with another token table are states of other points: they meet nobody.
 
     Raises:
         ConfigError: If the layer map does not fit the models.
     """
-    pruned = config.student if isinstance(config.student, PrunedStudent) else None
-    kept = {
-        side: None if pruned is None else getattr(pruned, f"{side}_layers") or range(getattr(teacher, f"{side}_layers"))
-        for side in ("encoder", "decoder")
-    }
+    met = teachers[:1] if config.ensemble.states == "mean" else teachers
+    pairs: list[LayerPair] = []
+    for number, teacher in enumerate(met):
+        alike = same_tokens(student, teacher)
+        pairs += [
+            dataclasses.replace(pair, of=number)
+            for pair in _pairs_with(config, student=student, teacher=teacher)
+            if alike or pair.side == "encoder"
+        ]
+    return tuple(pairs)
+
+
+def all_pairs(configs: Sequence[RunConfig], *, student: Whisper, teachers: Sequence[Whisper]) -> tuple[LayerPair, ...]:
+    """Return every layer pair of some runs, of every teacher: what is kept of what the teachers say."""
+    each = [config.model_copy(update={"ensemble": Ensemble()}) for config in configs]
+    return tuple(
+        dict.fromkeys(pair for config in each for pair in pairs_of(config, student=student, teachers=teachers))
+    )
+
+
+def ensembles_of(configs: Sequence[RunConfig], *, teachers: Sequence[Whisper]) -> list[Ensemble]:
+    """Return the ensembles that some runs learn from, each once; those that can write a text together.
+
+    A mean of probabilities needs one token table; a single teacher is no ensemble.
+    """
+    if len(teachers) == 1:
+        return []
+    alike = all(same_tokens(teachers[0], other) for other in teachers[1:])
+    found = {config.ensemble.label: config.ensemble for config in configs if config.ensemble.combine != "single"}
+    return [each for each in found.values() if alike or each.combine == "best"]
+
+
+def _pairs_with(config: RunConfig, *, student: Whisper, teacher: Whisper) -> tuple[LayerPair, ...]:
+    kept: dict[str, Sequence[int] | None] = {"encoder": None, "decoder": None}
+    if isinstance(config.student, PrunedStudent):
+        for side in kept:
+            depth = getattr(teacher, f"{side}_layers")
+            layers = getattr(config.student, f"{side}_layers") or range(depth)
+            # The layers that are kept have numbers of the model that the student was cut from.
+            if max(layers) < depth and len(layers) == getattr(student, f"{side}_layers"):
+                kept[side] = layers
     return layer_pairs(
         config.method.mapping,
         encoder=Depth(student.encoder_layers, teacher.encoder_layers, config.freeze_below, kept["encoder"]),
@@ -64,42 +122,63 @@ def pairs_of(config: RunConfig, *, student: Whisper, teacher: Whisper) -> tuple[
 
 
 def point_map_of(
-    config: RunConfig, *, student: Whisper, teacher: Whisper, statistics: Statistics | None = None
-) -> PointMap:
-    """Return a fresh mapping; without statistics it can only be counted.
+    config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper], statistics: Sequence[Statistics] = ()
+) -> PointMap | PointMaps:
+    """Return a fresh mapping, with a projection for each teacher; without statistics it can only be counted.
 
     A method that aligns nothing has none to train; its mapping serves the probes.
+
+    Args:
+        config: The run.
+        student: Its width counts.
+        teachers: All of them.
+        statistics: Of each teacher's states, or of their mean where states meet that.
 
     Raises:
         ConfigError: If the mapping does not fit the models' widths.
     """
-    mapping = config.method.mapping
-    if not config.method.aligns:
-        mapping = Mapping(
-            projection="none" if student.width == teacher.width else "linear",
-            states=mapping.states,
-            directions=mapping.directions,
+    pairs = pairs_of(config, student=student, teachers=teachers)
+    maps = []
+    for number, teacher in enumerate(teachers[:1] if config.ensemble.states == "mean" else teachers):
+        mapping = config.method.mapping
+        if not config.method.aligns:
+            mapping = Mapping(
+                projection="none" if student.width == teacher.width else "linear",
+                states=mapping.states,
+                directions=mapping.directions,
+            )
+        maps.append(
+            PointMap(
+                mapping,
+                student_width=student.width,
+                teacher_width=teacher.width,
+                pairs=tuple(pair for pair in pairs if pair.of == number),
+                statistics=statistics[number] if statistics else {},
+                seed=config.seed,
+            )
         )
-    return PointMap(
-        mapping,
-        student_width=student.width,
-        teacher_width=teacher.width,
-        pairs=pairs_of(config, student=student, teacher=teacher),
-        statistics=statistics or {},
-        seed=config.seed,
-    )
+    return maps[0] if len(maps) == 1 else PointMaps(maps)
 
 
-def within_budget(config: RunConfig, *, student: Whisper, teacher: Whisper) -> RunConfig:
-    """Return the run with the rank that its budget allows; unchanged where it has none.
+def same_tokens(student: Whisper, teacher: Whisper) -> bool:
+    """Return whether two models read and write the same tokens, one by one, with the same ids."""
+    if student.loaded is teacher.loaded:
+        return True
+    sizes = student.model.config.vocab_size, teacher.model.config.vocab_size
+    mine, theirs = student.loaded.vocabulary, teacher.loaded.vocabulary
+    return mine == theirs and sizes[0] == sizes[1] and student.prompt == teacher.prompt
+
+
+def within_budget(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> RunConfig:
+    """Return the run with the rank that its budget allows, of the largest teacher; unchanged where it has none.
 
     Raises:
         ConfigError: If not even rank 1 fits.
     """
     if config.lora.budget is None:
         return config
-    projections = _projection_parameters(config, student=student, teacher=teacher)
-    left = int(config.lora.budget * count_parameters(teacher.model)) - projections
+    projections = _projection_parameters(config, student=student, teachers=teachers)
+    left = int(config.lora.budget * max(count_parameters(teacher.model) for teacher in teachers)) - projections
     return config.model_copy(update={"lora": rank_within(config.lora, left, modules=linear_modules(config, student))})
 
 
@@ -113,11 +192,9 @@ def linear_modules(config: RunConfig, student: Whisper) -> list[nn.Linear]:
     return [cast(nn.Linear, student.plain.get_submodule(path)) for path in paths]
 
 
-def model_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> list[Problem]:
+def model_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> list[Problem]:
     """Return what is wrong with a run, given its models."""
     problems = []
-    if len(config.teachers) > 1:
-        problems.append(Problem("teachers", "this version learns from one teacher; name one"))
     if config.freeze_below > student.encoder_layers:
         problems.append(Problem("freeze_below", f"the student has {student.encoder_layers} encoder layers; lower it"))
         return problems
@@ -126,11 +203,12 @@ def model_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> 
     except ConfigError as error:
         problems.extend(error.problems)
     problems.extend(_stage_problems(config))
-    problems.extend(_token_problems(config, student=student, teacher=teacher))
-    problems.extend(_mapping_problems(config, student=student, teacher=teacher))
+    problems.extend(_ensemble_problems(config, teachers=teachers))
+    problems.extend(_token_problems(config, student=student, teachers=teachers))
+    problems.extend(_mapping_problems(config, student=student, teachers=teachers))
     if not problems:
         try:
-            lora = within_budget(config, student=student, teacher=teacher).lora
+            lora = within_budget(config, student=student, teachers=teachers).lora
             if lora.mixture is not None:
                 expert_rank(lora, linear_modules(config, student))
         except ConfigError as error:
@@ -138,12 +216,12 @@ def model_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> 
     return problems
 
 
-def require_sound(configs: Sequence[RunConfig], *, student: Whisper, teacher: Whisper) -> None:
+def require_sound(configs: Sequence[RunConfig], *, student: Whisper, teachers: Sequence[Whisper]) -> None:
     """Raise ConfigError with every mistake of every run of a job."""
     problems = [
         Problem(f"{config.name}: {problem.where}", problem.message)
         for config in configs
-        for problem in model_problems(config, student=student, teacher=teacher)
+        for problem in model_problems(config, student=student, teachers=teachers)
     ]
     if problems:
         raise ConfigError("The run cannot start:", problems)
@@ -209,47 +287,58 @@ def _stage_problems(config: RunConfig) -> list[Problem]:
     return problems
 
 
-def _token_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> list[Problem]:
+def _ensemble_problems(config: RunConfig, *, teachers: Sequence[Whisper]) -> list[Problem]:
+    """Return why the teachers' states have no common mean, where one is asked for."""
+    shapes = {(each.width, each.encoder_layers, each.decoder_layers) for each in teachers}
+    if config.ensemble.states == "per_teacher" or len(shapes) == 1:
+        return []
+    listed = "; ".join(f"{wide} wide, {above} and {below} layers" for wide, above, below in sorted(shapes))
+    message = f"teachers of different shapes ({listed}) have no common mean: choose 'per_teacher'"
+    return [Problem("ensemble.states", message)]
+
+
+def _token_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> list[Problem]:
     """Return which losses compare token by token although the two sides' tokens differ."""
-    if student.loaded is teacher.loaded:
-        return []
-    mine, theirs = student.loaded.tokenizer.get_vocab(), teacher.loaded.tokenizer.get_vocab()
-    sizes = student.model.config.vocab_size, teacher.model.config.vocab_size
-    if mine == theirs and sizes[0] == sizes[1] and student.prompt == teacher.prompt:
-        return []
-    shared = len(mine.items() & theirs.items())
-    return [
-        Problem(
-            f"method.losses.{number}",
-            f"{loss.kind} compares teacher and student token by token, but their token tables differ ({shared:,} of "
-            f"{len(theirs):,} tokens have the same id): choose a pair with one table, or align encoder states only",
-        )
-        for number, loss in enumerate(config.method.losses)
-        if (isinstance(loss, TokenLossSettings) and not isinstance(loss, CrossEntropy))
-        or (isinstance(loss, AlignmentSettings) and loss.decoder)
-    ]
+    mine = student.loaded.vocabulary
+    problems = []
+    for settings, teacher in zip(config.teachers, teachers, strict=False):
+        if same_tokens(student, teacher):
+            continue
+        theirs = teacher.loaded.vocabulary
+        who = "teacher" if len(teachers) == 1 else f"the teacher '{settings.label}'"
+        problems += [
+            Problem(
+                f"method.losses.{number}",
+                f"{loss.kind} compares {who} and student token by token, but their token tables differ "
+                f"({len(mine.items() & theirs.items()):,} of {len(theirs):,} tokens have the same id): choose a pair "
+                "with one table, or learn from encoder states or the teacher's transcripts only",
+            )
+            for number, loss in enumerate(config.method.losses)
+            if (isinstance(loss, TokenLossSettings) and not isinstance(loss, CrossEntropy))
+            or (isinstance(loss, AlignmentSettings) and loss.decoder)
+        ]
+    return problems
 
 
-def _projection_parameters(config: RunConfig, *, student: Whisper, teacher: Whisper) -> int:
+def _projection_parameters(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> int:
     if not config.method.aligns:
         return 0
-    return count_parameters(point_map_of(config, student=student, teacher=teacher))
+    return count_parameters(point_map_of(config, student=student, teachers=teachers))
 
 
-def _mapping_problems(config: RunConfig, *, student: Whisper, teacher: Whisper) -> list[Problem]:
+def _mapping_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> list[Problem]:
     """Return which layers cannot meet, and which alignments have nothing to compare."""
     if not config.method.aligns:
         return []
     try:
-        pairs = pairs_of(config, student=student, teacher=teacher)
+        pairs = pairs_of(config, student=student, teachers=teachers)
     except ConfigError as error:
         return error.problems
-    problems = []
-    width = width_problem(config.method.mapping, student_width=student.width, teacher_width=teacher.width)
-    if width:
-        problems.append(Problem("method.mapping", width))
+    mapping = config.method.mapping
+    widths = [width_problem(mapping, student_width=student.width, teacher_width=each.width) for each in teachers]
+    problems = [Problem("method.mapping", message) for message in dict.fromkeys(widths) if message]
     for number, loss in enumerate(config.method.losses):
-        if isinstance(loss, AlignmentSettings) and not any(getattr(loss, pair.side) for pair in pairs):
+        if isinstance(loss, AlignmentSettings) and not (loss.decoder or any(pair.side == "encoder" for pair in pairs)):
             problems.append(
                 Problem(
                     f"method.losses.{number}",

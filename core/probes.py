@@ -18,7 +18,7 @@ from torch import Tensor
 
 from core.audio import read_audio, stored_path
 from core.families.whisper import Whisper, frame_count
-from core.mapping import LayerPair, PointMap, Side, Statistics
+from core.mapping import LayerPair, PointMap, PointMaps, Side, Statistics
 from core.teacher_outputs import Prepared, student_signals
 
 FRAME_STRIDE = 4
@@ -32,14 +32,14 @@ class ProbeSet:
     Attributes:
         prepared: The utterances with the teacher's outputs.
         pairs: All layer pairs of the job.
-        statistics: Of the teacher's states.
+        statistics: Of each teacher's states.
         audio_context: In seconds.
         freeze_below: See RunConfig.
     """
 
     prepared: Sequence[Prepared]
     pairs: tuple[LayerPair, ...]
-    statistics: Statistics
+    statistics: tuple[Statistics, ...]
     audio_context: float
     freeze_below: int
 
@@ -54,13 +54,15 @@ class ProbeSet:
         """
         tensors = self._every_layer(teacher=teacher, student=student)
         for pair in self.pairs:
+            if pair.of:  # maps are drawn with the first teacher
+                continue
             side, layer = pair.side, pair.teacher
-            tensors[f"teacher.{side}.{layer}"] = self.teacher_states(side, layer).half().cpu().contiguous()
-            tensors[f"mean.{side}.{layer}"] = self.statistics[side, layer].mean.cpu().contiguous()
+            tensors[f"teacher.{side}.{layer}"] = self.teacher_states(pair).half().cpu().contiguous()
+            tensors[f"mean.{side}.{layer}"] = self.statistics[0][side, layer].mean.cpu().contiguous()
         for side, moment, stride in (("encoder", "frame", FRAME_STRIDE), ("decoder", "token", 1)):
-            layers = [pair.teacher for pair in self.pairs if pair.side == side]
-            if layers:
-                counts = [len(_thinned(side, item.teacher[side, layers[0]])) for item in self.prepared]
+            met = [pair for pair in self.pairs if pair.side == side]
+            if met:
+                counts = [len(_thinned(side, _states_of(item, met[0]))) for item in self.prepared]
                 tensors[f"{side}.utterance"] = torch.repeat_interleave(torch.tensor(counts)).int()
                 tensors[f"{side}.{moment}"] = torch.cat([torch.arange(count) * stride for count in counts]).int()
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,9 @@ class ProbeSet:
             audio, frames = [read_audio(item.utterance.audio_path)], frame_count(item.utterance.duration)
             start = teacher.encode_start(teacher.mel(audio, self.audio_context).to(teacher.device), 0)
             encoder = teacher.encode_rest(start, 0)
-            inputs = teacher.collate([item.tokens], [item.utterance.duration], self.audio_context)
+            inputs = teacher.collate(
+                [teacher.tokens(item.utterance.text)], [item.utterance.duration], self.audio_context
+            )
             decoder = teacher.decode(encoder[teacher.encoder_layers - 1], inputs.inputs.to(teacher.device))
             found = {
                 f"teacher.encoder.{layer}": _thinned("encoder", each[0, :frames]) for layer, each in encoder.items()
@@ -103,9 +107,9 @@ class ProbeSet:
                 parts.setdefault(name, []).append(states.half().cpu())
         return {name: torch.cat(pieces).contiguous() for name, pieces in parts.items()}
 
-    def teacher_states(self, side: Side, layer: int) -> Tensor:
-        """Return the teacher's states of a layer, [points, width]."""
-        return torch.cat([_thinned(side, item.teacher[side, layer]) for item in self.prepared])
+    def teacher_states(self, pair: LayerPair) -> Tensor:
+        """Return the states of a pair's teacher layer, [points, width]."""
+        return torch.cat([_thinned(pair.side, _states_of(item, pair)) for item in self.prepared])
 
     @torch.inference_mode()
     def student_states(self, student: Whisper, *, batch_size: int) -> dict[tuple[Side, int], Tensor]:
@@ -131,13 +135,11 @@ class ProbeSet:
 
     @torch.inference_mode()
     def aligned(
-        self, states: dict[tuple[Side, int], Tensor], point_map: PointMap
+        self, states: dict[tuple[Side, int], Tensor], point_map: PointMap | PointMaps
     ) -> dict[LayerPair, tuple[Tensor, Tensor]]:
         """Return both sides of every pair where the losses compare them, student first, [points, common]."""
         return {
-            pair: point_map(
-                pair, student=states[pair.side, pair.student], teacher=self.teacher_states(pair.side, pair.teacher)
-            )
+            pair: point_map(pair, student=states[pair.side, pair.student], teacher=self.teacher_states(pair))
             for pair in self.pairs
         }
 
@@ -153,8 +155,7 @@ def save_student(
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"student.{side}.{layer}": value for (side, layer), value in states.items()}
     for pair, (student, teacher) in aligned.items():
-        place = f"{pair.side}.{pair.student}-{pair.teacher}"
-        tensors |= {f"aligned_student.{place}": student, f"aligned_teacher.{place}": teacher}
+        tensors |= {f"aligned_student.{pair.place}": student, f"aligned_teacher.{pair.place}": teacher}
     tensors = {name: value.half().cpu().contiguous() for name, value in tensors.items()}
     save_file(tensors, folder / f"{step:06d}.safetensors")
 
@@ -162,6 +163,10 @@ def save_student(
 def probe_steps(steps: int, points: int) -> list[int]:
     """Return at which steps states are stored: evenly spread, the first (0) and the last among them."""
     return sorted({round(index * steps / (points - 1)) for index in range(points)})
+
+
+def _states_of(item: Prepared, pair: LayerPair) -> Tensor:
+    return item.teachers[pair.of].states[pair.side, pair.teacher]
 
 
 def _thinned(side: str, states: Tensor) -> Tensor:

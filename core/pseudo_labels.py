@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from core.config import Evaluation, Method
 from core.errors import ConfigError
-from core.evaluation import transcribe_set
+from core.evaluation import MostConfident, transcribe_set
 from core.families.whisper import Whisper
 from core.sources import Utterance
-from core.teacher_outputs import Prepared, teacher_encoder_of
+from core.teacher_outputs import Prepared
 from core.wer import normalise, word_errors
 
 
@@ -33,30 +33,27 @@ class PseudoLabelled:
 def pseudo_labelled(
     prepared: Sequence[Prepared],
     *,
-    teacher: Whisper,
+    teachers: tuple[Whisper, ...],
     settings: Evaluation,
     audio_context: float,
     listen: Callable[[Sequence[Utterance]], list[Prepared]],
     advance: Callable[[int], None],
 ) -> list[PseudoLabelled]:
-    """Transcribe utterances with the teacher; those of which it hears nothing are left out.
+    """Transcribe utterances with the teachers, of several with the surest; those without a word are left out.
 
     Args:
-        prepared: With the teacher's last encoder states.
-        teacher: Frozen.
+        prepared: With the teachers' last encoder states.
+        teachers: Frozen; each may have tokens of its own.
         settings: Of decoding.
         audio_context: Of the prepared states, in seconds.
-        listen: Runs the teacher's decoder over the new transcripts.
+        listen: Runs the teachers' decoders over the new transcripts.
         advance: Called with the number of utterances done since the last call; may raise to stop.
     """
     said = transcribe_set(
         [dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text="")) for item in prepared],
-        model=teacher,
-        start=0,
+        listener=MostConfident(teachers),
         settings=settings,
-        teacher=None,
         audio_context=audio_context,
-        encoder_states=teacher_encoder_of,
         advance=advance,
     )
     heard = [(item.utterance, text) for item, text in zip(prepared, said.hypotheses, strict=True) if text]

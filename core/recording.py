@@ -8,11 +8,11 @@ from pathlib import Path
 
 from core.audio import stored_path
 from core.config import RunConfig
-from core.evaluation import Transcription, decoding_description, transcribe_set
-from core.families.whisper import Whisper
+from core.evaluation import Listener, Transcription, decoding_description, transcribe_set
+from core.memory import weight_bytes
 from core.store.records import Subject, UtteranceResult
 from core.store.store import Store
-from core.teacher_outputs import Prepared, teacher_encoder_of
+from core.teacher_outputs import Prepared, Teachers
 from core.wer import NORMALISER
 
 
@@ -26,6 +26,7 @@ class Recorder:
         runs_folder: Audio inside it is stored by relative path.
         config: Decides decoding and contexts; the runs of a job agree in both.
         advance: Called with the number of utterances done since the last call; may raise to stop.
+        group: Which group of the job's runs.
     """
 
     job_id: str
@@ -33,15 +34,17 @@ class Recorder:
     runs_folder: Path
     config: RunConfig
     advance: Callable[[int], None]
+    group: int = 0
 
     def evaluate(
         self,
         prepared: Sequence[Prepared],
         *,
-        model: Whisper,
+        listener: Listener,
         subject: Subject,
         test_set: str,
-        teacher: Whisper | None = None,
+        label: str = "",
+        teachers: Teachers | None = None,
         run_id: str | None = None,
         step: int | None = None,
     ) -> Transcription:
@@ -49,10 +52,11 @@ class Recorder:
 
         Args:
             prepared: The set, at the context that belongs to `test_set`.
-            model: Teacher or student.
-            subject: Which of them; a teacher's encoder output is taken as it was prepared.
+            listener: What transcribes it.
+            subject: Of which kind it is.
             test_set: "development" is read at the training context, all others at the evaluation context.
-            teacher: Adds the held-out divergence from it.
+            label: Which teacher, or which ensemble.
+            teachers: Add a student's held-out divergence from them.
             run_id: The run, for a trained student.
             step: Step of the student's adapters.
         """
@@ -61,13 +65,11 @@ class Recorder:
         began = time.perf_counter()
         result = transcribe_set(
             prepared,
-            model=model,
-            start=config.freeze_below,
+            listener=listener,
             settings=config.evaluation,
-            teacher=teacher,
+            teachers=teachers,
             audio_context=context,
             advance=self.advance,
-            encoder_states=teacher_encoder_of if subject == "teacher" else None,
         )
         total = result.total
         self.store.add_evaluation(
@@ -89,6 +91,9 @@ class Recorder:
             heldout_kl=result.heldout_kl,
             real_time_factor=result.seconds / sum(item.utterance.duration for item in prepared),
             seconds=time.perf_counter() - began,
+            label=label,
+            group=self.group,
+            memory=sum(weight_bytes(model.model) for model in listener.models),
             results=[
                 UtteranceResult(
                     utterance_id=item.utterance.id,

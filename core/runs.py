@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.ablation import AblationRow, AblationTable, ablation_table
+from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.alignment.map_files import MapPoints, map_places, read_map
 from core.comparison import ComparedRun, Comparison, compare, mean_angle
-from core.config import SHARED_FIELDS, RunConfig, read_preset
-from core.errors import ConfigError, ManifoldError, Problem, StoreError
+from core.config import RunConfig, group_problems, read_preset
+from core.errors import ConfigError, ManifoldError, StoreError
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import kill_tree, terminate
@@ -34,7 +34,7 @@ from core.store import (
     Store,
     UtteranceResult,
 )
-from core.store.records import Level, Side
+from core.store.records import Level, Side, probe_folder
 from core.wer import WordChange, word_difference
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "AblationTable",
     "AlignmentRecord",
     "CheckRecord",
+    "Compared",
     "ComparedRun",
     "Comparison",
     "ComparisonRecord",
@@ -55,6 +56,7 @@ __all__ = [
     "Metric",
     "ParameterCounts",
     "ProbeUtterance",
+    "ReferenceRow",
     "RunRecord",
     "RunSummary",
     "Studio",
@@ -124,7 +126,7 @@ class Studio:
         """Store runs as one job, then start its worker, which waits for its turn.
 
         Args:
-            configs: One per run; the first is the baseline. They share what is computed once (SHARED_FIELDS).
+            configs: One per run; the first is the baseline. See core.config.group_problems for what they share.
             name: What the job is called in lists.
             expectation: What its starter expects of it, in their words; kept, and shown beside what happened.
 
@@ -261,13 +263,13 @@ class Studio:
         path = self.runs_folder / record.path
         return datetime.fromtimestamp(path.stat().st_mtime, UTC) if record.path and path.is_file() else None
 
-    def probe(self, job_id: str) -> list[ProbeUtterance]:
-        """Return the utterances whose states a job stores, in the order that maps refer to.
+    def probe(self, job_id: str, group: int = 0) -> list[ProbeUtterance]:
+        """Return the utterances whose states a group of a job's runs stores, in the order that maps refer to.
 
         Raises:
             StoreError: If the list is gone or cannot be read.
         """
-        path = self.runs_folder / "jobs" / job_id / "probe.json"
+        path = self.runs_folder / probe_folder(job_id, group) / "probe.json"
         try:
             return [ProbeUtterance(**item) for item in json.loads(path.read_text(encoding="utf-8"))]
         except (OSError, ValueError, TypeError) as error:
@@ -321,12 +323,7 @@ class Studio:
 def _require_one_job(configs: Sequence[RunConfig]) -> None:
     if not configs:
         raise ConfigError("There is nothing to run. Give at least one run.")
-    problems = [
-        Problem(field, f"'{config.name}' differs from '{configs[0].name}'; runs of one job share it")
-        for config in configs[1:]
-        for field in SHARED_FIELDS
-        if getattr(config, field) != getattr(configs[0], field)
-    ]
+    problems = group_problems(configs)
     if problems:
         raise ConfigError("These runs cannot be one job. Start them separately, or make them agree:", problems)
 

@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from core.config import GeneratedSpeech, RunConfig
-from core.evaluation import transcribe_set
+from core.evaluation import Listener, Student, Together, transcribe_set
 from core.families.whisper import Whisper
-from core.job import PREPARE_BATCH, require_all_fit, test_sets
+from core.job import PREPARE_BATCH, alike, require_all_fit, test_sets
 from core.mapping import LayerPair, Statistics
-from core.preflight import pairs_of
+from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
 from core.sources import Splits, Utterance, prepare
 from core.sources.generated import is_made
 from core.teacher_outputs import (
     Prepared,
+    Teachers,
     prepare_utterances,
-    teacher_encoder_of,
     teacher_statistics,
     without_teacher_encoder,
 )
@@ -42,11 +41,11 @@ class Speed:
     """Seconds that one utterance takes at an audio context, in batches as a job has them.
 
     Attributes:
-        listen: The pass of teacher and frozen layers.
-        teacher: Transcribing with the teacher, whose encoder output is there.
+        listen: The pass of teachers and frozen layers.
+        teacher: Transcribing with all teachers and their ensembles, whose encoder output is there.
         before: Transcribing with the student before training, which may go on until its cap.
         after: Transcribing with a student that stops where the teacher does.
-        divergence: Comparing with the teacher on reference tokens.
+        divergence: Comparing with the teachers on reference tokens.
     """
 
     listen: float
@@ -61,27 +60,27 @@ class Sample:
     """A handful of utterances of a job, as its runs will see them, and what they took.
 
     Attributes:
-        teacher: On the device.
+        teachers: On the device.
         student: On the device, without adapters.
-        train: At the training context, without the teacher's encoder output.
-        pseudo: The same audio with the teacher's transcripts, where a run asks for them.
+        train: At the training context, without the teachers' encoder output.
+        pseudo: The same audio with the teachers' transcripts, where a run asks for them.
         pairs: All layer pairs of the job.
-        statistics: Of the teacher's states.
+        statistics: Of each teacher's states.
         sizes: Utterances of training, development, and all test sets.
         shared_seconds: What the job does once.
         development: At the training context.
         test: At the evaluation context.
         audio_bytes: Of audio that is still to be made.
         prepared_bytes: Memory for what the job keeps of all its utterances.
-        listening_bytes: Memory for the teacher's encoder output of its largest evaluation set, besides.
+        listening_bytes: Memory for the teachers' encoder output of its largest evaluation set, besides.
     """
 
-    teacher: Whisper
+    teachers: tuple[Whisper, ...]
     student: Whisper
     train: list[Prepared]
     pseudo: list[PseudoLabelled]
     pairs: tuple[LayerPair, ...]
-    statistics: Statistics
+    statistics: tuple[Statistics, ...]
     sizes: tuple[int, int, int]
     shared_seconds: float
     development: Speed
@@ -92,14 +91,19 @@ class Sample:
 
 
 def take_sample(
-    configs: Sequence[RunConfig], *, student: Whisper, teacher: Whisper, runs_folder: Path, folder: Path
+    configs: Sequence[RunConfig],
+    *,
+    student: Whisper,
+    teachers: tuple[Whisper, ...],
+    runs_folder: Path,
+    folder: Path,
 ) -> Sample:
     """Listen to a handful of a job's utterances and time it.
 
     Args:
         configs: The runs of the job, sound as far as their models tell.
         student: On the device of the runs.
-        teacher: There, too.
+        teachers: There, too.
         runs_folder: Where audio that is made already is found.
         folder: For what is made now.
 
@@ -113,13 +117,12 @@ def take_sample(
     require_all_fit(config, splits, tests)
     extra = sum(len(items) for name, items in tests.items() if name != "test")
     sizes = (sizes[0], sizes[1], sizes[2] + extra if config.evaluation.test else 0)
-    every_pair = [pair for each in configs for pair in pairs_of(each, student=student, teacher=teacher)]
-    pairs = tuple(dict.fromkeys(every_pair))
+    pairs = all_pairs(configs, student=student, teachers=teachers)
 
     def listen(utterances: Sequence[Utterance], audio_context: float) -> list[Prepared]:
         return prepare_utterances(
             utterances,
-            teacher=teacher,
+            teachers=teachers,
             student=student,
             freeze_below=config.freeze_below,
             pairs=pairs,
@@ -131,7 +134,13 @@ def take_sample(
 
     def speed(items: list[Prepared], seconds: float, audio_context: float) -> Speed:
         return _speed(
-            items, config=config, student=student, teacher=teacher, listen=seconds, audio_context=audio_context
+            items,
+            config=config,
+            student=student,
+            teachers=teachers,
+            ensembles=len(ensembles_of(configs, teachers=teachers)),
+            listen=seconds,
+            audio_context=audio_context,
         )
 
     clips = _evenly(splits.train, CLIPS)
@@ -144,7 +153,7 @@ def take_sample(
     if any(each.method.transcripts == "teacher" for each in configs):
         pseudo = pseudo_labelled(
             heard[: len(clips)],
-            teacher=teacher,
+            teachers=teachers,
             settings=config.evaluation,
             audio_context=config.training.audio_context,
             listen=lambda items: listen(items, config.training.audio_context),
@@ -154,7 +163,7 @@ def take_sample(
     learnt = 2 * sizes[0] if pseudo else sizes[0]
     train_set = without_teacher_encoder(heard[: len(clips)])
     return Sample(
-        teacher=teacher,
+        teachers=teachers,
         student=student,
         train=train_set,
         pseudo=pseudo,
@@ -203,22 +212,30 @@ def _speech(config: RunConfig, *, runs_folder: Path, folder: Path) -> tuple[Spli
 
 
 def _speed(
-    items: list[Prepared], *, config: RunConfig, student: Whisper, teacher: Whisper, listen: float, audio_context: float
+    items: list[Prepared],
+    *,
+    config: RunConfig,
+    student: Whisper,
+    teachers: tuple[Whisper, ...],
+    ensembles: int,
+    listen: float,
+    audio_context: float,
 ) -> Speed:
     """Return how long transcribing takes, with the batch size of the run."""
     batch = filled(items, config.evaluation.batch_size)
 
-    def transcribe(model: Whisper, compared: Whisper | None, states: Callable[[Prepared], Tensor] | None) -> float:
-        return transcribe_set(
-            batch,
-            model=model,
-            start=config.freeze_below,
-            settings=config.evaluation,
-            teacher=compared,
-            audio_context=audio_context,
-            encoder_states=states,
-            advance=nothing,
-        ).seconds
+    def transcribe(listener: Listener, compared: Teachers | None = None) -> float:
+        _, seconds = timed(
+            lambda: transcribe_set(
+                batch,
+                listener=listener,
+                settings=config.evaluation,
+                teachers=compared,
+                audio_context=audio_context,
+                advance=nothing,
+            )
+        )
+        return seconds
 
     @torch.inference_mode()
     def encode() -> float:
@@ -227,10 +244,13 @@ def _speed(
         float(states[student.encoder_layers - 1].sum())  # wait for the device
         return time.perf_counter() - began
 
-    of_teacher = transcribe(teacher, None, teacher_encoder_of)
-    before, whole = timed(lambda: transcribe(student, teacher, None))
+    of_teacher = transcribe(Together(teachers[:1], (0,), (1.0,)))
+    before = transcribe(Student(student, config.freeze_below))
+    whole = transcribe(Student(student, config.freeze_below), alike(teachers, student=student))
     after, divergence = min(before, encode() + of_teacher), max(0.0, whole - before)
-    return Speed(listen, *(seconds / len(batch) for seconds in (of_teacher, before, after, divergence)))
+    # An ensemble reads with every teacher, as all teachers do that are measured one by one.
+    of_all = of_teacher * len(teachers) * (1 + ensembles)
+    return Speed(listen, *(seconds / len(batch) for seconds in (of_all, before, after, divergence)))
 
 
 def _shared_seconds(sizes: tuple[int, int, int], development: Speed, test: Speed, *, with_pseudo: bool) -> float:
@@ -253,7 +273,12 @@ def _evenly(utterances: Sequence[Utterance], most: int) -> list[Utterance]:
 
 
 def _mean_bytes(prepared: Sequence[Prepared], *, whole: bool = False) -> float:
-    """Return the memory of an utterance's tensors; `whole`: of the teacher's whole encoder output alone."""
-    tensors = [[item.teacher_encoder] if whole else [item.start, *item.teacher.values()] for item in prepared]
+    """Return the memory of an utterance's tensors; `whole`: of the teachers' whole encoder output alone."""
+    tensors = [
+        [each.encoder for each in item.teachers]
+        if whole
+        else [item.start, *(states for each in item.teachers for states in each.states.values())]
+        for item in prepared
+    ]
     sizes = [each.numel() * each.element_size() for of_item in tensors for each in of_item if each is not None]
     return sum(sizes) / len(prepared)

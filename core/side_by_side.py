@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from core.config import RunConfig
+from core.ensemble import Teaching
 from core.errors import ManifoldError, Stopped
 from core.families.whisper import Whisper
 from core.losses import terms_of_head
-from core.mapping import PointMap
+from core.mapping import PointMap, PointMaps
 from core.shared_backbone import SharedBackbone
 from core.signals import Signals
-from core.teacher_outputs import Prepared, teacher_signals
+from core.teacher_outputs import Prepared
 from core.training import Learner, Lesson, Watcher, batches, reaches
 
 
@@ -39,7 +40,7 @@ class Member:
 
     config: RunConfig
     student: Whisper
-    point_map: PointMap
+    point_map: PointMap | PointMaps
     lesson: Lesson
     watcher: Watcher
 
@@ -147,7 +148,10 @@ def _step(step: int, present: Sequence[_Seat], backbone: SharedBackbone) -> None
     """Take one step of every student that is there."""
     progress = step / present[0].member.config.training.steps
     drawn = [seat.draw() for seat in present]
-    same = all(mine is first for batch in drawn for mine, first in zip(batch, drawn[0], strict=True))
+    heard = present[0].member.lesson.teachers
+    same = all(mine is first for batch in drawn for mine, first in zip(batch, drawn[0], strict=True)) and all(
+        seat.member.lesson.teachers.says_the_same_as(heard) for seat in present
+    )
     with present[0].learner.precision:
         students = backbone.signals(
             drawn, same=same, with_decoder=any(seat.member.config.method.needs_decoder for seat in present)
@@ -167,15 +171,15 @@ def _step(step: int, present: Sequence[_Seat], backbone: SharedBackbone) -> None
             seat.metrics = seat.learner.update(step)
 
 
-def _teachers(present: Sequence[_Seat], drawn: Sequence[list[Prepared]], *, same: bool) -> list[Signals]:
-    """Return the teacher's signals of each student's utterances, made once where they are the same."""
+def _teachers(present: Sequence[_Seat], drawn: Sequence[list[Prepared]], *, same: bool) -> list[Teaching]:
+    """Return what the teachers say of each student's utterances, made once where they are the same."""
     if same:
-        return [teacher_signals(drawn[0], present[0].member.lesson.teacher)] * len(present)
-    return [teacher_signals(batch, seat.member.lesson.teacher) for seat, batch in zip(present, drawn, strict=True)]
+        return [present[0].member.lesson.teachers.teaching(drawn[0])] * len(present)
+    return [seat.member.lesson.teachers.teaching(batch) for seat, batch in zip(present, drawn, strict=True)]
 
 
 def _terms(
-    present: Sequence[_Seat], students: Sequence[Signals], teachers: Sequence[Signals], progress: float, *, same: bool
+    present: Sequence[_Seat], students: Sequence[Signals], teachers: Sequence[Teaching], progress: float, *, same: bool
 ) -> list[dict[str, Tensor]]:
     """Return each student's terms; those of one vocabulary and the same tokens come from one pass through the head."""
     from_head = {}

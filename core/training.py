@@ -19,10 +19,10 @@ from core.errors import GradientPathError, NotFiniteError
 from core.families.whisper import Whisper
 from core.lora import adapter_parameters, gradient_norm, idle_adapters, require_none_idle
 from core.losses import BALANCE, Objective
-from core.mapping import LayerPair, PointMap
+from core.mapping import LayerPair, PointMap, PointMaps
 from core.mixture import Routing, mean_balance_loss, of_valid_points, recorded
 from core.seeds import stream, stream_seed
-from core.teacher_outputs import Prepared, student_signals, teacher_signals
+from core.teacher_outputs import Prepared, Teachers, student_signals
 
 SMALLEST_RATE = 1e-6
 """The learning rate's floor, where the cosine ends."""
@@ -43,17 +43,19 @@ class Lesson:
     """Everything that the student learns from.
 
     Attributes:
-        prepared: Training utterances with the teacher's outputs.
+        prepared: Training utterances with the teachers' outputs and how much each counts.
         pairs: Layers that meet.
-        teacher: The frozen teacher (for its head).
+        teachers: Frozen (for their heads).
     """
 
     prepared: Sequence[Prepared]
     pairs: tuple[LayerPair, ...]
-    teacher: Whisper
+    teachers: Teachers
 
 
-def train(config: RunConfig, *, student: Whisper, point_map: PointMap, lesson: Lesson, watcher: Watcher) -> None:
+def train(
+    config: RunConfig, *, student: Whisper, point_map: PointMap | PointMaps, lesson: Lesson, watcher: Watcher
+) -> None:
     """Train the student's adapters and the projection, in place.
 
     `core.side_by_side` trains several students as this trains each of them.
@@ -81,7 +83,7 @@ def train(config: RunConfig, *, student: Whisper, point_map: PointMap, lesson: L
             progress = step / settings.steps
             with learner.precision:
                 losses = method_terms(
-                    config, batch, learner.objective, student=student, teacher=lesson.teacher, progress=progress
+                    config, batch, learner.objective, student=student, teachers=lesson.teachers, progress=progress
                 )
             total = learner.total(step, losses)
             learner.paths.require_from(losses)
@@ -98,7 +100,7 @@ def method_terms(
     objective: Objective,
     *,
     student: Whisper,
-    teacher: Whisper,
+    teachers: Teachers,
     progress: float,
 ) -> dict[str, Tensor]:
     """Return the terms that count at a point of the run, on some utterances."""
@@ -111,7 +113,7 @@ def method_terms(
             audio_context=context,
             with_decoder=config.method.needs_decoder,
         )
-    terms = objective.terms(student=mine, teacher=teacher_signals(batch, teacher), progress=progress)
+    terms = objective.terms(student=mine, teacher=teachers.teaching(batch), progress=progress)
     if objective.balance > 0:
         terms[BALANCE] = mean_balance_loss(valid_routings(routings, batch, student=student, audio_context=context))
     return terms
@@ -136,7 +138,7 @@ class Learner:
     """
 
     def __init__(
-        self, config: RunConfig, *, student: Whisper, point_map: PointMap, pairs: tuple[LayerPair, ...]
+        self, config: RunConfig, *, student: Whisper, point_map: PointMap | PointMaps, pairs: tuple[LayerPair, ...]
     ) -> None:
         """Begin a run.
 

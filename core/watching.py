@@ -8,8 +8,9 @@ from torch import Tensor
 from core.alignment.records import alignment_records, signs_of_collapse
 from core.checkpoints import Name, save_adapters
 from core.config import RunConfig
+from core.evaluation import Student
 from core.families.whisper import Whisper
-from core.mapping import PointMap
+from core.mapping import PointMap, PointMaps
 from core.mixture import mixed_modules, recorded
 from core.probes import ProbeSet, probe_steps, save_student
 from core.recording import Recorder
@@ -34,7 +35,7 @@ class RunWatcher:
         config: RunConfig,
         *,
         student: Whisper,
-        point_map: PointMap,
+        point_map: PointMap | PointMaps,
         development: Sequence[Prepared],
         probe: ProbeSet,
         recorder: Recorder,
@@ -82,7 +83,7 @@ class RunWatcher:
         """Transcribe the development set; fewer errors, or as few later, make these adapters the best."""
         result = self._recorder.evaluate(
             self._development,
-            model=self._student,
+            listener=Student(self._student, self._config.freeze_below),
             subject="student",
             test_set="development",
             run_id=self._run.id,
@@ -108,7 +109,7 @@ class RunWatcher:
         aligned = self._probe.aligned(states, self._point_map)
         save_student(states, aligned if self._config.method.aligns else {}, self._folder / "states", step=step)
         signs = {
-            f"{name}/{pair.side}.{pair.student}": value
+            f"{name}/{pair.side}.{pair.student}{f'.of{pair.of}' if pair.of else ''}": value
             for pair, (mine, theirs) in aligned.items()
             for name, value in signs_of_collapse(mine.cpu().numpy(), theirs.cpu().numpy()).items()
         }
@@ -123,8 +124,9 @@ class RunWatcher:
                     side=pair.side,
                     student_layer=pair.student,
                     teacher_layer=pair.teacher,
+                    teacher_number=pair.of,
                     student=states[pair.side, pair.student].float().cpu().numpy(),
-                    teacher=self._probe.teacher_states(pair.side, pair.teacher).float().cpu().numpy(),
+                    teacher=self._probe.teacher_states(pair).float().cpu().numpy(),
                     aligned_student=aligned[pair][0].cpu().numpy(),
                     aligned_teacher=aligned[pair][1].cpu().numpy(),
                 )

@@ -113,7 +113,8 @@ def test_runs_that_were_not_read_yet_are_left_open(store: Store, job: JobRecord,
     before = evaluate([5] * 3, subject="student_before")
     table = ablation_table(store, job.id)
     assert (table.teacher, table.student_before, table.test, table.utterances) == (teacher, before, "", 3)
-    assert table.rows == tuple(AblationRow(run) for run in store.runs(job_id=job.id))
+    first, *others = store.runs(job_id=job.id)
+    assert table.rows == (AblationRow(run=first, is_baseline=True), *(AblationRow(run=run) for run in others))
 
 
 def test_nothing_is_compared_before_the_baseline_was_read(store: Store, job: JobRecord, evaluate: Evaluate) -> None:

@@ -39,7 +39,7 @@ def finish(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     store.finish_map(record.id, path=path, trustworthiness=0.9, points=5, points_total=9, how=how, seconds=0.1)
 
 
-def echo(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+def echo(record: CheckRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
     return {"seen": record.config}
 
 
@@ -61,7 +61,7 @@ def test_a_check_goes_before_a_map(store: Store, asked: MapRecord, options: list
     def draw(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
         order.append("map")
 
-    def look(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+    def look(record: CheckRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
         order.append("check")
         return {}
 
@@ -102,7 +102,7 @@ def test_a_request_that_cannot_be_met_is_told_why_and_the_next_is_met(
     def refuse(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
         raise ShapeError("Too few points: 3. Take a larger probe set.")
 
-    def stumble(record: CheckRecord, *, runs_folder: Path) -> dict[str, Any]:
+    def stumble(record: CheckRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
         if record.config["number"] == 0:
             raise KeyError("secret detail")
         return {}

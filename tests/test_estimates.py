@@ -30,7 +30,7 @@ def teacher() -> Whisper:
 def sample(config: RunConfig, teacher: Whisper, tmp_path_factory: pytest.TempPathFactory) -> Sample:
     folder = tmp_path_factory.mktemp("sample")
     student = prune(teacher, PrunedStudent(encoder_layers=(0, 1, 3)))
-    return take_sample([config], student=student, teacher=teacher, runs_folder=folder / "runs", folder=folder)
+    return take_sample([config], student=student, teachers=(teacher,), runs_folder=folder / "runs", folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_memory_and_disk_grow_with_the_utterances_of_the_job(
     other = measure(config, larger, runs_folder=tmp_path / "runs", folder=tmp_path)
     assert other.peak_memory > 10**12 > estimate.peak_memory
     one = 32 * 2  # float16 of one state
-    frames = sum(len(item.teacher["encoder", 3]) for item in sample.train) * PROBE_UTTERANCES / CLIPS / 4
+    frames = sum(len(item.teachers[0].states["encoder", 3]) for item in sample.train) * PROBE_UTTERANCES / CLIPS / 4
     # Encoder layer 2 as it is, and both sides of the pair; decoder states come on top.
     assert estimate.state_bytes > PROBE_POINTS * 3 * frames * one
     assert estimate.adapter_bytes > 2 * 4 * 32 * 32  # best and last, float32, the projection alone

@@ -10,6 +10,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.config import Mapping, Method
+from core.ensemble import Teaching
 from core.families.whisper import Whisper
 from core.fused_head import HeadTerms, LiveTeacher, TopTeacher, Wanted, head_terms, top_teacher
 from core.losses import Objective
@@ -258,13 +259,15 @@ def test_an_objective_takes_the_fused_head_where_no_term_needs_the_logits(
 ) -> None:
     method = Method.model_validate({"losses": [{"kind": kind} for kind in kinds]})
     objective = Objective(method, point_map=point_map, pairs=())
-    student, teacher = signals(4), signals(3)
+    student, teacher = signals(4), Teaching.alone(signals(3))
     terms = objective.terms(student=student, teacher=teacher, progress=1.0)
     objective.total(terms, 1.0).backward()
     assert ("logits" in vars(student)) != fused
 
     plain, other = (dataclasses.replace(signals(seed), vocabulary=None) for seed in (4, 3))
-    expected = Objective(method, point_map=point_map, pairs=()).terms(student=plain, teacher=other, progress=1.0)
+    expected = Objective(method, point_map=point_map, pairs=()).terms(
+        student=plain, teacher=Teaching.alone(other), progress=1.0
+    )
     objective.total(expected, 1.0).backward()
     torch.testing.assert_close(terms, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(student.decoder[0].grad, plain.decoder[0].grad, rtol=1e-4, atol=1e-7)

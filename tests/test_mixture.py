@@ -225,6 +225,17 @@ def test_in_an_encoder_both_sizes_are_equal_at_experts_times_rank_and_a_half() -
     assert {module.scale for module in mixed_modules(four).values()} == {2.0}
 
 
+def test_with_a_gain_of_their_number_even_gates_make_the_experts_one_adapter() -> None:
+    settings = Lora(rank=10, alpha=20, encoder_targets=("fc1",), mixture=Mixture(experts=4, gain=4))
+    adapted = add_adapters(tiny_model(), settings, freeze_below=2, seed=0).eval()
+    trained(adapted)
+    (module,) = mixed_modules(adapted).values()
+    nn.init.zeros_(module.router.weight)
+    states = torch.randn(6, WIDTH)
+    one = module.base(states) + 20 / 10 * states @ module.lora_A.flatten(0, 1).T @ module.lora_B.flatten(0, 1)
+    torch.testing.assert_close(module(states), one, rtol=1e-4, atol=1e-3)
+
+
 def test_experts_that_do_not_fit_are_refused_with_what_would() -> None:
     settings = Lora(rank=3, encoder_targets=ALL, mixture=Mixture(experts=4))
     with pytest.raises(ConfigError, match=r"4 experts of rank 1 .* raise lora.rank to 6, or lower experts"):

@@ -11,14 +11,14 @@ from core.config import Method
 from core.errors import ConfigError
 from core.pseudo_labels import PseudoLabelled, training_set
 from core.sources import Utterance
-from core.teacher_outputs import Prepared
+from core.teacher_outputs import Heard, Prepared
 
 CE = {"kind": "cross_entropy"}
 FRAMES = {"kind": "geodesic", "decoder": False}
 
 
 def prepared(name: str, text: str) -> Prepared:
-    return Prepared(Utterance(name, Path(f"{name}.flac"), text, None, 1.0), [], torch.zeros(1, 1), {}, None)
+    return Prepared(Utterance(name, Path(f"{name}.flac"), text, None, 1.0), [], torch.zeros(1, 1), (Heard({}),))
 
 
 PREPARED = [prepared("a", "one"), prepared("b", "two"), prepared("c", "")]

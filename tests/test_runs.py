@@ -34,7 +34,7 @@ ANALYSIS_WORKER = """
             record.id, path="map", trustworthiness=None, points=1, points_total=1, how="somehow", seconds=0.1
         )
 
-    def look(record, *, runs_folder):
+    def look(record, *, store, runs_folder):
         return {"seen": record.config}
 
     sys.exit(main([*sys.argv[1:], "--idle-seconds", "0.2"], make_map=draw, check=look))
@@ -199,8 +199,8 @@ def test_runs_of_one_job_agree_in_what_they_share(studio: Studio, make_config: C
     other = make_config(name="other", freeze_below=0, source={"kind": "generated", "train": 3}, seed=5)
     with pytest.raises(ConfigError) as refused:
         studio.start([make_config(), other], name="job")
-    assert [problem.where for problem in refused.value.problems] == ["freeze_below", "source"]
-    assert "'other' differs from 'run'" in str(refused.value)
+    assert [problem.where for problem in refused.value.problems] == ["other: freeze_below", "other: source"]
+    assert "differs from 'run'" in str(refused.value)
     with pytest.raises(ConfigError, match="nothing to run"):
         studio.start([], name="job")
     assert studio.store.jobs() == []

@@ -14,7 +14,7 @@ from core.lora import adapter_parameters, add_adapters
 from core.preflight import pairs_of, point_map_of
 from core.side_by_side import Member, train_side_by_side
 from core.sources import Utterance
-from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics
+from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
 from core.training import Lesson, train
 from tests.engine import random_whisper, run_config, tiny_en, utterances
 
@@ -56,9 +56,9 @@ class Classroom:
     def member(self, config: RunConfig, prepared: list[Prepared] | None = None) -> Member:
         adapted = add_adapters(self.frozen.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
         statistics = teacher_statistics(self.prepared)
-        point_map = point_map_of(config, student=self.frozen, teacher=self.teacher, statistics=statistics)
-        pairs = pairs_of(config, student=self.frozen, teacher=self.teacher)
-        lesson = Lesson(self.prepared if prepared is None else prepared, pairs, self.teacher)
+        point_map = point_map_of(config, student=self.frozen, teachers=[self.teacher], statistics=statistics)
+        pairs = pairs_of(config, student=self.frozen, teachers=[self.teacher])
+        lesson = Lesson(self.prepared if prepared is None else prepared, pairs, Teachers((self.teacher,)))
         return Member(config, self.frozen.with_model(adapted), point_map, lesson, Notes())
 
 
@@ -71,10 +71,10 @@ def classroom(
     frozen = prune(teacher, student)
     prepared = prepare_utterances(
         clips,
-        teacher=teacher,
+        teachers=[teacher],
         student=frozen,
         freeze_below=config.freeze_below,
-        pairs=pairs_of(config, student=frozen, teacher=teacher),
+        pairs=pairs_of(config, student=frozen, teachers=[teacher]),
         audio_context=config.training.audio_context,
         keep_teacher_encoder=False,
         batch_size=2,

@@ -11,7 +11,14 @@ from core.audio import read_audio
 from core.families.whisper import Whisper, frame_count
 from core.mapping import LayerPair
 from core.sources import Utterance
-from core.teacher_outputs import Prepared, prepare_utterances, student_signals, teacher_signals, teacher_statistics
+from core.teacher_outputs import (
+    Heard,
+    Prepared,
+    prepare_utterances,
+    student_signals,
+    teacher_signals,
+    teacher_statistics,
+)
 from tests.engine import random_whisper, utterances
 
 PAIRS = (LayerPair("encoder", 2, 3), LayerPair("decoder", 0, 1))
@@ -26,7 +33,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Utterance, ...]:
 def listened(clips: tuple[Utterance, ...], *, teacher: Whisper, student: Whisper) -> list[Prepared]:
     return prepare_utterances(
         clips,
-        teacher=teacher,
+        teachers=[teacher],
         student=student,
         freeze_below=1,
         pairs=PAIRS,
@@ -52,7 +59,7 @@ def test_frames_of_padding_are_in_neither_side_and_both_pair_up(clips: tuple[Utt
     frames = [frame_count(clip.duration) for clip in clips]
     assert frames[0] != frames[1]
     assert max(frames) < CONTEXT * 50
-    assert [len(item.teacher["encoder", 3]) for item in prepared] == frames
+    assert [len(item.teachers[0].states["encoder", 3]) for item in prepared] == frames
     mine = student_signals(prepared, student, freeze_below=1, audio_context=CONTEXT, with_decoder=True)
     theirs = teacher_signals(prepared, teacher)
     assert list(mine.frame_counts) == frames
@@ -72,16 +79,18 @@ def test_each_model_hears_as_many_mel_bins_as_it_was_made_for(clips: tuple[Utter
         states = teacher.encode_rest(teacher.encode_start(teacher.mel(audio, CONTEXT), 0), 0)[3]
     for row, item in enumerate(prepared):
         assert torch.allclose(item.start, start[row], atol=1e-5)
-        assert torch.allclose(item.teacher["encoder", 3], states[row, : frame_count(clips[row].duration)], atol=1e-4)
+        assert torch.allclose(
+            item.teachers[0].states["encoder", 3], states[row, : frame_count(clips[row].duration)], atol=1e-4
+        )
 
 
 def test_statistics_of_decoder_states_are_of_utterances_that_have_a_text() -> None:
     def item(value: float, text: str) -> Prepared:
         teacher = {("encoder", 0): torch.full((2, 3), value), ("decoder", 0): torch.full((2, 3), value)}
-        return Prepared(Utterance("a", Path("a.flac"), text, None, 1.0), [], torch.zeros(1), teacher, None)
+        return Prepared(Utterance("a", Path("a.flac"), text, None, 1.0), [], torch.zeros(1), (Heard(teacher),))
 
     said, silent = item(1, "words"), item(3, "")
-    found = teacher_statistics([said, silent], read=[said])
+    (found,) = teacher_statistics([said, silent], read=[said])
     assert found["encoder", 0].mean.tolist() == [2, 2, 2]
     assert found["decoder", 0].mean.tolist() == [1, 1, 1]
-    assert teacher_statistics([said, silent])["decoder", 0].mean.tolist() == [2, 2, 2]
+    assert teacher_statistics([said, silent])[0]["decoder", 0].mean.tolist() == [2, 2, 2]

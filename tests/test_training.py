@@ -10,10 +10,10 @@ from core.families.whisper import Whisper, prune
 from core.lora import adapter_parameters, add_adapters
 from core.losses import Objective
 from core.losses.soft_labels import soft_labels_loss
-from core.mapping import PointMap
+from core.mapping import PointMap, PointMaps
 from core.mixture import mixed_modules, recorded
 from core.preflight import pairs_of, point_map_of
-from core.teacher_outputs import prepare_utterances, student_signals, teacher_signals, teacher_statistics
+from core.teacher_outputs import Teachers, prepare_utterances, student_signals, teacher_signals, teacher_statistics
 from core.training import Lesson, batches, learning_rate, method_terms, own_dropout, train, valid_routings
 from tests.engine import random_whisper, run_config, utterances
 
@@ -38,7 +38,7 @@ class Setting:
     teacher: Whisper
     frozen: Whisper
     student: Whisper
-    point_map: PointMap
+    point_map: PointMap | PointMaps
     lesson: Lesson
 
 
@@ -51,10 +51,10 @@ def setting(clips, **changes) -> Setting:
     config = run_config(**changes)
     teacher = random_whisper()
     frozen = prune(teacher, PrunedStudent(encoder_layers=(0, 1, 3)))
-    pairs = pairs_of(config, student=frozen, teacher=teacher)
+    pairs = pairs_of(config, student=frozen, teachers=[teacher])
     prepared = prepare_utterances(
         clips,
-        teacher=teacher,
+        teachers=[teacher],
         student=frozen,
         freeze_below=config.freeze_below,
         pairs=pairs,
@@ -66,8 +66,8 @@ def setting(clips, **changes) -> Setting:
     student = frozen.with_model(
         add_adapters(frozen.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     )
-    point_map = point_map_of(config, student=frozen, teacher=teacher, statistics=teacher_statistics(prepared))
-    return Setting(config, teacher, frozen, student, point_map, Lesson(prepared, pairs, teacher))
+    point_map = point_map_of(config, student=frozen, teachers=[teacher], statistics=teacher_statistics(prepared))
+    return Setting(config, teacher, frozen, student, point_map, Lesson(prepared, pairs, Teachers((teacher,))))
 
 
 def learn(chosen: Setting) -> Notes:
@@ -119,7 +119,7 @@ def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> 
 
     def each(batch):
         return method_terms(
-            chosen.config, batch, objective, student=chosen.student, teacher=chosen.lesson.teacher, progress=1.0
+            chosen.config, batch, objective, student=chosen.student, teachers=chosen.lesson.teachers, progress=1.0
         )
 
     # With padding beside it, the mean over both is the point-weighted mean of each alone.
@@ -131,7 +131,7 @@ def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> 
     tokens = [len(item.tokens) + 1 for item in (short, long)]
     for kind in ("cross_entropy", "soft_labels"):
         torch.testing.assert_close(together[kind], mean(kind, tokens), atol=1e-4, rtol=1e-4)
-    frames = [len(item.teacher["encoder", 3]) for item in (short, long)]
+    frames = [len(item.teachers[0].states["encoder", 3]) for item in (short, long)]
     assert frames[0] != frames[1]
     torch.testing.assert_close(together["cosine"], mean("cosine", frames), atol=1e-4, rtol=1e-4)
 
@@ -378,7 +378,7 @@ def test_padding_and_prompts_do_not_change_the_balance_of_a_mixture(clips) -> No
     for path, rows in together.items():
         torch.testing.assert_close(rows[: len(alone[path])], alone[path], atol=1e-5, rtol=1e-5)
     terms = method_terms(
-        chosen.config, [short, long], objective, student=chosen.student, teacher=chosen.lesson.teacher, progress=1.0
+        chosen.config, [short, long], objective, student=chosen.student, teachers=chosen.lesson.teachers, progress=1.0
     )
     by_hand = [3 * float((rows.detach().mean(dim=0) ** 2).sum()) for rows in together.values()]
     assert float(terms["balance"].detach()) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)

@@ -122,6 +122,8 @@ def _downloads(table: AblationTable, frame: pd.DataFrame, *, alone: bool) -> Non
         for label, suffix, content, kind in files:
             key = f"{label}:{stem}"
             st.download_button(label, content, f"{stem}{suffix}", kind, icon=":material/download:", key=key)
+        if not alone and not table.job.active:
+            state.link("reports", "Freeze it into a page", ":material/ac_unit:", job=table.job.id)
 
 
 def _charts(table: AblationTable) -> None:

@@ -30,7 +30,8 @@ def show() -> None:
         state.set_query(run=_with_states(runs))
     with controls:
         run = state.chosen_run(runs, width=280)
-    records = studio.store.alignments(run.id)
+    measured = studio.store.alignments(run.id)
+    records = [item for item in measured if item.teacher_number == 0]
     if not records:
         st.info("No states of this run are stored. They are taken from its first step on.", icon=":material/info:")
         state.link("run", "To the run", ":material/monitoring:", run=run.id)
@@ -38,6 +39,8 @@ def show() -> None:
     with controls:
         now = _choose(records)
         level, kind = _choose_map()
+    if len(records) < len(measured):
+        st.caption("This run learns from several teachers; here it stands beside the first.")
     _explore(run, now, level, kind)
     likeness.show([item for item in records if _pair(item) == _pair(now)], now)
 
@@ -147,7 +150,7 @@ def _map(run: RunRecord, record: MapRecord, now: AlignmentRecord) -> state.Place
 def _picture(run: RunRecord, record: MapRecord, place: state.Place, *, steps: int) -> None:
     shown = state.map_points(record, place)
     st.plotly_chart(
-        state.map_figure(record, place, run.job_id),
+        state.map_figure(record, place, run),
         key=f"map:{record.id}:{place}",
         on_select=lambda: points.take_from_map(run, record, place),
         selection_mode="points",

@@ -192,7 +192,7 @@ def _all_of(runs: Sequence[RunConfig]) -> str:
 
 
 def _taken_away(ablation: Ablation) -> None:
-    with st.expander("As a file: take these runs away", icon=":material/description:"):
+    with st.expander("Take these runs away: YAML", icon=":material/description:"):
         written = starts.written(ablation)
         st.code(written, language="yaml", height=300)
         name = f"{ablation.name}.yaml"

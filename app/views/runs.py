@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import parts, state, tables, text
+from core.bundles import example_bundle, import_bundle
 from core.runs import JobRecord, RunSummary
 
 MOST_COMPARED = 10
@@ -48,6 +49,16 @@ def _welcome() -> None:
                 state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
             if st.button("Set up a run of your own", icon=":material/tune:"):
                 state.go_to("new_run")
+            _example()
+
+
+def _example() -> None:
+    """Offer a finished ablation, for those who want to see before they wait."""
+    example = example_bundle()
+    if example is not None and st.button("Look at a finished ablation", icon=":material/table_chart:"):
+        with state.sentences(), st.spinner("Taking it in"):
+            job = import_bundle(state.studio(), example)
+            state.go_to("ablations", job=job.id)
 
 
 def _live(jobs: list[JobRecord], version: tuple[object, ...]) -> None:
@@ -75,7 +86,8 @@ def _trouble(jobs: list[JobRecord]) -> None:
             return
         if job.state in ("failed", "interrupted"):
             parts.ending(job.state, f"{job.name}: {job.message}")
-            ended = next(run for run in state.studio().store.runs(job_id=job.id) if run.state == job.state)
+            runs = [run for run in state.studio().store.runs(job_id=job.id) if run.deleted_at is None]
+            ended = next((run for run in runs if run.state == job.state), runs[0])
             state.link("run", "Open it, with its log", ":material/monitoring:", run=ended.id)
 
 
@@ -84,7 +96,8 @@ def _best(jobs: list[JobRecord]) -> None:
     store = state.studio().store
     for job in jobs:
         evaluations = store.evaluations(job_id=job.id) if job.state == "finished" else []
-        students = tables.reported(evaluations).values()
+        kept = {run.id for run in store.runs(job_id=job.id) if run.deleted_at is None}
+        students = [record for run_id, record in tables.reported(evaluations).items() if run_id in kept]
         if not students:
             continue
         best = min(students, key=lambda record: (record.test_set != tables.TEST, record.wer))

@@ -46,14 +46,14 @@ class Measured:
         floor: Mean over shuffled pairings: what unrelated states give.
         ceiling: The teacher beside itself.
 
-    None in any of them: it cannot be said, because a side does not vary.
+    NaN in any of them: it cannot be said, because a side does not vary.
     """
 
-    value: float | None
-    low: float | None
-    high: float | None
-    floor: float | None
-    ceiling: float | None
+    value: float
+    low: float
+    high: float
+    floor: float
+    ceiling: float
 
 
 def compared(
@@ -132,8 +132,7 @@ def _draws(utterance: np.ndarray, draws: int, random: np.random.Generator) -> np
 def _measured(values: np.ndarray, floor: float, ceiling: float) -> Measured:
     drawn = values[1:][np.isfinite(values[1:])]
     low, high = np.quantile(drawn, (0.025, 0.975)) if len(drawn) else (np.nan, np.nan)
-    found = [float(each) for each in (values[0], low, high, floor, ceiling)]
-    return Measured(*(each if np.isfinite(each) else None for each in found))
+    return Measured(float(values[0]), float(low), float(high), floor, ceiling)
 
 
 PairMeasure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

@@ -25,6 +25,7 @@ def alignment_records(
     side: Side,
     student_layer: int,
     teacher_layer: int,
+    teacher_number: int = 0,
     student: Float[np.ndarray, "points student_width"],
     teacher: Float[np.ndarray, "points teacher_width"],
     aligned_student: Float[np.ndarray, "points common"],
@@ -44,6 +45,7 @@ def alignment_records(
         side: See above.
         student_layer: See above.
         teacher_layer: See above.
+        teacher_number: Which teacher's layer it is, from 0.
         student: The probe's states in the student.
         teacher: The same points in the teacher.
         aligned_student: The student's states where the losses compare them.
@@ -76,6 +78,7 @@ def alignment_records(
         side=side,
         student_layer=student_layer,
         teacher_layer=teacher_layer,
+        teacher_number=teacher_number,
         points=len(student),
         linear_cka=cka,
         geodesic_angle=angle,

@@ -55,7 +55,7 @@ class StoredStates:
         """
         self._run, self._side = run, side
         self._states = runs_folder / run.id / "states"
-        self._of_job = runs_folder / "jobs" / run.job_id
+        self._of_job = runs_folder / run.probe_folder
         self._method = RunConfig.model_validate(run.config).method
 
     def paired(self, student_layer: int, teacher_layer: int, step: int) -> tuple["PairedStates", str]:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from core.audio import as_mp3
 from core.bundles.archive import CHUNK
 from core.bundles.manifest import (
     AUDIO_SUFFIXES,
@@ -54,7 +55,7 @@ class Packed:
     left_out: tuple[str, ...]
 
 
-def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False) -> Packed:
+def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False, mp3: bool = False) -> Packed:
     """Write a job that has ended into one file, which appears whole or not at all.
 
     Args:
@@ -62,6 +63,7 @@ def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False)
         job_id: The job.
         to: The file to write; it must not exist.
         small: Leave out adapters and states. Numbers, texts, curves, clips and the maps that were drawn stay.
+        mp3: Write the clips as MP3, a fifth of their size.
 
     Raises:
         NotFoundError: If there is no such job.
@@ -75,7 +77,7 @@ def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False)
     if to.exists():
         raise StoreError(f"{to} is there already. Name another file, so that nothing is overwritten.")
     try:
-        contents = _Contents(studio.runs_folder, job)
+        contents = _Contents(studio.runs_folder, job, mp3=mp3)
         contents.take_rows(studio.store.rows_of_job(job_id))
         runs = [run.id for run in studio.store.runs(limit=1000, job_id=job_id)]
         contents.take_folder(Path("jobs") / job.id, small=small)
@@ -91,19 +93,20 @@ class _Contents:
     """What goes in, by its path in the bundle.
 
     Attributes:
-        texts: Files that are made here.
+        texts: Content that is made here.
         files: Files that are taken as they are.
         links: See Manifest.
         left_out: What stays here, in words, and how often.
     """
 
-    def __init__(self, runs_folder: Path, job: JobRecord) -> None:
+    def __init__(self, runs_folder: Path, job: JobRecord, *, mp3: bool) -> None:
         self.job = job
         self.texts: dict[str, bytes] = {}
         self.files: dict[str, Path] = {}
         self.links: dict[str, str] = {}
         self.left_out: Counter[str] = Counter()
         self._runs_folder = runs_folder
+        self._mp3 = mp3
         self._clips: dict[str, str] = {}
 
     def take_rows(self, rows: list[Row]) -> None:
@@ -157,12 +160,16 @@ class _Contents:
         """Take a clip, and return where it will be in any folder of runs; empty where it is gone."""
         if stored not in self._clips:
             file = self._runs_folder / stored
-            self._clips[stored] = ""
-            if file.is_file() and file.suffix.lower() in AUDIO_SUFFIXES:
-                self._clips[stored] = f"jobs/{self.job.id}/audio/{_sha256(file)}{file.suffix.lower()}"
-                self.files[f"{FILES}/{self._clips[stored]}"] = file
-            else:
+            suffix, self._clips[stored] = file.suffix.lower(), ""
+            if not file.is_file() or suffix not in AUDIO_SUFFIXES:
                 self.left_out["clips that are gone"] += 1
+            elif self._mp3 and suffix != ".mp3":
+                content = as_mp3(file)
+                self._clips[stored] = f"jobs/{self.job.id}/audio/{hashlib.sha256(content).hexdigest()}.mp3"
+                self.texts[f"{FILES}/{self._clips[stored]}"] = content
+            else:
+                self._clips[stored] = f"jobs/{self.job.id}/audio/{_sha256(file)}{suffix}"
+                self.files[f"{FILES}/{self._clips[stored]}"] = file
         return self._clips[stored]
 
     def _map(self, run_id: str, stored: str) -> str:

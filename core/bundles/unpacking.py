@@ -138,6 +138,8 @@ def _rows(manifest: Manifest, staging: Path, *, log_path: str = "") -> Iterator[
             elif table is runs:
                 _require(row["id"] in manifest.runs, "it has a run that its manifest does not name")
                 _check_run(row)
+                # What came in is not in the bin here, wherever it was there.
+                row |= {"deleted_at": None}
             elif table is maps:
                 _require(
                     re.fullmatch(rf"{row['run_id']}/maps/[0-9a-f]{{64}}\.safetensors", row["path"]), "a map's path"
@@ -164,6 +166,8 @@ def _check_run(row: dict[str, Any]) -> None:
         raise BundleError(f"The bundle has a run that this version cannot read. {error}") from error
     _require(row["config_hash"] == config_hash(row["config"]), "the settings of a run are not those that ran")
     _require(row["seed"] == config.seed, "the settings of a run have another seed")
+    tags = row["tags"]
+    _require(isinstance(tags, list) and all(isinstance(tag, str) for tag in tags), "the tags of a run are not words")
     known = {item.name for item in fields_of(Estimate)}
     estimate = row["estimate"]
     _require(estimate is None or (isinstance(estimate, dict) and estimate.keys() == known), "an estimate")

@@ -2,20 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import reduce
+from operator import add
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.config import RunConfig
+from core.config import RunConfig, groups
 from core.reports.sheets import duration
 from core.runs import Estimate, JobEstimate
 
 
 def checks_json(name: str, configs: Sequence[RunConfig], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the results of core.checking.check for programs, with what the whole job takes; bytes and seconds."""
-    estimates = [Estimate(**result["estimate"]) for result in results if result.get("estimate")]
+    jobs: list[JobEstimate] = []
+    first = 0
+    for group in groups(configs):
+        own = results[first : first + len(group)]
+        estimates = [Estimate(**result["estimate"]) for result in own if result.get("estimate")]
+        jobs += [JobEstimate.of(estimates)] if estimates else []
+        first += len(group)
     problems = [
         {"run": config.name, **problem}
         for config, result in zip(configs, results, strict=True)
@@ -25,7 +33,7 @@ def checks_json(name: str, configs: Sequence[RunConfig], results: Sequence[dict[
         "name": name,
         "well": not problems,
         "problems": problems,
-        "job": asdict(JobEstimate.of(estimates)) if estimates else None,
+        "job": asdict(reduce(add, jobs)) if jobs else None,
         "runs": [{"name": config.name, **result} for config, result in zip(configs, results, strict=True)],
     }
 

@@ -17,7 +17,7 @@ from core.cli.doctor import examine, findings_json, print_findings
 from core.cli.listing import methods_json, methods_markdown, print_methods
 from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio
 from core.cli.serving import StudioServer, open_browser, studio_server
-from core.cli.sharing import bundle
+from core.cli.sharing import bundle, report
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
 from core.cli.watching import counted, follow, follow_maps
 from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
@@ -35,6 +35,7 @@ app = typer.Typer(
 ablation = typer.Typer(help="Compare the runs of a job.", invoke_without_command=True)
 app.add_typer(ablation, name="ablation")
 app.add_typer(bundle, name="bundle")
+app.command()(report)
 
 QUICK_START = "quickstart"
 INTERRUPTED = 130
@@ -167,8 +168,10 @@ def check(
         name, configs = studio.quick_start() if config == QUICK_START else _read(config)
         # Imported late: the other commands need no torch.
         from core import checking
+        from core.teachers import Finder
 
-        results = checking.check(configs, runs_folder=studio.runs_folder, measured=measure)
+        find = Finder(studio.store, studio.runs_folder)
+        results = checking.check(configs, runs_folder=studio.runs_folder, measured=measure, find=find)
         for run_config, result in zip(configs, results, strict=True):
             studio.store.add_check(run_config.model_dump(mode="json"), result, measure=measure)
         found = checks_json(name, configs, results)
@@ -303,7 +306,7 @@ def _see_through(studio: Studio, job: JobRecord, *, as_json: bool, maps: bool) -
 
 def _print_result(studio: Studio, job: JobRecord) -> None:
     table = studio.ablation(job.id)
-    if table.teacher is not None:
+    if table.teacher is not None or table.several:
         print_ablation(table, output())
 
 

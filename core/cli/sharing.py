@@ -1,13 +1,16 @@
 """Commands that carry jobs between installations, and results to people who have none."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from core.bundles import export_bundle, import_bundle
-from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, open_studio
+from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio
+from core.reports.contents import MOST_CLIPS
+from core.reports.page import freeze
 
 bundle = typer.Typer(help="A job as one file that travels between installations.", no_args_is_help=True)
 
@@ -22,11 +25,12 @@ def export_job(
     small: Annotated[
         bool, typer.Option("--small", help="Leave out adapters and states; numbers, clips and maps stay.")
     ] = False,
+    mp3: Annotated[bool, typer.Option("--mp3", help="Write the clips as MP3, a fifth of their size.")] = False,
 ) -> None:
     """Write a job with its numbers, texts, clips, maps, states and adapters into one file."""
     with open_studio(db, runs) as studio:
         found = job_of(studio, job)
-        packed = export_bundle(studio, found.id, to, small=small)
+        packed = export_bundle(studio, found.id, to, small=small, mp3=mp3)
         if as_json:
             print(json.dumps({"job": found.id, "file": str(packed.path), "bytes": packed.size, "files": packed.files}))
             return
@@ -50,3 +54,20 @@ def import_job(
             print(json.dumps({"job": job.id, "name": job.name, "runs": found}))
             return
         print(f"{job.name}: {len(found)} runs are here now. See their table: manifold ablation show {job.id}")
+
+
+def report(
+    job: Annotated[
+        str | None, typer.Argument(help="Id of a job or a run; the job that finished last if not given.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="File to write; in the folder of reports if not given.")] = None,
+    db: Database = DATABASE,
+    runs: Runs = RUNS,
+    notes: Annotated[str, typer.Option(help="Text that stands at the top.")] = "",
+    clips: Annotated[int, typer.Option(min=0, max=MOST_CLIPS, help="How many utterances can be heard.")] = MOST_CLIPS,
+) -> None:
+    """Freeze a job into one HTML file that opens anywhere: table, charts, clips, and where it comes from."""
+    with open_studio(db, runs) as studio:
+        found = newest(studio) if job is None else job_of(studio, job)
+        written = freeze(studio, found.id, to, notes=notes, clips=clips, at=datetime.now(UTC))
+        print(f"{written.path}: {written.size / 1e6:.1f} MB of the job {found.id}.")

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from core.reports.sheets import Sheet, sheets
-from core.runs import AblationTable, EvaluationRecord, ParameterCounts, RunRecord
+from core.runs import AblationTable, Compared, EvaluationRecord, ParameterCounts, RunRecord
 
 WIDTH = 148
 """Columns of a table that goes to a file or a pipe."""
@@ -63,7 +63,28 @@ def ablation_json(table: AblationTable) -> dict[str, Any]:
         "student_before": _subject_json(
             table, table.student_before, [extra.student_before for extra in table.extra.values()]
         ),
+        "several": [
+            {
+                "name": row.name,
+                **(_subject_json(table, row.evaluation, _elsewhere(table, row.name)) or {}),
+                **_difference_json(row),
+            }
+            for row in table.several
+        ],
         "runs": [_row_json(table, index) for index in range(len(table.rows))],
+    }
+
+
+def _elsewhere(table: AblationTable, name: str) -> list[EvaluationRecord | None]:
+    """Return what one of several teachers, or an ensemble, did on each extra test set."""
+    return [next((row.evaluation for row in extra.several if row.name == name), None) for extra in table.extra.values()]
+
+
+def _difference_json(row: Compared) -> dict[str, Any]:
+    return {
+        "difference": None if row.difference is None else 100 * row.difference,
+        "interval": None if row.interval is None else [100 * end for end in row.interval],
+        "p_value": row.p_value,
     }
 
 
@@ -87,9 +108,7 @@ def _row_json(table: AblationTable, index: int) -> dict[str, Any]:
     if row.evaluation is not None:
         extra = [other.rows[index].evaluation for other in table.extra.values()]
         fields |= {**(_subject_json(table, row.evaluation, extra) or {}), "method": row.run.method}
-    fields["difference"] = None if row.difference is None else 100 * row.difference
-    fields["interval"] = None if row.interval is None else [100 * end for end in row.interval]
-    fields["p_value"] = row.p_value
+    fields |= {"teaches": row.teaches, "baseline": row.is_baseline, **_difference_json(row)}
     if row.parameters is not None:
         fields["trainable"] = {
             "adapters": row.parameters.adapters,
@@ -128,6 +147,7 @@ def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
         "words": item.words,
         "heldout_kl": item.heldout_kl,
         "real_time_factor": item.real_time_factor,
+        "memory": item.memory,
     }
 
 
@@ -145,6 +165,8 @@ CSV_COLUMNS = (
     "low",
     "high",
     "p_value",
+    "real_time_factor",
+    "memory",
     "adapters",
     "projections",
     "share_of_teacher",
@@ -164,7 +186,7 @@ def ablation_csv(table: AblationTable) -> str:
         {"name": "teacher", **(data["teacher"] or {})},
         {"name": "student before", **(data["student_before"] or {})},
     ]
-    for run in data["runs"]:
+    for run in [*data["several"], *data["runs"]]:
         low, high = run["interval"] or (None, None)
         load = " ".join(f"{share:.4f}" for share in run["load"] or ())
         counts = {name: run.get("parameters", {}).get(name) for name in ("student", "student_active")}

@@ -1,6 +1,7 @@
 """Settings: what a run is, as pydantic models without torch."""
 
-from core.config.ablation import SHARED_FIELDS, Ablation, Row
+from core.config.ablation import SHARED_FIELDS, Ablation, Row, group_problems, groups
+from core.config.ensemble import Ensemble
 from core.config.files import (
     dump_run,
     parse_ablation,
@@ -39,12 +40,14 @@ from core.config.losses import (
 )
 from core.config.method import Mapping, Method
 from core.config.methods import MethodRow, method_row, method_rows
-from core.config.models import Lora, Mixture, PretrainedStudent, PrunedStudent, Student, Teacher
+from core.config.models import ROW, RUN, Lora, Mixture, PretrainedStudent, PrunedStudent, Student, Teacher
 from core.config.run import Evaluation, RunConfig, Training
 from core.config.sources import SOURCES, GeneratedSpeech, Manifest, Source
 
 __all__ = [
     "LOSSES",
+    "ROW",
+    "RUN",
     "SHARED_FIELDS",
     "SOURCES",
     "Ablation",
@@ -55,6 +58,7 @@ __all__ = [
     "CrossEntropy",
     "Curve",
     "Dkd",
+    "Ensemble",
     "Evaluation",
     "FisherRao",
     "GeneratedSpeech",
@@ -89,6 +93,8 @@ __all__ = [
     "TokenLossSettings",
     "Training",
     "dump_run",
+    "group_problems",
+    "groups",
     "method_row",
     "method_rows",
     "parse_ablation",

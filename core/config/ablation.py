@@ -1,15 +1,23 @@
-"""An ablation: runs that share teachers, student and data, and differ in what their rows say."""
+"""An ablation: runs that share teachers, student and data, and differ in what their rows say.
 
+Runs may also teach later ones: then a job has several groups, one after the other, each of which shares what is
+computed once. Three experts, each with speech of its own, and students of all three are four groups.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from core.config.base import Settings
 from core.config.methods import method_row, method_rows
+from core.config.models import ROW, PrunedStudent
 from core.config.run import RunConfig
+from core.errors import Problem
 
 SHARED_FIELDS = ("family", "teachers", "student", "freeze_below", "language", "source", "evaluation")
-"""Fields of RunConfig in which the rows of one job agree: they decide what is computed once."""
+"""Fields of RunConfig in which the runs of a group agree: they decide what is computed once."""
 
 
 class Row(Settings):
@@ -62,6 +70,45 @@ class Ablation(Settings):
             ValidationError: If base and changes do not make a run.
         """
         return tuple(RunConfig.model_validate(row.fields(self.base)) for row in self.rows)
+
+
+def groups(configs: Sequence[RunConfig]) -> list[list[RunConfig]]:
+    """Return the runs of a job in groups: neighbours that agree in what is computed once."""
+    same = groupby(configs, key=lambda config: [getattr(config, field) for field in SHARED_FIELDS])
+    return [list(group) for _, group in same]
+
+
+def group_problems(configs: Sequence[RunConfig]) -> list[Problem]:
+    """Return why runs cannot be one job: a row that teaches comes before, and all but the last group must teach."""
+    problems: list[Problem] = []
+    parts = groups(configs)
+    known: list[str] = []
+    taught: set[str] = set()
+    for part in parts:
+        for name in _rows_named(part[0]):
+            taught.add(name)
+            if known.count(name) != 1:
+                what = "there is no earlier row" if name not in known else "several earlier rows are called"
+                problems.append(Problem(f"{part[0].name}: teachers", f"{what} '{name}'; name one that comes before"))
+        known += [config.name for config in part]
+    idle = [config for part in parts[:-1] for config in part if config.name not in taught]
+    if idle and len(parts) > 1:
+        problems += [
+            Problem(
+                f"{config.name}: {field}", f"differs from '{first.name}'; runs of one job share it: start it on its own"
+            )
+            for first, config in ((configs[0], config) for part in parts[1:] for config in part)
+            for field in SHARED_FIELDS
+            if getattr(config, field) != getattr(first, field)
+        ]
+    return problems
+
+
+def _rows_named(config: RunConfig) -> Iterator[str]:
+    """Yield the rows whose students a run needs."""
+    yield from (teacher.row for teacher in config.teachers if teacher.row is not None)
+    if isinstance(config.student, PrunedStudent) and (config.student.model or "").startswith(ROW):
+        yield (config.student.model or "").removeprefix(ROW)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from core.config.base import Settings
 from core.config.losses import LOSSES, LossSettings
 from core.errors import NotFoundError
 
-Group = Literal["Controls", "Transcripts", "Logits", "States", "Relations", "Manifold", "Mapping", "Adapters"]
+Group = Literal[
+    "Controls", "Transcripts", "Logits", "States", "Relations", "Manifold", "Mapping", "Adapters", "Ensemble"
+]
 
 
 class MethodRow(Settings):

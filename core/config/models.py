@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from core.config.base import Settings
 
+RUN, ROW = "run:", "row:"
+"""What a teacher's name begins with when it is the student of a finished run, or of an earlier row."""
+
 
 class Teacher(Settings):
     """A frozen model to learn from."""
@@ -13,11 +16,29 @@ class Teacher(Settings):
     model: str = Field(
         default="openai/whisper-tiny.en",
         min_length=1,
-        description="A local folder (transformers or CTranslate2), or a Hub id.",
+        description=(
+            "A local folder (transformers or CTranslate2), a Hub id, run:ID for the student of a finished run, or "
+            "row:NAME for the student of an earlier row of the same ablation."
+        ),
     )
     revision: str | None = Field(
         default=None, description="Hub revision (commit, tag or branch); none takes the newest."
     )
+
+    @property
+    def run(self) -> str | None:
+        """Id of the run whose student it is, if it is one."""
+        return self.model.removeprefix(RUN) if self.model.startswith(RUN) else None
+
+    @property
+    def row(self) -> str | None:
+        """Name of the row whose student it is, if it is one."""
+        return self.model.removeprefix(ROW) if self.model.startswith(ROW) else None
+
+    @property
+    def label(self) -> str:
+        """What its results are called."""
+        return self.row or self.model
 
 
 class PretrainedStudent(Settings):
@@ -31,9 +52,14 @@ class PretrainedStudent(Settings):
 
 
 class PrunedStudent(Settings):
-    """The first teacher with fewer layers."""
+    """A teacher with fewer layers."""
 
     kind: Literal["pruned"] = "pruned"
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What it is cut from, named as a teacher is; none takes the first teacher.",
+    )
     encoder_layers: tuple[int, ...] | None = Field(
         default=None,
         min_length=1,
@@ -58,6 +84,15 @@ class Mixture(Settings):
         ge=1,
         le=63,
         description="Experts that a frame or token goes to, those of largest weight; none: all, by their weight.",
+    )
+    gain: float = Field(
+        default=1.0,
+        gt=0,
+        le=64,
+        description=(
+            "Factor on the gated sum of the experts. 1: their mean, as in MixLoRA; as many as there are experts: with "
+            "even gates all of them together are one adapter."
+        ),
     )
     balance: float = Field(
         default=0.01,

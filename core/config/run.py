@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from core.config.base import Settings
+from core.config.ensemble import Ensemble
 from core.config.method import Method
 from core.config.models import Lora, PrunedStudent, Student, Teacher
 from core.config.sources import GeneratedSpeech, Source
@@ -68,6 +69,7 @@ class RunConfig(Settings):
     teachers: tuple[Teacher, ...] = Field(
         default=(Teacher(),), min_length=1, description="Frozen models to learn from."
     )
+    ensemble: Ensemble = Field(default=Ensemble(), description="How several teachers become one.")
     student: Student = Field(
         default=PrunedStudent(encoder_layers=(0, 1, 3)), description="The model that is trained and deployed."
     )

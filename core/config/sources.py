@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from core.config.base import Settings
 
+Noise = Literal["coloured", "white", "babble"]
+
 
 class GeneratedSpeech(Settings):
     """English sentences that the project brings, spoken by hibari-tts, with noise. For demonstrations and tests."""
@@ -14,6 +16,18 @@ class GeneratedSpeech(Settings):
     train: int = Field(default=240, ge=1, le=240, description="Sentences for training.")
     development: int = Field(default=40, ge=1, le=40, description="Sentences that choose the checkpoint.")
     test: int = Field(default=100, ge=1, le=100, description="Sentences that are read once, at the end.")
+    noises: tuple[Noise, ...] = Field(
+        default=("coloured",),
+        min_length=1,
+        description=(
+            "Kinds of noise; each clip has one of them, drawn at random. coloured: between pink and brown; white: all "
+            "frequencies alike; babble: voices that say nothing (the clip's own, backwards, several times over)."
+        ),
+    )
+    domain: Literal["all", "outdoors", "indoors"] = Field(
+        default="all",
+        description="Which of the sentences. outdoors: of nature, weather, farms and the sea; indoors: all others.",
+    )
     signal_to_noise: float = Field(default=3.0, ge=-10, le=60, description="Speech to noise power ratio, in dB.")
     slowest: float = Field(
         default=0.85, ge=0.5, le=2.0, description="Lowest speaking rate, as a factor of the voice's own."

@@ -19,9 +19,10 @@ from core.errors import ConfigError, ModelError, NotFoundError, StoreError
 from core.evaluation import TOKENS_BESIDES_SPEECH
 from core.families.whisper import Whisper
 from core.lora import deployed
-from core.preflight import load_models
+from core.preflight import load_student
 from core.store.records import RunRecord
 from core.store.store import Store
+from core.teachers import Finder
 from core.weights.load import load_whisper
 
 CLIPS = 4
@@ -69,7 +70,7 @@ def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) 
     adapters = runs_folder / run.id / "adapters" / "best"
     if not adapters.is_dir():
         raise NotFoundError(f"The run {run.id} ({run.name}) has no adapters to export. Choose a run that has finished.")
-    _, student = load_models(config)
+    student = load_student(config, Finder(store, runs_folder, run.job_id))
     with _quiet():
         student = student.with_model(deployed(student.plain, adapters).eval())
     clips = _clips(run, store, runs_folder)

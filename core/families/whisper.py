@@ -7,6 +7,7 @@ differs between English-only and multilingual models.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,6 +21,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperEncoder
 
 from core.config import PrunedStudent
+from core.ensemble import mixed_logits
 from core.errors import ConfigError, ModelError, Problem
 from core.weights.load import LoadedWhisper
 
@@ -211,25 +213,51 @@ class Whisper:
             encoder_states: The last encoder layer's states.
             token_caps: Most text tokens of each utterance.
         """
-        feed = torch.tensor([self.prompt] * len(token_caps), device=encoder_states.device)
-        caps = torch.tensor(token_caps, device=encoder_states.device)
-        done = torch.zeros_like(caps, dtype=torch.bool)
-        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        texts: list[Tensor] = []
-        limit = min(max(token_caps), self.model.config.max_target_positions - len(self.prompt))
-        for step in range(limit):
-            output = self.decoder(feed, encoder_hidden_states=encoder_states, past_key_values=cache, use_cache=True)
-            logits = self.head(output.last_hidden_state[:, -1]).float()
-            logits[:, self.suppress if step else self.suppress_first] = -torch.inf
-            choice = logits.argmax(dim=-1)
-            choice[done | (caps <= step)] = self.end_token
-            texts.append(choice)
-            done |= choice == self.end_token
-            if bool(done.all()):
-                break
-            feed = choice[:, None]
-        rows = torch.stack(texts, dim=1).tolist()
-        return [self.loaded.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+        return transcribe_together([self], [encoder_states], weights=(1.0,), token_caps=token_caps)
+
+
+@torch.inference_mode()
+def transcribe_together(
+    models: Sequence[Whisper],
+    encoder_states: Sequence[Float[Tensor, "batch frames width"]],
+    *,
+    weights: Sequence[float],
+    token_caps: list[int],
+) -> list[str]:
+    """Decode greedily with the weighted mean of several models' probabilities, taken anew for every token.
+
+    Each model reads the common text so far with a key-value cache of its own.
+
+    Args:
+        models: Over one token table.
+        encoder_states: Each model's last encoder layer's states.
+        weights: Of each model; they sum to one.
+        token_caps: Most text tokens of each utterance.
+    """
+    first = models[0]
+    device = encoder_states[0].device
+    feed = torch.tensor([first.prompt] * len(token_caps), device=device)
+    caps = torch.tensor(token_caps, device=device)
+    done = torch.zeros_like(caps, dtype=torch.bool)
+    caches = [EncoderDecoderCache(DynamicCache(), DynamicCache()) for _ in models]
+    texts: list[Tensor] = []
+    positions = min(model.model.config.max_target_positions for model in models)
+    for step in range(min(max(token_caps), positions - len(first.prompt))):
+        each = []
+        for model, states, cache in zip(models, encoder_states, caches, strict=True):
+            output = model.decoder(feed, encoder_hidden_states=states, past_key_values=cache, use_cache=True)
+            each.append(model.head(output.last_hidden_state[:, -1]).float())
+        logits = each[0] if len(each) == 1 else mixed_logits(each, torch.tensor([weights] * len(token_caps)))
+        logits[:, first.suppress if step else first.suppress_first] = -torch.inf
+        choice = logits.argmax(dim=-1)
+        choice[done | (caps <= step)] = first.end_token
+        texts.append(choice)
+        done |= choice == first.end_token
+        if bool(done.all()):
+            break
+        feed = choice[:, None]
+    rows = torch.stack(texts, dim=1).tolist()
+    return [first.loaded.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
 
 
 def prune(teacher: Whisper, student: PrunedStudent) -> Whisper:

@@ -36,6 +36,7 @@ from core.config import (
     Taid,
     TokenLossSettings,
 )
+from core.ensemble import Teaching
 from core.fused_head import HeadTerms, LiveTeacher, Wanted, head_terms
 from core.losses.attention_transfer import attention_transfer_loss
 from core.losses.cka import cka_loss
@@ -57,7 +58,7 @@ from core.losses.soft_labels import soft_labels_loss
 from core.losses.spherical_logits import spherical_logits_loss
 from core.losses.standardised_logits import standardised_logits_loss
 from core.losses.taid import TaidPace, taid_loss
-from core.mapping import LayerPair, PointMap
+from core.mapping import LayerPair, PointMap, PointMaps
 from core.signals import Signals
 
 BALANCE = "balance"
@@ -68,7 +69,7 @@ class Objective:
     """A method's terms for one run, with what they remember from step to step."""
 
     def __init__(
-        self, method: Method, *, point_map: PointMap, pairs: tuple[LayerPair, ...], balance: float = 0.0
+        self, method: Method, *, point_map: PointMap | PointMaps, pairs: tuple[LayerPair, ...], balance: float = 0.0
     ) -> None:
         """Begin a run.
 
@@ -90,13 +91,13 @@ class Objective:
         return {kind: weight for kind, weight in weights.items() if weight > 0}
 
     def terms(
-        self, *, student: Signals, teacher: Signals, progress: float, from_head: HeadTerms | None = None
+        self, *, student: Signals, teacher: Teaching, progress: float, from_head: HeadTerms | None = None
     ) -> dict[str, Float[Tensor, ""]]:
         """Return each term of the method that counts now by its kind, without its weight.
 
         Args:
             student: The student's signals, with gradient.
-            teacher: The teacher's signals of the same points.
+            teacher: What the teachers say about the same points.
             progress: Share of the steps, above 0 in the first and 1 in the last.
             from_head: What was `wanted_of_head`, if it is already there.
         """
@@ -112,14 +113,14 @@ class Objective:
             if loss.kind in active
         }
 
-    def wanted_of_head(self, *, student: Signals, teacher: Signals, progress: float) -> Wanted | None:
+    def wanted_of_head(self, *, student: Signals, teacher: Teaching, progress: float) -> Wanted | None:
         """Return what the fused head is to make now; None where some term needs the logits themselves."""
         active = self.weights(progress)
         losses = [loss for loss in self.method.losses if loss.kind in active and isinstance(loss, TokenLossSettings)]
         kinds = {type(loss) for loss in losses}
         fused = student.vocabulary is not None and not student.vocabulary.requires_grad
         if SoftLabels in kinds:
-            fused = fused and teacher.vocabulary is not None
+            fused = fused and len(teacher.speakers) == 1 and teacher.speakers[0].vocabulary is not None
         if not losses or not fused or not kinds <= {CrossEntropy, SoftLabels}:
             return None
         temperature = next((loss.temperature for loss in losses if isinstance(loss, SoftLabels)), 1.0)
@@ -130,7 +131,7 @@ class Objective:
         return torch.stack([weight * terms[kind] for kind, weight in self.weights(progress).items()]).sum()
 
     def _token(
-        self, loss: LossSettings, *, student: Signals, teacher: Signals, progress: float, from_head: HeadTerms | None
+        self, loss: LossSettings, *, student: Signals, teacher: Teaching, progress: float, from_head: HeadTerms | None
     ) -> Tensor:
         match loss:
             case CrossEntropy() if from_head is not None:
@@ -164,24 +165,41 @@ class Objective:
             case _:
                 raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
 
-    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Signals) -> Tensor:
-        """Return the mean over the layer pairs of each side, summed over the sides that the term aligns."""
+    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Teaching) -> Tensor:
+        """Return the mean over each side's layer pairs, summed over the sides that the term aligns.
+
+        Of several teachers each counts as much as for the utterances of the batch; those for which it does not count
+        are left out.
+        """
         total: Tensor | None = None
         for side in ("encoder", "decoder"):
             chosen = [pair for pair in self._pairs if pair.side == side] if getattr(loss, side) else []
             for pair in chosen:
-                mine, theirs = getattr(student, side)[pair.student], getattr(teacher, side)[pair.teacher]
+                weights = teacher.target_weights(pair.of)
+                if not bool(weights.any()):
+                    continue
+                mine, theirs = (
+                    getattr(student, side)[pair.student],
+                    getattr(teacher.targets[pair.of], side)[pair.teacher],
+                )
+                lengths = student.lengths(side)
+                if not bool(weights.all()):
+                    heard = (weights > 0).repeat_interleave(torch.tensor(lengths)).to(mine.device)
+                    mine, theirs = mine[heard], theirs[heard]
+                    lengths = [length for length, weight in zip(lengths, weights, strict=True) if weight > 0]
                 if not loss.reaches_student:
                     mine = mine.detach()
                 mine, theirs = self._point_map(pair, student=mine, teacher=theirs)
-                value = compare(loss, mine, theirs, student.lengths(side)) / len(chosen)
+                value = compare(loss, mine, theirs, lengths) / sum(each.of == pair.of for each in chosen)
+                if len(teacher.targets) > 1:
+                    value = value * float(weights.mean())
                 total = value if total is None else total + value
         if total is None:
             raise ValueError("no layer pair is left to align: core.preflight refuses this before a run starts")
         return total
 
 
-def terms_of_head(students: Sequence[Signals], teacher: Signals, wanted: Sequence[Wanted]) -> list[HeadTerms]:
+def terms_of_head(students: Sequence[Signals], teacher: Teaching, wanted: Sequence[Wanted]) -> list[HeadTerms]:
     """Return the fused terms of students over the same tokens, one student or several side by side."""
     first = students[0]
     assert first.vocabulary is not None
@@ -239,7 +257,8 @@ def compare(
             raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
 
 
-def _head_teacher(teacher: Signals) -> LiveTeacher:
+def _head_teacher(teaching: Teaching) -> LiveTeacher:
+    (teacher,) = teaching.speakers
     assert teacher.vocabulary is not None
     return LiveTeacher(teacher.last_states, teacher.vocabulary)
 

@@ -9,13 +9,14 @@ fixed: two trainable sides would collapse to constants.
 """
 
 from core.mapping.layers import Depth, LayerPair, Side, layer_pairs
-from core.mapping.point_map import PointMap, Statistics, width_problem
+from core.mapping.point_map import PointMap, PointMaps, Statistics, width_problem
 from core.mapping.statistics import StateStatistics, state_statistics
 
 __all__ = [
     "Depth",
     "LayerPair",
     "PointMap",
+    "PointMaps",
     "Side",
     "StateStatistics",
     "Statistics",

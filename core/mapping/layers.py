@@ -13,11 +13,21 @@ SIDES: tuple[Side, ...] = ("encoder", "decoder")
 
 @dataclass(frozen=True)
 class LayerPair:
-    """A student layer and the teacher layer that it meets, both from 0."""
+    """A student layer and the teacher layer that it meets, both from 0.
+
+    Attributes:
+        of: Which teacher's layer it is, from 0.
+    """
 
     side: Side
     student: int
     teacher: int
+    of: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where results of the pair are kept: ``encoder.2-3``, of a further teacher ``encoder.2-3.of1``."""
+        return f"{self.side}.{self.student}-{self.teacher}" + (f".of{self.of}" if self.of else "")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The point map: student and teacher states of a layer pair into the aligned space, point by point."""
 
 from collections.abc import Mapping as Dictionary
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -98,6 +99,25 @@ class PointMap(nn.Module):
                 white = self.get_buffer(f"white_{_name(pair)}")
                 student, teacher = student @ white, teacher @ white
         return student, teacher
+
+
+class PointMaps(nn.Module):
+    """A point map for each of several teachers, with projections of its own."""
+
+    def __init__(self, maps: Sequence[PointMap]) -> None:
+        """Put them together, in the order of the teachers."""
+        super().__init__()
+        self.maps = nn.ModuleList(maps)
+
+    def forward(
+        self,
+        pair: LayerPair,
+        *,
+        student: Float[Tensor, "points student_width"],
+        teacher: Float[Tensor, "points teacher_width"],
+    ) -> tuple[Float[Tensor, "points common"], Float[Tensor, "points common"]]:
+        """Return both sides in the space of the pair's teacher; see PointMap."""
+        return self.maps[pair.of](pair, student=student, teacher=teacher)
 
 
 def width_problem(mapping: Mapping, *, student_width: int, teacher_width: int) -> str:

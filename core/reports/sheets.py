@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.runs import AblationRow, AblationTable, EvaluationRecord, ParameterCounts
+from core.runs import AblationRow, AblationTable, Compared, EvaluationRecord, ParameterCounts
 
 LOAD = (
     "Load: share of the development set's points that each expert has; each module's experts are put in order before "
@@ -42,20 +42,22 @@ def sheets(table: AblationTable) -> list[Sheet]:
 def notes(table: AblationTable) -> list[str]:
     """Return what a reader has to know about the numbers."""
     known = [row.evaluation for row in table.rows if row.evaluation] or [table.teacher] * bool(table.teacher)
-    if not known or known[0] is None:
+    if not known or known[-1] is None:
         return ["Nothing was evaluated yet."]
-    first, config = known[0], table.rows[0].run.config
+    first, config = known[-1], table.rows[-1].run.config
     seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
     source = config["source"]
     speech = "speech from a manifest"
     if source["kind"] == "generated":
-        speech = f"generated speech with noise at {source['signal_to_noise']:g} dB"
+        speech = f"generated speech with {' or '.join(source['noises'])} noise at {source['signal_to_noise']:g} dB"
     size = f"{table.utterances} utterances, " if table.utterances else ""
     lines = [
         f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
         f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
         "KL: divergence from the teacher on reference tokens, in nats per token. RTF: decoding time over audio time.",
     ]
+    if table.several:
+        lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")
     if table.test:
         lines.append(f"{table.test} * p < 0.05 against '{table.baseline}'.")
     return lines
@@ -70,10 +72,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
-def difference(row: AblationRow) -> str:
-    """Return how far a run is from the baseline, in points with their interval; * where it is more than chance."""
+def difference(row: Compared) -> str:
+    """Return how far a model is from the baseline, in points with their interval; * where it is more than chance."""
     if row.difference is None or row.interval is None:
-        return "baseline" if row.run.position == 0 else ""
+        return "baseline" if isinstance(row, AblationRow) and row.is_baseline else ""
     low, high = row.interval
     mark = " *" if row.significant else ""
     return f"{100 * row.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{mark}"
@@ -82,21 +84,41 @@ def difference(row: AblationRow) -> str:
 def _sheet(table: AblationTable, title: str, said: Sequence[str]) -> Sheet:
     context = next((item.audio_context for item in evaluations(table)), 30.0)
     counted = (f"WER % ({context:g} s)", "S", "D", "I")
-    columns = ("Run", *counted, "difference [95 %]", "KL", "RTF", "trainable", "step s", "training")
-    rows: list[tuple[str, ...]] = []
-    for name, item in (("teacher", table.teacher), ("student before", table.student_before)):
-        if item:
-            rows.append((name, *_counts(item), "", _divergence(item), f"{item.real_time_factor:.3f}", "", "", ""))
-    fixed = len(rows)
-    for row in table.rows:
-        item, run = row.evaluation, row.run
-        if item is None:
-            rows.append((run.name, run.state, *[""] * (len(columns) - 2)))
-            continue
-        cells = (difference(row), _divergence(item), f"{item.real_time_factor:.3f}", _trainable(row.parameters))
-        step = "" if run.step_seconds is None else f"{run.step_seconds:.3f}"
-        rows.append((run.name, *_counts(item), *cells, step, "" if run.seconds is None else duration(run.seconds)))
-    return Sheet(title, columns, tuple(rows), tuple(said), fixed)
+    memory = ("MB",) if table.several else ()
+    columns = ("Run", *counted, "difference [95 %]", "KL", "RTF", *memory, "trainable", "step s", "training")
+    subjects = (("teacher", table.teacher), ("student before", table.student_before))
+    references = [(name, Compared(evaluation=item)) for name, item in subjects if item]
+    taught = [_run(row, len(columns), memory=bool(memory)) for row in table.rows if not row.teaches]
+    teaching = [_run(row, len(columns), memory=bool(memory)) for row in table.rows if row.teaches]
+    several = [(row.name, row) for row in table.several if row.evaluation is not None]
+    fixed = [
+        *(_reference(*each, memory=bool(memory)) for each in references),
+        *teaching,
+        *(_reference(*each, memory=bool(memory)) for each in several),
+    ]
+    return Sheet(title, columns, (*fixed, *taught), tuple(said), len(fixed))
+
+
+def _reference(name: str, row: Compared, *, memory: bool) -> tuple[str, ...]:
+    """Return the cells of what is no run: nothing of it was trained."""
+    item = row.evaluation
+    assert item is not None
+    return (name, *_counts(item), difference(row), *_costs(item, memory=memory), "", "", "")
+
+
+def _run(row: AblationRow, width: int, *, memory: bool) -> tuple[str, ...]:
+    item, run = row.evaluation, row.run
+    if item is None:
+        return (run.name, run.state, *[""] * (width - 2))
+    cells = (*_counts(item), difference(row), *_costs(item, memory=memory), _trainable(row.parameters))
+    step = "" if run.step_seconds is None else f"{run.step_seconds:.3f}"
+    return (run.name, *cells, step, "" if run.seconds is None else duration(run.seconds))
+
+
+def _costs(item: EvaluationRecord, *, memory: bool) -> tuple[str, ...]:
+    """Return the divergence, the real-time factor and, where it is a column, the megabytes of weights."""
+    size = "" if item.memory is None else f"{item.memory / 1e6:,.0f}"
+    return (_divergence(item), f"{item.real_time_factor:.3f}", *([size] if memory else []))
 
 
 def _mixtures(table: AblationTable) -> Sheet:
@@ -113,7 +135,7 @@ def _mixtures(table: AblationTable) -> Sheet:
 
 def evaluations(table: AblationTable) -> list[EvaluationRecord]:
     """Return the evaluations of a table, the teacher's first."""
-    found = [table.teacher, table.student_before, *(row.evaluation for row in table.rows)]
+    found = [table.teacher, table.student_before, *(row.evaluation for row in (*table.several, *table.rows))]
     return [item for item in found if item is not None]
 
 

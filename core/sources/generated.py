@@ -1,4 +1,4 @@
-"""English sentences that the project brings, spoken by hibari-tts at varied rate and pitch, with coloured noise.
+"""English sentences that the project brings, spoken by hibari-tts at varied rate and pitch, with noise.
 
 It is generated speech, and its manifests say so. It is made once per settings, below a folder named by their hash:
 
@@ -12,19 +12,20 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import soxr
 
 from core.audio import SAMPLE_RATE, write_flac
 from core.config.sources import GeneratedSpeech
-from core.errors import StoreError
+from core.errors import DataError, Problem, StoreError
 from core.sources.manifest import write_manifest
 from core.sources.utterance import Splits, Utterance
 
@@ -46,14 +47,19 @@ LOWEST_HERTZ = 60.0
 
 SPEAKER = "hibari heart"
 
+VOICES = 6
+VOICE_PITCH = (0.8, 1.25)
+"""How many voices babble has, and lowest and highest factor of their pitch."""
+
 
 def generated_splits(source: GeneratedSpeech, folder: Path, progress: Callable[[int, int], None]) -> Splits:
     """Return the three sets of generated speech, making the audio when it is not there yet.
 
     Raises:
+        DataError: If a domain has fewer sentences than are asked for.
         StoreError: If the disk refuses; nothing half made is left.
     """
-    sentences = {name: read_sentences(name)[: getattr(source, name)] for name in SETS}
+    sentences = chosen_sentences(source)
     home = folder.absolute() / _identity(source, sentences)
     total = sum(map(len, sentences.values()))
     if not (home / "test.jsonl").is_file():
@@ -64,14 +70,41 @@ def generated_splits(source: GeneratedSpeech, folder: Path, progress: Callable[[
 
 def is_made(source: GeneratedSpeech, folder: Path) -> bool:
     """Return whether `generated_splits` would find its audio."""
-    sentences = {name: read_sentences(name)[: getattr(source, name)] for name in SETS}
-    return (folder.absolute() / _identity(source, sentences) / "test.jsonl").is_file()
+    return (folder.absolute() / _identity(source, chosen_sentences(source)) / "test.jsonl").is_file()
 
 
 def read_sentences(name: str) -> tuple[str, ...]:
     """Return the project's sentences for a set: train, development or test."""
     text = (resources.files("core.sources") / "sentences" / f"{name}.txt").read_text(encoding="utf-8")
     return tuple(text.splitlines())
+
+
+def chosen_sentences(source: GeneratedSpeech) -> dict[str, dict[str, str]]:
+    """Return the sentences of each set by the names of their clips, which a domain leaves as they are.
+
+    Raises:
+        DataError: If a domain has fewer sentences than are asked for.
+    """
+    chosen: dict[str, dict[str, str]] = {}
+    problems: list[Problem] = []
+    for name in SETS:
+        named = {f"{name}-{number:03d}": text for number, text in enumerate(read_sentences(name))}
+        if source.domain != "all":
+            named = {key: text for key, text in named.items() if domain_of(text) == source.domain}
+        wanted = getattr(source, name)
+        if wanted > len(named):
+            message = f"asks for {wanted} sentences, but {len(named)} are {source.domain}: ask for fewer"
+            problems.append(Problem(f"source.{name}", message))
+        chosen[name] = dict(list(named.items())[:wanted])
+    if problems:
+        raise DataError("There are not enough sentences:", problems)
+    return chosen
+
+
+def domain_of(sentence: str) -> Literal["outdoors", "indoors"]:
+    """Return what a sentence is about, by its words."""
+    outdoors = (resources.files("core.sources") / "sentences" / "outdoors.txt").read_text(encoding="utf-8").split()
+    return "indoors" if set(re.findall(r"[a-z]+", sentence.lower())).isdisjoint(outdoors) else "outdoors"
 
 
 def speak(tts: "Hibari", text: str, name: str, source: GeneratedSpeech) -> tuple[np.ndarray, dict[str, Any]]:
@@ -81,7 +114,7 @@ def speak(tts: "Hibari", text: str, name: str, source: GeneratedSpeech) -> tuple
         tts: The voice.
         text: A sentence.
         name: The clip's name, from which with the seed all that is random follows.
-        source: Seed, rates and signal-to-noise ratio.
+        source: Seed, rates, kinds of noise and signal-to-noise ratio.
     """
     seed = int.from_bytes(hashlib.sha256(f"{source.seed}:{name}".encode()).digest()[:4], "big") >> 1
     draw = np.random.default_rng(seed)
@@ -90,12 +123,37 @@ def speak(tts: "Hibari", text: str, name: str, source: GeneratedSpeech) -> tuple
     speech = tts(text, speed=float(rate / pitch), seed=seed)
     speech = soxr.resample(speech, tts.sample_rate * pitch, SAMPLE_RATE).astype(np.float64)
     speech *= level / np.sqrt(np.mean(speech**2))
-    noise = coloured_noise(len(speech), draw)
+    kind = source.noises[0] if len(source.noises) == 1 else str(draw.choice(source.noises))
+    noise = noise_of(kind, speech, draw)
     noise *= level * 10 ** (-source.signal_to_noise / 20)
     mixed = speech + noise
     mixed *= min(1.0, 0.99 / np.abs(mixed).max())
-    note = {"generated": True, "rate": round(rate, 4), "pitch": round(pitch, 4), "seed": seed}
+    note = {"generated": True, "noise": kind, "rate": round(rate, 4), "pitch": round(pitch, 4), "seed": seed}
     return mixed.astype(np.float32), note
+
+
+def noise_of(kind: str, speech: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return noise as long as the speech, of root mean square 1."""
+    match kind:
+        case "white":
+            noise = draw.normal(size=len(speech))
+        case "babble":
+            noise = babble(speech, draw)
+        case _:
+            return coloured_noise(len(speech), draw)
+    return noise / np.sqrt(np.mean(noise**2))
+
+
+def babble(speech: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return voices that say nothing: the speech backwards, several times over, each from a place and pitch of its own.
+
+    Backwards, speech keeps its spectrum and its rhythm, as the noise of a crowd does, and loses its words.
+    """
+    voices = np.zeros(len(speech))
+    for _ in range(VOICES):
+        voice = soxr.resample(speech[::-1], SAMPLE_RATE * draw.uniform(*VOICE_PITCH), SAMPLE_RATE)
+        voices += np.resize(np.roll(voice, draw.integers(len(voice))), len(speech))
+    return voices
 
 
 def coloured_noise(samples: int, draw: np.random.Generator) -> np.ndarray:
@@ -107,17 +165,17 @@ def coloured_noise(samples: int, draw: np.random.Generator) -> np.ndarray:
     return noise / np.sqrt(np.mean(noise**2))
 
 
-def _identity(source: GeneratedSpeech, sentences: Mapping[str, Sequence[str]]) -> str:
+def _identity(source: GeneratedSpeech, sentences: Mapping[str, Mapping[str, str]]) -> str:
     """Return a name that differs when any clip would."""
     versions = {name: importlib.metadata.version(name) for name in ("hibari-tts", "soxr")}
-    content = json.dumps([RECIPE, source.model_dump(mode="json"), dict(sentences), versions], sort_keys=True)
+    content = json.dumps([RECIPE, source.model_dump(mode="json"), sentences, versions], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _make(
     home: Path,
     source: GeneratedSpeech,
-    sentences: Mapping[str, Sequence[str]],
+    sentences: Mapping[str, Mapping[str, str]],
     progress: Callable[[int, int], None],
     total: int,
 ) -> None:
@@ -135,8 +193,7 @@ def _make(
         done = 0
         for set_name, texts in sentences.items():
             utterances, notes = [], []
-            for number, text in enumerate(texts):
-                name = f"{set_name}-{number:03d}"
+            for name, text in texts.items():
                 samples, note = speak(tts, text, name, source)
                 path = making / "audio" / f"{name}.flac"
                 write_flac(path, samples)

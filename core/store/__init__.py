@@ -1,12 +1,11 @@
 """The database of jobs, runs and results: one truth, whatever happens to processes."""
 
+from core.store.costs import Estimate, JobEstimate
 from core.store.lists import RunSummary
 from core.store.records import (
     ACTIVE,
     AlignmentRecord,
-    Estimate,
     EvaluationRecord,
-    JobEstimate,
     JobRecord,
     Metric,
     ParameterCounts,

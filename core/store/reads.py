@@ -6,11 +6,11 @@ from typing import Any
 from sqlalchemy import Select, or_, select
 
 from core.errors import NotFoundError
+from core.store.costs import Estimate
 from core.store.database import Database
 from core.store.records import (
     ACTIVE,
     AlignmentRecord,
-    Estimate,
     EvaluationRecord,
     JobRecord,
     Metric,

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+
+from core.store.costs import Estimate
 
 State = Literal["queued", "starting", "running", "stopping", "finished", "failed", "stopped", "interrupted"]
 """States of a job and of a run. "finished" is a recorded event, never the death of a process."""
@@ -14,10 +15,15 @@ ACTIVE: tuple[State, ...] = ("queued", "starting", "running", "stopping")
 """States in which something may still happen; all others are endings and never change again."""
 
 RequestState = Literal["queued", "running", "finished", "failed"]
-Subject = Literal["teacher", "student_before", "student"]
+Subject = Literal["teacher", "ensemble", "student_before", "student"]
 Side = Literal["encoder", "decoder"]
 Stage = Literal["before", "during", "after"]
 Level = Literal["utterances", "points"]
+
+
+def probe_folder(job_id: str, group: int) -> str:
+    """Return where a group of runs keeps its probe and its teachers' states, relative to the runs folder."""
+    return f"jobs/{job_id}" + (f"/group-{group}" if group else "")
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -66,84 +72,11 @@ class JobRecord:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What a run will take, from some real steps of it on the real device, before it starts.
-
-    Attributes:
-        device: Where the steps were made, in words.
-        steps: Steps that were timed, of the `step_seconds` median.
-        step_seconds: One training step.
-        training_seconds: All training steps.
-        run_seconds: Training, development sets, probes, and the test sets at the end.
-        shared_seconds: What the job of the run does once for all its runs: models, speech, the teacher's pass over it,
-            and the error rates of teacher and student before.
-        transcribe_seconds: Transcribing one utterance with the student at the evaluation context.
-        peak_memory: Largest memory while it trains, in bytes: of the process on a CPU, of PyTorch's on CUDA.
-        memory_free: What the device had to give, in bytes.
-        listening_memory: The same while the teacher listens to the largest set that is transcribed.
-        audio_bytes: Disk for audio that is still to be made.
-        teacher_state_bytes: Disk for the teacher's states of the probe.
-        adapter_bytes: Disk for the run's best and last adapters.
-        state_bytes: Disk for the run's states of the probe.
-        disk_free: Where the runs are kept, in bytes.
-        busy: Whether the machine had other work meanwhile, so that the times are too long.
-    """
-
-    device: str
-    steps: int
-    step_seconds: float
-    training_seconds: float
-    run_seconds: float
-    shared_seconds: float
-    transcribe_seconds: float
-    peak_memory: int
-    listening_memory: int
-    memory_free: int
-    audio_bytes: int
-    teacher_state_bytes: int
-    adapter_bytes: int
-    state_bytes: int
-    disk_free: int
-    busy: bool
-
-
-@dataclass(frozen=True)
-class JobEstimate:
-    """What a whole job will take.
-
-    Attributes:
-        seconds: From its start to its end.
-        memory: The largest of any of its parts, in bytes, of `memory_free`.
-        disk: All that it writes, in bytes, of `disk_free`.
-    """
-
-    seconds: float
-    memory: int
-    memory_free: int
-    disk: int
-    disk_free: int
-
-    @classmethod
-    def of(cls, runs: Sequence[Estimate]) -> "JobEstimate":
-        """Add up the runs of a job; what they share counts once."""
-        first = runs[0]
-        return cls(
-            seconds=max(run.shared_seconds for run in runs) + sum(run.run_seconds for run in runs),
-            memory=max(max(run.peak_memory, run.listening_memory) for run in runs),
-            memory_free=first.memory_free,
-            disk=first.audio_bytes
-            + first.teacher_state_bytes
-            + sum(run.adapter_bytes + run.state_bytes for run in runs),
-            disk_free=first.disk_free,
-        )
-
-
-@dataclass(frozen=True)
 class RunRecord:
     """One student of a job.
 
     Attributes:
-        position: Place in its job from 0; the run at 0 is the baseline.
+        position: Place in its job from 0; the first of a group is its baseline.
         method: Label of its method.
         config: The settings as they were given; they never change.
         config_hash: Of `config`, see the function of that name.
@@ -154,6 +87,7 @@ class RunRecord:
         tags: Words that people gave it, to find it by.
         notes: What people wrote about it.
         deleted_at: When it was put in the bin; None while it is not there.
+        group: Which group of its job it belongs to, from 0; see core.config.groups.
     """
 
     id: str
@@ -177,6 +111,12 @@ class RunRecord:
     tags: tuple[str, ...] = ()
     notes: str = ""
     deleted_at: datetime | None = None
+    group: int = 0
+
+    @property
+    def probe_folder(self) -> str:
+        """Where the probe that it shares with its group is, relative to the runs folder."""
+        return probe_folder(self.job_id, self.group)
 
     @property
     def active(self) -> bool:
@@ -246,13 +186,16 @@ class EvaluationRecord:
     """One model on one test set.
 
     Attributes:
-        run_id: None for the teacher and the student before training, which belong to the job.
+        run_id: None for teachers, ensembles and the student before training, which belong to the job.
+        label: Which teacher, or how the ensemble combines them; empty for students.
+        group: Which group of the job's runs it belongs to, from 0; see core.config.groups.
         test_set: "development", "test", or the stem of an extra manifest.
         audio_context: Audio that the encoder saw, in seconds.
         wer: Word errors over reference words, a fraction; `cer` the same for characters.
         heldout_kl: KL(teacher || student) at temperature 1, in nats per valid token, on reference tokens.
-        real_time_factor: Decoding time over audio time.
+        real_time_factor: Time of the encoder, whole, and of decoding over audio time.
         seconds: Time that the evaluation took.
+        memory: Bytes of the weights that are needed; None before it was counted.
     """
 
     id: int
@@ -274,6 +217,9 @@ class EvaluationRecord:
     heldout_kl: float | None
     real_time_factor: float
     seconds: float
+    label: str = ""
+    group: int = 0
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -310,6 +256,7 @@ class AlignmentRecord:
     """How alike the states of one student layer and one teacher layer are.
 
     Attributes:
+        teacher_number: Which teacher's layer it is, from 0.
         points: Number of paired states that were measured.
         linear_cka: Debiased linear CKA, at most 1.
         geodesic_angle: Mean angle between paired states, in radians.
@@ -327,3 +274,4 @@ class AlignmentRecord:
     geodesic_angle: float
     mutual_knn: float
     neighbours: int
+    teacher_number: int = 0

@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import Table, insert, or_, select, update
 
 from core.errors import NotFoundError
+from core.store.costs import Estimate
 from core.store.reads import Reads
-from core.store.records import Estimate, Level, Side, config_hash
+from core.store.records import Level, Side, config_hash
 from core.store.request_records import CheckRecord, ComparisonRecord, MapRecord
 from core.store.tables import checks, comparisons, maps
 

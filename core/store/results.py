@@ -63,14 +63,17 @@ class Results(Database):
         heldout_kl: float | None,
         real_time_factor: float,
         seconds: float,
+        label: str = "",
+        group: int = 0,
+        memory: int | None = None,
         results: Sequence[UtteranceResult] = (),
     ) -> EvaluationRecord:
         """Store an evaluation and its utterances; see EvaluationRecord.
 
-        An earlier one of the same job, run, subject, test set, step and audio context is replaced.
+        An earlier one of the same job, group, run, subject, label, test set, step and audio context is replaced.
         """
         fields = {name: value for name, value in locals().items() if name not in ("self", "results")}
-        place = ("job_id", "run_id", "subject", "test_set", "step", "audio_context")
+        place = ("job_id", "group", "run_id", "subject", "label", "test_set", "step", "audio_context")
         with self._write() as connection:
             same = [evaluations.c[name].is_not_distinct_from(fields[name]) for name in place]
             connection.execute(delete(evaluations).where(*same))

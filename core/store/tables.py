@@ -102,6 +102,7 @@ runs = Table(
     Column("tags", JSON, nullable=False, default=list),
     Column("notes", Text, nullable=False, default=""),
     Column("deleted_at", UtcDateTime),
+    Column("group", Integer, nullable=False, default=0),
 )
 Index("runs_by_job", runs.c.job_id, runs.c.position, unique=True)
 Index("runs_by_creation", runs.c.deleted_at, runs.c.created_at)
@@ -154,6 +155,9 @@ evaluations = Table(
     Column("heldout_kl", Float),
     Column("real_time_factor", Float, nullable=False),
     Column("seconds", Float, nullable=False),
+    Column("label", Text, nullable=False, default=""),
+    Column("group", Integer, nullable=False, default=0),
+    Column("memory", Integer),
 )
 Index("evaluations_by_job", evaluations.c.job_id, evaluations.c.test_set)
 Index("evaluations_by_run", evaluations.c.run_id)
@@ -184,6 +188,7 @@ alignments = Table(
     Column("side", String(8), primary_key=True),
     Column("student_layer", Integer, primary_key=True),
     Column("teacher_layer", Integer, primary_key=True),
+    Column("teacher_number", Integer, primary_key=True, default=0),
     Column("points", Integer, nullable=False),
     Column("linear_cka", FloatOrNan),
     Column("geodesic_angle", FloatOrNan),

@@ -9,10 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, update
 
-from core.config import RunConfig
+from core.config import RunConfig, groups
 from core.errors import NotFoundError
+from core.store.costs import Estimate
 from core.store.reads import Reads
-from core.store.records import ACTIVE, Estimate, JobRecord, State, config_hash
+from core.store.records import ACTIVE, JobRecord, State, config_hash
 from core.store.tables import jobs, runs
 
 
@@ -33,7 +34,8 @@ class Writes(Reads):
         now = _now()
         job_id = _new_id("j")
         rows = []
-        for position, config in enumerate(configs):
+        numbered = [(group, config) for group, part in enumerate(groups(configs)) for config in part]
+        for position, (group, config) in enumerate(numbered):
             fields = config.model_dump(mode="json")
             rows.append(
                 {
@@ -48,6 +50,7 @@ class Writes(Reads):
                     "seed": config.seed,
                     "created_at": now,
                     "steps": config.training.steps,
+                    "group": group,
                 }
             )
         with self._write() as connection:

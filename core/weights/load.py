@@ -1,6 +1,7 @@
 """A Whisper model in memory, from any of the places where models come from."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
@@ -34,6 +35,11 @@ class LoadedWhisper:
     is_multilingual: bool
     origin: str
     revision: str
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id."""
+        return self.tokenizer.get_vocab()
 
     def prompt(self, language: str = "en") -> tuple[int, ...]:
         """Return the ids that every transcript starts with: no times; for multilingual models language and task.

@@ -85,7 +85,7 @@ def test_two_rows_of_the_quick_start_differ_in_their_losses_alone() -> None:
 
 def test_a_row_of_a_mixture_differs_in_its_experts() -> None:
     one, mixture, *_ = (config.model_dump(mode="json") for config in read_preset("mixture")[1])
-    said = "lora.mixture.experts: 4; lora.mixture.top_k: none; lora.mixture.balance: 0.01"
+    said = "lora.mixture.experts: 4; lora.mixture.top_k: none; lora.mixture.gain: 1; lora.mixture.balance: 0.01"
     assert tables.difference_in_words(one, mixture) == said
 
 

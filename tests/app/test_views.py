@@ -11,7 +11,7 @@ from core.store import Store
 from core.store.records import State
 from tests.app import sample
 
-PAGES = ("runs", "new_run", "run", "alignment", "compare", "ablations")
+PAGES = ("runs", "new_run", "run", "alignment", "compare", "ablations", "reports")
 ENDINGS: tuple[State, ...] = ("queued", "running", "stopping", "failed", "stopped", "interrupted")
 OpenPage = Callable[..., AppTest]
 

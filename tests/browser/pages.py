@@ -37,6 +37,11 @@ def choose_row(found: Locator, row: int) -> None:
     found.locator(".dvn-scroller").click(position={"x": 16, "y": ROW * (row + 1) + ROW // 2})
 
 
+def choose_cell(found: Locator, row: int) -> None:
+    """Choose a cell of a table, right of the boxes."""
+    found.locator(".dvn-scroller").click(position={"x": 90, "y": ROW * (row + 1) + ROW // 2})
+
+
 def cells(found: Locator) -> list[dict[str, str]]:
     """Return the rows of a table as a screen reader hears them, by the first word of each column."""
     expect(found.locator("td").first).to_be_attached()

@@ -17,6 +17,7 @@ ADDRESSES = (
     "run?tab=Curves",
     "run?tab=Utterances",
     "alignment",
+    "compare",
     "ablations",
 )
 NAMED = ("button", "link", "radio", "radiogroup", "combobox", "textbox", "spinbutton", "slider", "graphics-document")
@@ -48,10 +49,10 @@ def test_every_control_and_every_chart_has_a_name_and_every_page_one_heading(
 
 def test_each_page_has_a_title_of_its_own(page: Page, sample_studio: OpenStudio) -> None:
     titles = []
-    for address in ("", "new", "run", "alignment", "ablations"):
+    for address in ("", "new", "run", "alignment", "compare", "ablations", "reports"):
         open_page(page, f"{sample_studio.url}/{address}")
         titles.append(page.title().split(" · ")[0])
-    assert titles == ["Runs", "New run", "Run", "Alignment", "Ablations"]
+    assert titles == ["Runs", "New run", "Run", "Alignment", "Compare", "Ablations", "Reports"]
 
 
 def test_links_and_buttons_show_that_the_keyboard_is_on_them(page: Page, sample_studio: OpenStudio) -> None:

@@ -306,6 +306,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
         "not those that ran",
     ),
     "an estimate of something else": (honest(lambda opened: opened.change("runs", estimate={"a": 1})), "an estimate"),
+    "tags that are no words": (honest(lambda opened: opened.change("runs", tags=["good", 1])), "not words"),
     "adapters that load a module": (
         honest(lambda opened: adapters(opened, megatron_config={}, megatron_core="evil")),
         "names a module",
@@ -353,12 +354,13 @@ def test_a_bundle_that_was_opened_and_packed_again_is_taken_in(away: Studio, bun
 def test_a_bundle_of_an_older_schema_is_taken_in(away: Studio, bundle: Path) -> None:
     def older(opened: Opened) -> None:
         opened.manifest["schema_revision"] = "0001"
-        young = ("peak_memory", "estimate")
+        young = ("peak_memory", "estimate", "tags", "notes", "deleted_at")
         opened.write("runs", [{k: v for k, v in row.items() if k not in young} for row in opened.rows("runs")])
 
     honest(older)(bundle)
     job = import_bundle(away, bundle)
-    assert [run.peak_memory for run in away.store.runs(job_id=job.id)] == [None] * 4
+    runs = away.store.runs(job_id=job.id)
+    assert [(run.peak_memory, run.tags, run.notes) for run in runs] == [(None, (), "")] * 4
 
 
 def test_what_is_not_there_is_told(away: Studio, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from core.audio import read_audio
 from core.bundles import export_bundle, import_bundle
 from core.cli.tables import ablation_json
 from core.errors import JobError, NotFoundError, StoreError
@@ -194,3 +196,29 @@ def test_every_column_that_names_a_file_is_known() -> None:
         f"{table.name}.{column.name}" for table in travelling() for column in table.columns if "path" in column.name
     }
     assert named == {"jobs.log_path", "maps.path", "utterance_results.audio_path"}
+
+
+def test_clips_can_travel_as_mp3(home: Studio, away: Studio, job_id: str, bundle: Path, tmp_path: Path) -> None:
+    packed = export_bundle(home, job_id, tmp_path / "mp3.zip", mp3=True)
+    import_bundle(away, packed.path)
+    assert results(away, job_id) == results(home, job_id)
+    for mine, theirs in zip(home.probe(job_id), away.probe(job_id), strict=True):
+        before, after = (
+            read_audio(each.runs_folder / path) for each, path in ((home, mine.audio_path), (away, theirs.audio_path))
+        )
+        assert theirs.audio_path.endswith(".mp3")
+        assert len(before) == len(after)
+        assert np.corrcoef(before, after)[0, 1] > 0.99
+
+
+def test_what_people_said_travels_and_a_run_in_the_bin_comes_out_of_it(
+    home: Studio, away: Studio, job_id: str, tmp_path: Path
+) -> None:
+    run = home.store.runs(job_id=job_id)[0]
+    home.store.change_tags([run.id], add=["to report"])
+    home.store.set_notes(run.id, "a note")
+    home.store.put_in_bin([run.id])
+    packed = export_bundle(home, job_id, tmp_path / "labelled.zip")
+    import_bundle(away, packed.path)
+    found = away.store.run(run.id)
+    assert (found.tags, found.notes, found.deleted_at) == (("to report",), "a note", None)

@@ -45,7 +45,7 @@ def test_every_method_makes_a_run(row) -> None:
 
 
 def test_the_presets_hold_every_method_between_them() -> None:
-    presets = ("ablation-small", "ablation-small-encoder", "mixture")
+    presets = ("ablation-small", "ablation-small-encoder", "mixture", "ensemble")
     held = {config.method.name for name in presets for config in read_preset(name)[1]}
     assert held == {row.key for row in method_rows()}
 

@@ -38,13 +38,13 @@ def trained(store: Store, runs_folder: Path, config: RunConfig) -> RunRecord:
     """Return a run with adapters that change the student a little, as training would."""
     job = store.create_job("test", [config])
     (run,) = store.runs(job_id=job.id)
-    teacher, student = load_models(config)
+    teachers, student = load_models(config)
     adapted = add_adapters(student.model, config.lora, freeze_below=config.freeze_below, seed=0)  # pyright: ignore
     draw = torch.Generator().manual_seed(0)
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             parameter.data = torch.randn(parameter.shape, generator=draw) * 1e-3
-    point_map = point_map_of(config, student=student, teacher=teacher)
+    point_map = point_map_of(config, student=student, teachers=teachers)
     save_adapters(runs_folder / run.id / "adapters", model=adapted, point_map=point_map, step=3, names=("best", "last"))
     return run
 
@@ -113,7 +113,7 @@ def test_the_adapters_are_in_the_weights_and_only_the_kept_layers_are_left(
     sizes = json.loads((folder / "config.json").read_text())
     assert (sizes["encoder_layers"], sizes["decoder_layers"]) == (3, 2)
     written: Any = WhisperForConditionalGeneration.from_pretrained(folder)
-    teacher, _ = load_models(config)
+    (teacher,), _ = load_models(config)
     layers = written.model.encoder.layers
     original = teacher.encoder.get_submodule("layers.3").state_dict()
     untouched = teacher.encoder.get_submodule("layers.1").state_dict()

@@ -40,6 +40,7 @@ from core.config import (
     StandardisedLogits,
     Taid,
 )
+from core.ensemble import Teaching
 from core.errors import ShapeError
 from core.losses import Objective, compare
 from core.mapping import LayerPair, PointMap, StateStatistics
@@ -125,7 +126,7 @@ def value_of(
     through: PointMap | None = None,
 ) -> Tensor:
     objective = Objective(Method.model_validate({"losses": [loss]}), point_map=through or point_map(), pairs=pairs)
-    found = objective.terms(student=student, teacher=teacher, progress=0.5)
+    found = objective.terms(student=student, teacher=Teaching.alone(teacher), progress=0.5)
     (kind,) = found
     assert kind == getattr(loss, "kind")  # noqa: B009 - the base of all settings has no kind
     return found[kind]
@@ -297,7 +298,7 @@ def test_settings_without_a_formula_are_refused_by_name(base: type[LossSettings]
     method = Method.model_construct(losses=(Forgotten(),))  # pyright: ignore[reportArgumentType]
     objective = Objective(method, point_map=point_map(), pairs=PAIRS)
     with pytest.raises(TypeError, match="Forgotten has settings but no formula"):
-        objective.terms(student=signals(0), teacher=signals(1), progress=0.5)
+        objective.terms(student=signals(0), teacher=Teaching.alone(signals(1)), progress=0.5)
 
 
 def test_arc_and_chord_measure_the_same_angle_in_their_own_way() -> None:

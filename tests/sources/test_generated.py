@@ -2,6 +2,7 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,20 @@ import soundfile
 
 from core.audio import SAMPLE_RATE, read_audio
 from core.config import GeneratedSpeech, Manifest
-from core.errors import StoreError
+from core.errors import DataError, StoreError
 from core.sources import Splits, prepare
-from core.sources.generated import SETS, coloured_noise, generated_splits, read_sentences, speak
+from core.sources.generated import (
+    SETS,
+    chosen_sentences,
+    coloured_noise,
+    generated_splits,
+    noise_of,
+    read_sentences,
+    speak,
+)
 
 
-def settings(**changes: float) -> GeneratedSpeech:
+def settings(**changes: Any) -> GeneratedSpeech:
     return GeneratedSpeech.model_validate({"train": 2, "development": 1, "test": 1, **changes})
 
 
@@ -111,6 +120,51 @@ def test_noise_is_coloured_without_rumble():
         for louder, softer in pairwise(bands):
             assert 2 < louder / softer < 32  # two octaves: 4 times for pink noise, 16 times for brown
         assert power[hertz < 59].max() < 1e-6 * power.max()
+
+
+@pytest.mark.parametrize("kind", ["coloured", "white", "babble"])
+def test_every_kind_of_noise_is_as_loud_as_speech_of_level_one_and_differs_from_the_others(kind: str):
+    speech, _ = clean_speech()
+    noise = noise_of(kind, speech, np.random.default_rng(0))
+    assert len(noise) == len(speech)
+    assert np.sqrt(np.mean(noise**2)) == pytest.approx(1)
+    power = np.abs(np.fft.rfft(noise)) ** 2
+    hertz = np.fft.rfftfreq(len(noise), 1 / SAMPLE_RATE)
+    low, high = (power[(hertz > edge) & (hertz < 4 * edge)].mean() for edge in (100, 1600))
+    flat, steep = low / high < 1.2, low / high > 10
+    assert flat if kind == "white" else steep
+    # Voices swell and fade as speech does; steady noise does not.
+    frames = np.sqrt(np.mean(noise[: len(noise) // 400 * 400].reshape(-1, 400) ** 2, axis=1))
+    assert (frames.std() / frames.mean() > 0.3) == (kind == "babble")
+
+
+def clean_speech() -> tuple[np.ndarray, dict[str, Any]]:
+    from hibari import Hibari
+
+    return speak(Hibari(), read_sentences("train")[0], "a", settings(signal_to_noise=60))
+
+
+def test_each_clip_has_one_of_the_kinds_of_noise(tmp_path: Path):
+    generated_splits(settings(train=6, noises=["white", "babble"]), tmp_path, quietly)
+    (manifest,) = tmp_path.glob("*/train.jsonl")
+    kinds = [json.loads(line)["noise"] for line in manifest.read_text().splitlines()]
+    assert set(kinds) == {"white", "babble"}
+
+
+def test_a_domain_has_sentences_of_its_own_whose_clips_keep_their_names():
+    everything = settings(train=240, development=40, test=100)
+    every = chosen_sentences(everything)
+    parts = [
+        chosen_sentences(settings(train=80, development=12, test=30, domain=domain))
+        for domain in ("outdoors", "indoors")
+    ]
+    for name in SETS:
+        outdoors, indoors = (part[name] for part in parts)
+        assert not outdoors.keys() & indoors.keys()
+        assert (outdoors | indoors).items() <= every[name].items()
+    assert parts[0]["test"]["test-014"] == "The lake froze early this winter, and skaters came from miles around."
+    with pytest.raises(DataError, match=r"source\.train: asks for 240 sentences, but \d+ are indoors"):
+        chosen_sentences(settings(train=240, domain="indoors"))
 
 
 def test_a_folder_that_cannot_be_written_is_a_store_error_and_leaves_nothing(tmp_path: Path):

@@ -1,0 +1,122 @@
+"""Reports: what can be shown to people who have no studio, and carried to those who have one."""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import streamlit as st
+
+from app import parts, state, text
+from core.bundles import export_bundle, import_bundle
+from core.reports.contents import MOST_CLIPS
+from core.reports.page import FrozenReport, freeze, frozen_report, frozen_reports
+from core.runs import JobRecord
+
+MOST_UPLOADED = 1000
+"""Megabytes of a bundle that is taken in by the browser; larger ones are by the command line."""
+
+PAGE_HEIGHT = 900
+
+
+def show() -> None:
+    studio = state.studio()
+    studio.refresh()
+    st.title("Reports")
+    jobs = {job.id: job for job in studio.store.jobs(limit=200) if not job.active}
+    frozen, shown = frozen_reports(studio), state.query("report")
+    if not jobs and not frozen:
+        parts.nothing_yet("Nothing to show yet", "Finished jobs can be frozen into one page, or packed to travel.")
+    left, right = st.columns(2, gap="large")
+    with left:
+        if jobs:
+            _freeze(jobs)
+    with right:
+        if jobs:
+            _export(jobs)
+        _import()
+    if frozen:
+        _frozen(frozen, shown)
+
+
+def _named(jobs: dict[str, JobRecord], job_id: str) -> str:
+    return f"{jobs[job_id].name} · {text.moment(jobs[job_id].created_at)}"
+
+
+def _freeze(jobs: dict[str, JobRecord]) -> None:
+    """Ask for what a page needs, and write it."""
+    st.header("Freeze a job into one page")
+    st.caption("Table, charts, clips with their texts, and where it comes from. It opens from an e-mail, offline.")
+    key = state.choice("job", list(jobs), default=state.kept("last job"))
+    job_id = st.selectbox("Job", list(jobs), format_func=lambda each: _named(jobs, each), key=key)
+    state.chosen("job", job_id)
+    with st.form("freeze", border=False):
+        notes = st.text_area("Notes", placeholder="What it shows, and for whom. They stand at the top.", height=90)
+        clips = st.slider("Clips that can be heard", 0, MOST_CLIPS, MOST_CLIPS, help="Evenly spread over the test set.")
+        pressed = st.form_submit_button("Freeze", type="primary", icon=":material/ac_unit:")
+    if pressed:
+        with state.sentences():
+            written = freeze(state.studio(), job_id, notes=notes, clips=clips, at=datetime.now(UTC))
+            state.set_query(report=written.path.name)
+            st.rerun()
+
+
+def _export(jobs: dict[str, JobRecord]) -> None:
+    """Offer a job as a bundle, which is made when it is asked for."""
+    st.header("Carry a job to another studio")
+    job_id = st.selectbox("Job to carry", list(jobs), format_func=lambda each: _named(jobs, each), key="bundled job")
+    small = st.checkbox("Without adapters and states", help="Numbers, texts, clips and the maps that were drawn stay.")
+
+    def packed() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            return export_bundle(state.studio(), job_id, Path(folder) / "bundle.zip", small=small).path.read_bytes()
+
+    name = f"{job_id}{'-small' if small else ''}.zip"
+    st.download_button("Export the bundle", packed, name, "application/zip", icon=":material/archive:", key="bundle")
+    st.caption(f"Very large jobs: `manifold bundle export {job_id} --to FILE`")
+
+
+def _import() -> None:
+    """Take in a bundle that is dropped here."""
+    with st.form("import", border=False, clear_on_submit=True):
+        dropped = st.file_uploader(
+            "Bundle from another studio",
+            type="zip",
+            max_upload_size=MOST_UPLOADED,
+            help="It is checked as a whole, and taken in as a whole or not at all.",
+        )
+        pressed = st.form_submit_button("Import the bundle", icon=":material/unarchive:")
+    if pressed and dropped is not None:
+        with state.sentences(), st.spinner("Checking the bundle"), tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "bundle.zip"
+            file.write_bytes(dropped.getbuffer())
+            job = import_bundle(state.studio(), file)
+            st.success(f"{text.plain(job.name)} is here now.", icon=":material/check_circle:")
+            state.link("ablations", "Open its table", ":material/table_chart:", job=job.id)
+
+
+def _frozen(frozen: list[FrozenReport], wanted: str | None) -> None:
+    """Show one of the pages that were frozen."""
+    st.header("Frozen pages")
+    with state.sentences():
+        if wanted:
+            frozen_report(state.studio(), wanted)
+    names = {report.path.name: report for report in frozen}
+    key = state.choice("report", list(names))
+    labels = {name: f"{name} · {text.moment(report.at)} · {text.size(report.size)}" for name, report in names.items()}
+    report = names[state.chosen("report", st.selectbox("Page", list(names), format_func=labels.__getitem__, key=key))]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "Download the page",
+            report.path.read_bytes,
+            report.path.name,
+            "text/html",
+            icon=":material/download:",
+            key=f"page:{report.path.name}",
+        )
+        st.caption(f"It lies at {text.plain(str(report.path))}", width="content")
+    st.iframe(report.path, height=PAGE_HEIGHT, alt=f"The frozen page {report.path.name}")
+
+
+if __name__ == "__main__":
+    with state.sentences():
+        show()

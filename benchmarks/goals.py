@@ -1,0 +1,76 @@
+"""The goals: what is promised, at least and at best, and whether this run of the benchmark kept it."""
+
+from dataclasses import dataclass
+
+from benchmarks.measuring import Ratio
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A promise.
+
+    Attributes:
+        number: Of the goal; several measures may share it.
+        name: What is measured.
+        gate: What must be kept.
+        target: What is aimed at.
+        at_least: Whether more is better; else less is.
+        unit: Of the measure; empty for a ratio.
+    """
+
+    number: int
+    name: str
+    gate: float
+    target: float
+    at_least: bool = True
+    unit: str = ""
+
+    def reached(self, value: float, bound: float) -> bool:
+        """Return whether a value is on the right side of a bound."""
+        return value >= bound if self.at_least else value <= bound
+
+
+SHIPPED = Goal(1, "a step in the padding of Distil-Whisper's recipe, same adapters and losses, for one of ours", 10, 15)
+PADDED_ONE = Goal(2, "a step of a PEFT loop padded to 30 s for one of ours", 5, 8)
+PADDED_EIGHT = Goal(2, "the same for each of eight students side by side", 6, 12)
+TRUE_ONE = Goal(2, "a step of a PEFT loop at true length for one of ours", 1.8, 2.5)
+TRUE_EIGHT = Goal(2, "the same for each of eight students side by side", 2.1, 4)
+EIGHT = Goal(3, "a step of eight students in single cached steps (adapters in the decoder)", 6, 4, at_least=False)
+EPOCHS = Goal(3, "8 students x 3 epochs, apart at true length, for the same side by side with the cache's pass", 5, 8)
+ALIKE = Goal(
+    4, "distance of a student in a group from itself alone after 50 steps (tiny.en)", 1e-5, 1e-5, at_least=False
+)
+FUSED = Goal(4, "distance of the fused gradient from the written-out one", 1e-6, 1e-6, at_least=False)
+MEMORY = Goal(
+    6, "peak memory of the fused divergence at 1,024 tokens, of the written-out one", 0.2, 0.2, at_least=False
+)
+TIME = Goal(6, "time of the fused divergence at 1,024 tokens, of the written-out one", 0.85, 0.8, at_least=False)
+CACHED_USE = Goal(7, "useful share of the peak in a cached step", 0.5, 0.65)
+TEACHER_USE = Goal(7, "useful share of the peak in the teacher's pass", 0.7, 0.75)
+
+GOALS = (
+    *(SHIPPED, PADDED_ONE, PADDED_EIGHT, TRUE_ONE, TRUE_EIGHT, EIGHT, EPOCHS),
+    *(ALIKE, FUSED, MEMORY, TIME, CACHED_USE, TEACHER_USE),
+)
+
+
+def judged(measured: dict[Goal, Ratio]) -> list[dict[str, object]]:
+    """Return the goals that were measured, as they are written down, in order."""
+    return [
+        {
+            "number": goal.number,
+            "goal": goal.name,
+            "at_least": goal.at_least,
+            "unit": goal.unit,
+            "gate": goal.gate,
+            "target": goal.target,
+            "measured": measured[goal].value,
+            "n": measured[goal].n,
+            "lowest": measured[goal].lowest,
+            "highest": measured[goal].highest,
+            "met": goal.reached(measured[goal].value, goal.gate),
+            "target_met": goal.reached(measured[goal].value, goal.target),
+        }
+        for goal in GOALS
+        if goal in measured
+    ]

@@ -1,0 +1,63 @@
+"""Goal 4: a student in a group against the same student alone, after 50 steps of the real tiny.en."""
+
+from pathlib import Path
+
+import torch
+
+from benchmarks import goals
+from benchmarks.goals import Goal
+from benchmarks.measuring import Ratio
+from benchmarks.pair import DECODER, Pair, speech
+from benchmarks.steps import Unseen
+from core.config import PrunedStudent
+from core.errors import ManifoldError
+from core.families.whisper import Whisper, prune
+from core.lora import adapter_parameters
+from core.side_by_side import Member, train_side_by_side
+from core.training import train
+from core.weights.load import load_whisper
+
+STEPS = 50
+SEEDS = (0, 0, 1)
+"""Two students of the same data, and one whose data come in another order: every student then has rows of its own."""
+
+
+def measure(folder: Path, *, quick: bool) -> dict[Goal, Ratio]:
+    """Return the largest distance of adapters, relative to their length.
+
+    Args:
+        folder: For generated speech.
+        quick: Fewer students and utterances.
+    """
+    teacher = Whisper(load_whisper("openai/whisper-tiny.en"), language="en")
+    student = prune(teacher, PrunedStudent(decoder_layers=(0, 1, 3)))
+    for model in (teacher, student):
+        model.model.requires_grad_(False).eval()
+    pair = Pair(teacher, student, speech(folder, 4))
+    workload = {**DECODER, "freeze_below": 4, "student": {"kind": "pruned", "decoder_layers": [0, 1, 3]}}
+    seeds = SEEDS[1:] if quick else SEEDS
+    configs = []
+    for number, seed in enumerate(seeds):
+        config = pair.config(workload, steps=STEPS, seed=seed)
+        training = config.training.model_copy(update={"batch_size": 2, "learning_rate": 1e-3 * (1 + number)})
+        configs.append(config.model_copy(update={"training": training}))
+    prepared = pair.prepared(configs[0])
+    singles = [pair.member(config, prepared, Unseen()) for config in configs]
+    group = [pair.member(config, prepared, Unseen()) for config in configs]
+    for one in singles:
+        train(one.config, student=one.student, point_map=one.point_map, lesson=one.lesson, watcher=one.watcher)
+    train_side_by_side(group, frozen=student, failed=_refuse)
+    apart = [_distance(mine, theirs) for mine, theirs in zip(group, singles, strict=True)]
+    return {goals.ALIKE: Ratio(max(apart), len(apart), min(apart), max(apart))}
+
+
+def _distance(mine: Member, theirs: Member) -> float:
+    first, second = (
+        torch.cat([value.detach().flatten() for value in adapter_parameters(one.student.model).values()])
+        for one in (mine, theirs)
+    )
+    return float((first - second).norm() / second.norm())
+
+
+def _refuse(number: int, error: ManifoldError) -> None:
+    raise RuntimeError(f"student {number} of the group failed") from error

@@ -1,0 +1,144 @@
+"""What is measured on: Whisper base's shape and base pruned to four decoder layers, on generated speech.
+
+Speed does not depend on weights, so base's are drawn at random; tokens, features and the real tiny.en come with the
+project.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+from core.audio import read_audio
+from core.config import GeneratedSpeech, PrunedStudent, RunConfig, parse_run
+from core.families.whisper import Whisper, prune
+from core.lora import add_adapters
+from core.preflight import pairs_of, point_map_of
+from core.side_by_side import Member
+from core.sources import Utterance, prepare
+from core.teacher_outputs import Prepared, prepare_utterances, teacher_statistics
+from core.training import Lesson, Watcher
+from core.weights.load import load_whisper
+
+AUDIO_CONTEXT = 10.0
+RANK, ALPHA = 8, 16
+DECODER_LAYERS = (0, 2, 3, 5)
+
+EVERYWHERE = {
+    "name": "everywhere",
+    "freeze_below": 0,
+    "lora": {
+        "rank": RANK,
+        "alpha": ALPHA,
+        "encoder_targets": ["q_proj", "v_proj"],
+        "decoder_targets": ["q_proj", "v_proj"],
+    },
+    "method": {
+        "losses": [
+            {"kind": "cross_entropy"},
+            {"kind": "soft_labels"},
+            {"kind": "cosine", "weight": 1, "decoder": False},
+        ],
+        "mapping": {"encoder_layers": "last"},
+    },
+}
+"""Adapters on queries and values everywhere, transcripts, teacher's logits, and the encoder's last states through a
+projection: nothing of the student can be cached."""
+
+DECODER = {
+    "name": "decoder",
+    "freeze_below": 6,
+    "lora": {"rank": RANK, "alpha": ALPHA, "encoder_targets": [], "decoder_targets": ["q_proj", "v_proj"]},
+    "method": {"losses": [{"kind": "cross_entropy"}, {"kind": "soft_labels"}]},
+}
+"""Adapters in the decoder alone: the encoder's output is cached."""
+
+
+def base_shape() -> Whisper:
+    """Return Whisper base's layers with random weights, and tiny.en's tokens and features."""
+    loaded = load_whisper("openai/whisper-tiny.en")
+    real = loaded.model.config
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(
+        WhisperConfig(
+            vocab_size=real.vocab_size,
+            d_model=512,
+            encoder_layers=6,
+            decoder_layers=6,
+            encoder_attention_heads=8,
+            decoder_attention_heads=8,
+            encoder_ffn_dim=2048,
+            decoder_ffn_dim=2048,
+            bos_token_id=real.bos_token_id,
+            eos_token_id=real.eos_token_id,
+            pad_token_id=real.pad_token_id,
+            decoder_start_token_id=real.decoder_start_token_id,
+        )
+    )
+    return Whisper(dataclasses.replace(loaded, model=model.eval().requires_grad_(False)), language="en")
+
+
+def speech(folder: Path, count: int) -> list[Utterance]:
+    """Return some generated utterances of 2 to 10 seconds."""
+    made = prepare(GeneratedSpeech(train=2 * count, development=1, test=1), folder, lambda done, total: None).train
+    return [item for item in made if 2 <= item.duration <= AUDIO_CONTEXT][:count]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A teacher, its pruned student, and a batch of utterances."""
+
+    teacher: Whisper
+    student: Whisper
+    utterances: list[Utterance]
+
+    @classmethod
+    def of_base(cls, folder: Path, *, batch: int) -> "Pair":
+        """Return the benchmark's own pair."""
+        teacher = base_shape()
+        student = prune(teacher, PrunedStudent(decoder_layers=DECODER_LAYERS))
+        student.model.requires_grad_(False)
+        return cls(teacher, student, speech(folder, batch))
+
+    @property
+    def audio(self) -> list[np.ndarray]:
+        """The utterances' samples."""
+        return [read_audio(item.audio_path) for item in self.utterances]
+
+    def config(self, workload: dict[str, object], *, steps: int = 10_000, **changes: object) -> RunConfig:
+        """Return a run that takes all utterances in every step."""
+        training = {
+            "steps": steps,
+            "batch_size": len(self.utterances),
+            "audio_context": AUDIO_CONTEXT,
+            "evaluations": 1,
+        }
+        student = {"kind": "pruned", "decoder_layers": DECODER_LAYERS}
+        return parse_run({**workload, "student": student, "training": training, **changes})
+
+    def prepared(self, config: RunConfig) -> list[Prepared]:
+        """Return the utterances with what the teacher says: the pass that fills the cache."""
+        return prepare_utterances(
+            self.utterances,
+            teacher=self.teacher,
+            student=self.student,
+            freeze_below=config.freeze_below,
+            pairs=pairs_of(config, student=self.student, teacher=self.teacher) if config.method.aligns else (),
+            audio_context=config.training.audio_context,
+            keep_teacher_encoder=False,
+            batch_size=len(self.utterances),
+            advance=lambda count: None,
+        )
+
+    def member(self, config: RunConfig, prepared: list[Prepared], watcher: Watcher) -> Member:
+        """Return a fresh student with adapters, ready to be trained."""
+        adapted = add_adapters(self.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
+        statistics = teacher_statistics(prepared) if config.method.aligns else None
+        point_map = point_map_of(config, student=self.student, teacher=self.teacher, statistics=statistics)
+        pairs = pairs_of(config, student=self.student, teacher=self.teacher) if config.method.aligns else ()
+        return Member(
+            config, self.student.with_model(adapted), point_map, Lesson(prepared, pairs, self.teacher), watcher
+        )

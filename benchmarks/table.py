@@ -1,0 +1,50 @@
+"""The goals as a table, for the terminal and the README."""
+
+import json
+from pathlib import Path
+
+from benchmarks.measuring import RESULTS, ROOT
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+
+
+def rows(results: Path = RESULTS) -> str:
+    """Return the table of the stored results."""
+    goals = json.loads((results / "goals.json").read_text(encoding="utf-8"))
+    stamp = json.loads((results / "measurements.json").read_text(encoding="utf-8"))
+    lines = ["| # | goal | gate | target | measured | n | spread | |", "|---|---|---|---|---|---|---|---|"]
+    for goal in goals:
+        sign = "≥" if goal["at_least"] else "≤"
+        kept = "reached" if goal["target_met"] else "kept" if goal["met"] else "**missed**"
+        spread = f"{_number(goal['lowest'])} to {_number(goal['highest'])}" if goal["n"] > 1 else ""
+        measured = f"{_number(goal['measured'])} {goal['unit']}".strip()
+        bounds = f"{sign} {_number(goal['gate'])} | {sign} {_number(goal['target'])}"
+        lines.append(f"| {goal['number']} | {goal['goal']} | {bounds} | {measured} | {goal['n']} | {spread} | {kept} |")
+    quick = ", in short (`make bench QUICK=1`)" if stamp["quick"] else ""
+    lines += [
+        "",
+        f"Measured on {stamp['date']}{quick}: {stamp['machine']['processor']}, one thread, PyTorch "
+        f"{stamp['versions']['torch']}, transformers {stamp['versions']['transformers']}, PEFT "
+        f"{stamp['versions']['peft']}. {NOTE}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+NOTE = (
+    "Ratios of median CPU seconds, rivals measured in turn in one run; the spread is of single rounds. Models have the "
+    "shape of Whisper base and of base pruned to four decoder layers, with random weights, on which speed does not "
+    "depend; the exactness of a group is measured on the real tiny.en."
+)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0e}" if 0 < value < 1e-3 else f"{value:.3g}"
+
+
+def update_readme() -> None:
+    """Put the table of the stored results into the README."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    README.write_text(f"{before}{BEGIN}\n\n{rows()}\n{END}{after}", encoding="utf-8")

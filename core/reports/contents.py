@@ -1,0 +1,343 @@
+"""What a frozen page shows of a job, gathered from the store and the folder of runs."""
+
+import base64
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from core.errors import DataError, StoreError
+from core.reports import charts
+from core.reports.sheets import Sheet, duration, sheets
+from core.runs import AblationRow, AblationTable, AlignmentRecord, EvaluationRecord, MapRecord, Studio, word_difference
+
+MOST_CLIPS = 20
+MOST_CLIP_BYTES = 1_500_000
+MEDIA = {".flac": "audio/flac", ".wav": "audio/wav", ".ogg": "audio/ogg", ".mp3": "audio/mpeg"}
+LIBRARIES = ("manifold-studio", "torch", "transformers", "peft", "umap-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What one model heard: stretches of words, each "equal", "missed" or "heard instead"."""
+
+    who: str
+    words: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An utterance of the test set; `audio` is a data URI."""
+
+    name: str
+    seconds: float
+    audio: str
+    said: str
+    heard: tuple[Heard, ...]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its heading and the sentence under it."""
+
+    title: str
+    chart: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that the page shows.
+
+    Attributes:
+        facts: Name and value of what the results come from.
+        settings: Name, hash and YAML of each run's settings.
+        notes: Paragraphs by whoever froze it.
+    """
+
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Sheet, ...]
+    figures: tuple[Figure, ...]
+    parameters: Sheet | None
+    clips: tuple[Clip, ...]
+    clips_caption: str
+    settings: tuple[tuple[str, str, str], ...]
+    notes: tuple[str, ...]
+
+
+def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime) -> Contents:
+    """Gather what is shown of a job.
+
+    Args:
+        studio: Where the job is.
+        job_id: The job.
+        notes: Text of whoever freezes it; empty lines part paragraphs.
+        clips: How many utterances can be heard, at most MOST_CLIPS.
+        at: The moment.
+    """
+    table = studio.ablation(job_id)
+    heard, caption = _clips(studio, table, min(clips, MOST_CLIPS))
+    runs = len(table.rows)
+    return Contents(
+        title=table.job.name,
+        subtitle=f"{'One run' if runs == 1 else f'{runs} runs'}, frozen {_moment(at)}",
+        facts=tuple(_facts(table, at)),
+        tables=tuple(sheets(table)),
+        figures=tuple(_figures(studio, table)),
+        parameters=_parameters(table),
+        clips=tuple(heard),
+        clips_caption=caption,
+        settings=tuple(
+            (row.run.name, row.run.config_hash, yaml.safe_dump(row.run.config, sort_keys=False, allow_unicode=True))
+            for row in table.rows
+        ),
+        notes=tuple(part for part in (" ".join(text.split()) for text in notes.split("\n\n")) if part),
+    )
+
+
+def _facts(table: AblationTable, at: datetime) -> list[tuple[str, str]]:
+    job, config = table.job, table.rows[0].run.config
+    seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
+    first = next((record for record in (table.teacher, *(row.evaluation for row in table.rows)) if record), None)
+    facts = [
+        ("Job", f"{job.name} ({job.id}), {job.state}"),
+        ("Runs", ", ".join(f"{row.run.name} ({row.run.id}, {row.run.state})" for row in table.rows)),
+        ("Begun", _moment(job.started_at)),
+        ("Ended", _moment(job.ended_at)),
+        ("Frozen", _moment(at)),
+        ("Teacher", ", ".join(str(_named(teacher)) for teacher in config.get("teachers", []))),
+        ("Data", _described(config.get("source", {}))),
+        ("Seeds", seeds),
+        ("Settings", ", ".join(f"{row.run.name}: {row.run.config_hash}" for row in table.rows)),
+    ]
+    if first is not None:
+        facts.append(
+            (f"{table.test_set.capitalize()} set", f"{table.utterances} utterances, hash {first.test_set_hash}")
+        )
+    facts.append(("Versions", ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name)))))
+    return [(name, value) for name, value in facts if value]
+
+
+def _named(teacher: Any) -> str:
+    return str(teacher.get("model", teacher)) if isinstance(teacher, dict) else str(teacher)
+
+
+def _described(fields: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in fields.items() if value is not None)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _figures(studio: Studio, table: AblationTable) -> list[Figure]:
+    found = [_rates(table), _differences(table), _development(studio, table), *_alignment(studio, table)]
+    return [figure for figure in found if figure is not None]
+
+
+def _rates(table: AblationTable) -> Figure | None:
+    rows = [charts.Dot("Teacher", 100 * table.teacher.wer, kind="teacher")] if table.teacher else []
+    rows += [charts.Dot(row.run.name, 100 * row.evaluation.wer) for row in table.rows if row.evaluation]
+    if not any(row.kind == "student" for row in rows):
+        return None
+    before = table.student_before
+    outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
+    chart = charts.dots(
+        rows, label=f"Word error rates in percent, {table.test_set} set", unit="WER, %, lower is better"
+    )
+    return Figure("Word error rate", chart, f"Circle: teacher. Diamond: student.{outside}")
+
+
+def _differences(table: AblationTable) -> Figure | None:
+    rows = [
+        charts.Dot(
+            row.run.name,
+            100 * row.difference,
+            low=100 * row.interval[0],
+            high=100 * row.interval[1],
+            hollow=not row.significant,
+        )
+        for row in table.rows
+        if row.difference is not None and row.interval is not None
+    ]
+    if not rows:
+        return None
+    label = f"Differences from {table.baseline} in points"
+    chart = charts.dots(rows, label=label, unit="points of WER, negative is better", signed=True)
+    caption = (
+        f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant, or too few to test. {table.test}"
+    )
+    return Figure(f"Against {table.baseline}", chart, caption)
+
+
+def _development(studio: Studio, table: AblationTable) -> Figure | None:
+    series: dict[str, list[charts.Point]] = {}
+    for row in table.rows:
+        read = studio.store.evaluations(run_id=row.run.id, test_set="development")
+        series[_distinct(row, table)] = sorted((float(each.step or 0), 100 * each.wer) for each in read)
+    if not any(len(points) > 1 for points in series.values()):
+        return None
+    chart = charts.lines(series, label="Word error rate on the development set over the steps", unit="WER, %")
+    return Figure("While it learned", chart, "The development set, which chooses each run's checkpoint.")
+
+
+def _alignment(studio: Studio, table: AblationTable) -> list[Figure | None]:
+    """Return how alike the layers became, and the map of the best run that has one."""
+    records = {row.run.id: studio.store.alignments(row.run.id) for row in table.rows}
+    places = [_place(record) for each in records.values() for record in each]
+    if not places:
+        return []
+    # The pair that most runs have; the encoder's before the decoder's, the upper layers before the lower.
+    place = max(dict.fromkeys(places), key=lambda each: (places.count(each), each[0] == "encoder", each[1]))
+    series = {
+        _distinct(row, table): [(float(r.step), r.linear_cka) for r in records[row.run.id] if _place(r) == place]
+        for row in table.rows
+    }
+    label = f"Linear CKA of the {place[0]}'s student layer {place[1]} and teacher layer {place[2]} over the steps"
+    grown = Figure("How alike the states became", charts.lines(series, label=label, unit="CKA"), f"{label}, debiased.")
+    return [grown, _map(studio, table)]
+
+
+def _map(studio: Studio, table: AblationTable) -> Figure | None:
+    ranked = sorted((row for row in table.rows if row.evaluation), key=lambda row: _wer(row.evaluation))
+    for row in ranked:
+        drawn = [record for record in studio.store.maps(row.run.id) if record.state == "finished"]
+        for record in sorted(drawn, key=_worth, reverse=True):
+            try:
+                # Of aligned maps the last step's, of the upper layers.
+                there = studio.map_places(record)
+                place = max(there, key=lambda each: (each[2], each[0]), default=None)
+                points = studio.map_points(record, place)
+            except StoreError:
+                continue
+            mine, theirs, step = place or (record.student_layer, record.teacher_layer, record.step)
+            label = (
+                f"Map of {row.run.name} at step {step}: {record.side} states of student layer {mine} and teacher "
+                f"layer {theirs}"
+            )
+            chart, shown = charts.alignment_map(points.student, points.teacher, label=label)
+            return Figure("Where the states lie", chart, f"{label}. {_map_caption(record, shown)}")
+    return None
+
+
+def _worth(record: MapRecord) -> tuple[bool, float, bool]:
+    """Return what a map is chosen by: the encoder's, of the last step or of all, of points."""
+    return record.side == "encoder", math.inf if record.step is None else record.step, record.level == "points"
+
+
+def _map_caption(record: MapRecord, shown: int) -> str:
+    kept = "" if record.trustworthiness is None else f" Its trustworthiness is {record.trustworthiness:.2f}."
+    return (
+        f"UMAP of both sides together, in one space by {record.how}. Circle: teacher. Diamond: student; a line joins "
+        f"the two states of a point. {shown:,} of {record.points_total:,} {record.level} shown, evenly spread.{kept}"
+    )
+
+
+def _place(record: AlignmentRecord) -> tuple[str, int, int]:
+    return record.side, record.student_layer, record.teacher_layer
+
+
+def _distinct(row: AblationRow, table: AblationTable) -> str:
+    """Return a run's name, with its place where another run is called the same."""
+    same = sum(other.run.name == row.run.name for other in table.rows)
+    return row.run.name if same == 1 else f"{row.run.name} ({row.run.position + 1})"
+
+
+def _wer(record: EvaluationRecord | None) -> float:
+    return float("inf") if record is None else record.wer
+
+
+def _parameters(table: AblationTable) -> Sheet | None:
+    rows = []
+    for row in table.rows:
+        counts = row.parameters
+        if counts is not None:
+            share = f"{100 * counts.share_of_teacher:.2f} %"
+            numbers = (counts.teacher, counts.student, counts.adapters, counts.projections)
+            memory = "" if row.run.peak_memory is None else f"{row.run.peak_memory / 1e9:.2f} GB"
+            time = "" if row.run.seconds is None else duration(row.run.seconds)
+            rows.append((row.run.name, *(f"{number:,}" for number in numbers), share, memory, time))
+    if not rows:
+        return None
+    columns = ("Run", "teacher", "student", "adapters", "projections", "trained share", "peak memory", "training")
+    note = "Each storage counts once. Projections are trained and discarded; adapters are merged into the student."
+    return Sheet("Parameters", columns, tuple(rows), (note,))
+
+
+def _clips(studio: Studio, table: AblationTable, most: int) -> tuple[list[Clip], str]:
+    """Return clips that are evenly spread over the test set, and a sentence that says which they are."""
+    models = _models(table)
+    if not models or not most:
+        return [], ""
+    texts = [(who, studio.store.utterance_results(record.id)) for who, record in models]
+    heard = [(who, {result.utterance_id: result for result in results}) for who, results in texts]
+    there = [result for result in texts[0][1] if _playable(studio.runs_folder / result.audio_path)]
+    count = min(most, len(there))
+    chosen = [there[round(place * (len(there) - 1) / max(1, count - 1))] for place in range(count)]
+    clips = [
+        Clip(
+            name=result.utterance_id,
+            seconds=result.duration,
+            audio=_data_uri(studio.runs_folder / result.audio_path),
+            said=result.reference,
+            heard=tuple(
+                Heard(who, _words(result.reference, own[result.utterance_id].hypothesis))
+                for who, own in heard
+                if result.utterance_id in own
+            ),
+        )
+        for result in chosen
+    ]
+    caption = (
+        f"{count} of {table.utterances} utterances of the {table.test_set} set, evenly spread over it, not chosen."
+    )
+    return clips, caption if clips else ""
+
+
+def _models(table: AblationTable) -> list[tuple[str, EvaluationRecord]]:
+    """Return whose texts are shown: the teacher's, the baseline's, and the best run's."""
+    found: list[tuple[str, EvaluationRecord]] = [("Teacher", table.teacher)] if table.teacher else []
+    read = [row for row in table.rows if row.evaluation]
+    best = min(read, key=lambda row: _wer(row.evaluation), default=None)
+    for row in read:
+        if row.evaluation and (row is table.rows[0] or row is best):
+            role = ", ".join(["baseline"] * (row is table.rows[0]) + ["best"] * (row is best))
+            found.append((f"{row.run.name} ({role})", row.evaluation))
+    return found
+
+
+def _playable(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in MEDIA and path.stat().st_size <= MOST_CLIP_BYTES
+
+
+def _data_uri(path: Path) -> str:
+    return f"data:{MEDIA[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _words(reference: str, hypothesis: str) -> tuple[tuple[str, str], ...]:
+    try:
+        changes = word_difference(reference, hypothesis)
+    except DataError:
+        return (("equal", hypothesis),)
+    pieces: list[tuple[str, str]] = []
+    for operation, said, heard in changes:
+        if operation == "equal":
+            pieces.append(("equal", " ".join(heard)))
+        else:
+            pieces += [("missed", " ".join(said))] if said else []
+            pieces += [("instead", " ".join(heard))] if heard else []
+    return tuple(pieces)
+
+
+def _moment(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,99 @@
+"""Finding teachers by their names: pretrained models, and the students of other runs.
+
+openai/whisper-tiny.en    a folder, the Hub, or a package
+run:rabcdefg              the student of a finished run, its best adapters at work
+row:fast speech           the student of an earlier row of the same job
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.config import ROW, RUN, RunConfig
+from core.errors import ModelError
+from core.families.whisper import Whisper
+from core.lora import deployed
+from core.preflight import find_pretrained, load_student
+from core.store import Store
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds models for a job.
+
+    Attributes:
+        store: Where other runs are.
+        runs_folder: Where their adapters are.
+        job_id: Whose rows are meant; None knows no rows.
+    """
+
+    store: Store
+    runs_folder: Path
+    job_id: str | None = None
+
+    def __call__(self, model: str, revision: str | None, language: str) -> Whisper:
+        """Return a model, on the CPU.
+
+        Raises:
+            ModelError: If there is none of that name, or its run has not finished.
+            NotFoundError: If there is no run of that id.
+        """
+        if model.startswith(RUN):
+            return self._student(model.removeprefix(RUN), language)
+        if model.startswith(ROW):
+            name = model.removeprefix(ROW)
+            rows = {run.name: run.id for run in self.store.runs(job_id=self.job_id)} if self.job_id else {}
+            if name not in rows:
+                raise ModelError(no_row(name))
+            return self._student(rows[name], language)
+        return find_pretrained(model, revision, language)
+
+    def _student(self, run_id: str, language: str) -> Whisper:
+        run = self.store.run(run_id)
+        adapters = self.runs_folder / run.id / "adapters" / "best"
+        if run.state != "finished":
+            raise ModelError(f"The run {run.id} ({run.name}) is {run.state}: only a finished run's student can teach.")
+        if not adapters.is_dir():
+            raise ModelError(f"The adapters of the run {run.id} ({run.name}) are gone from {adapters}. Put them back.")
+        config = RunConfig.model_validate({**run.config, "language": language})
+        student = load_student(config, Finder(self.store, self.runs_folder, run.job_id))
+        return student.with_model(deployed(student.plain, adapters).eval())
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Finds models for a look at a job before it starts: a row stands in with its student as it is before training.
+
+    Attributes:
+        find: Finds all others.
+        configs: The rows.
+    """
+
+    find: Finder | None
+    configs: Sequence[RunConfig]
+
+    def __call__(self, model: str, revision: str | None, language: str) -> Whisper:
+        """Return a model of the right shape, on the CPU.
+
+        Raises:
+            ModelError: If there is none of that name.
+        """
+        if model.startswith(ROW):
+            name = model.removeprefix(ROW)
+            rows = {config.name: config for config in self.configs}
+            if name not in rows:
+                raise ModelError(no_row(name))
+            return load_student(rows[name].model_copy(update={"language": language}), self)
+        if self.find is not None:
+            return self.find(model, revision, language)
+        if model.startswith(RUN):
+            raise ModelError(f"'{model}' is looked for in a database, and none was given.")
+        return find_pretrained(model, revision, language)
+
+
+def no_row(name: str) -> str:
+    """Return what to do where a row is named that is not there."""
+    return (
+        f"There is no earlier row '{name}' to learn from. Rows know each other within one ablation: look at it as a "
+        "whole, or name a finished run (run:ID)."
+    )

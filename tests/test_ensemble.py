@@ -1,0 +1,70 @@
+"""Several teachers as one, against cases that were worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config import Ensemble
+from core.ensemble import Teaching, mixed_logits, one_of, teacher_weights
+from core.signals import Signals
+
+
+def test_the_mean_of_probabilities_is_that_of_a_case_worked_out_by_hand() -> None:
+    # Two teachers, three tokens in the table: (0.7, 0.2, 0.1) and (0.1, 0.3, 0.6). Their mean is (0.4, 0.25, 0.35).
+    one = torch.tensor([[0.7, 0.2, 0.1]]).log() + 5  # raw logits are known up to a constant
+    other = torch.tensor([[0.1, 0.3, 0.6]]).log() - 3
+    even = mixed_logits([one, other], torch.tensor([[0.5, 0.5]]))
+    torch.testing.assert_close(even.exp(), torch.tensor([[0.4, 0.25, 0.35]]))
+    # The most likely token of a mean of logits would be the third: (0.07, 0.06, 0.06) before normalising is not.
+    leaning = mixed_logits([one, other], torch.tensor([[0.25, 0.75]]))
+    torch.testing.assert_close(leaning.exp(), torch.tensor([[0.25, 0.275, 0.475]]))
+
+
+def test_a_teacher_without_weight_has_no_say() -> None:
+    one, other = torch.randn(4, 7), torch.randn(4, 7)
+    alone = mixed_logits([one, other], torch.tensor([[0.0, 1.0]] * 4))
+    torch.testing.assert_close(alone, other.log_softmax(dim=-1))
+
+
+def test_each_token_is_mixed_by_the_weights_of_its_utterance() -> None:
+    # One utterance of two tokens that the first teacher speaks for, one of one token for the second.
+    sides = [torch.randn(3, 5), torch.randn(3, 5)]
+    speakers = tuple(Signals(decoder={0: side}, head=lambda states: states) for side in sides)
+    weights = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    teaching = Teaching(speakers, weights, speakers, token_counts=(2, 1))
+    expected = torch.cat([sides[0][:2], sides[1][2:]]).log_softmax(dim=-1)
+    torch.testing.assert_close(teaching.logits, expected)
+
+
+def test_a_single_teacher_keeps_its_raw_logits() -> None:
+    states = torch.randn(3, 5)
+    assert torch.equal(Teaching.alone(Signals(decoder={0: states}, head=lambda found: found)).logits, states)
+
+
+@given(
+    wers=st.lists(st.floats(0, 3), min_size=1, max_size=6),
+    temperature=st.floats(0.01, 1000),
+    combine=st.sampled_from(["mean", "weighted", "best", "single"]),
+)
+def test_weights_sum_to_one(wers: list[float], temperature: float, combine: str) -> None:
+    settings = Ensemble.model_validate({"combine": combine, "temperature": temperature})
+    weights = teacher_weights(settings, wers)
+    assert len(weights) == len(wers)
+    assert math.isclose(sum(weights), 1, rel_tol=1e-9)
+    assert all(weight >= 0 for weight in weights)
+
+
+def test_weights_are_those_of_the_formula() -> None:
+    # exp(-10 / 5) : exp(-20 / 5), which is 1 : exp(-2).
+    heavy, light = teacher_weights(Ensemble(combine="weighted", temperature=5), [0.10, 0.20])
+    assert light / heavy == pytest.approx(math.exp(-2))
+    assert teacher_weights(Ensemble(combine="weighted", temperature=1000), [0.10, 0.20]) == pytest.approx(
+        [0.5, 0.5], abs=0.01
+    )
+
+
+def test_single_is_the_teacher_with_the_fewest_errors() -> None:
+    assert teacher_weights(Ensemble(combine="single"), [0.3, 0.1, 0.2]) == one_of(3, 1) == (0, 1, 0)
