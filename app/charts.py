@@ -9,16 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 TEACHER = "#2F7FD1"
 STUDENT = "#D55E00"
 NEUTRAL = "#7A858C"
-
-MOST_LINES = 200
-"""The alignment map draws at most this many lines between a student state and its teacher state."""
 
 MOST_POINTS_OF_A_CURVE = 500
 
@@ -153,63 +148,6 @@ def thinned(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(kept) if kept else frame
 
 
-def alignment_map(
-    *, student: np.ndarray, teacher: np.ndarray, labels: Sequence[str], what: str = "utterance"
-) -> go.Figure:
-    """Draw student and teacher states on one map, a thin line between the two states of a point.
-
-    The figure depends on its arguments alone: the page shows a selection beside it, never in it, so that
-    zoom and selection survive a rerun.
-
-    Args:
-        student: Positions, one row of two per point.
-        teacher: Positions of the same points.
-        labels: Name of each point, shown when it is pointed at and returned by a click.
-        what: What a point is, for the text that stands for the picture.
-    """
-    student, teacher = np.asarray(student, dtype=np.float32), np.asarray(teacher, dtype=np.float32)
-    figure = go.Figure()
-    lines = _lines(student, teacher)
-    figure.add_trace(
-        go.Scattergl(
-            x=lines[:, 0],
-            y=lines[:, 1],
-            mode="lines",
-            line={"color": NEUTRAL, "width": 0.7},
-            opacity=0.45,
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    )
-    size = 9 if len(labels) <= 400 else 5
-    for name, at, colour, symbol in (
-        ("Teacher", teacher, TEACHER, "circle"),
-        ("Student", student, STUDENT, "diamond"),
-    ):
-        figure.add_trace(
-            go.Scattergl(
-                x=at[:, 0],
-                y=at[:, 1],
-                mode="markers",
-                name=name,
-                marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.8},
-                customdata=list(labels),
-                hovertemplate=f"{name} · {what} %{{customdata}}<extra></extra>",
-            )
-        )
-    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "title": {"text": ""}}
-    figure.update_layout(
-        height=480,
-        margin={"l": 0, "r": 0, "t": 0, "b": 0},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemsizing": "constant"},
-        xaxis=hidden,
-        yaxis={**hidden, "scaleanchor": "x"},
-        dragmode="pan",
-        uirevision="map",
-    )
-    return figure
-
-
 def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
     """Draw word error rates as dots, one row per model.
 
@@ -312,14 +250,6 @@ def _rows(frame: pd.DataFrame) -> alt.Y:
 
 def _height(frame: pd.DataFrame) -> int:
     return 34 * len(frame) + 70
-
-
-def _lines(student: np.ndarray, teacher: np.ndarray) -> np.ndarray:
-    """Return the lines of the pairs that lie furthest apart: teacher, student, gap, and so on."""
-    distance = np.linalg.norm(student - teacher, axis=1)
-    furthest = np.sort(np.argsort(-distance, kind="stable")[:MOST_LINES])
-    gap = np.full((len(furthest), 2), np.nan, dtype=np.float32)
-    return np.stack([teacher[furthest], student[furthest], gap], axis=1).reshape(-1, 2)
 
 
 def _dashes(number: int) -> list[list[int]]:

@@ -9,9 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import charts, tables, text
+from app import map_charts, map_tables, tables, text
 from core.errors import ManifoldError, NotFoundError
-from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio
+from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio, UtteranceResult
 
 PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare", "reports"]
 
@@ -239,25 +239,71 @@ def ablation(job_id: str) -> AblationTable:
     return _ablation(studio(), store.url, job_id, (evaluations, runs))
 
 
+Place = tuple[int, int, int]
+"""Student layer, teacher layer and step of a map."""
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _map_points(_studio: Studio, folder: str, _record: MapRecord, path: str, made: float, place: Place) -> MapPoints:
+    return _studio.map_points(_record, place)
+
+
+def map_points(record: MapRecord, place: Place) -> MapPoints:
+    """Return a map's points, read once as long as it is not drawn again."""
+    return _map_points(studio(), str(studio().runs_folder), record, record.path, _made(record), place)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _map_places(_studio: Studio, folder: str, _record: MapRecord, path: str, made: float) -> list[Place]:
+    return _studio.map_places(_record)
+
+
+def map_places(record: MapRecord) -> list[Place]:
+    """Return of which layers and steps a map has pictures, read once as long as it is not drawn again."""
+    return _map_places(studio(), str(studio().runs_folder), record, record.path, _made(record))
+
+
+def _made(record: MapRecord) -> float:
+    made = studio().map_made_at(record)
+    return made.timestamp() if made else 0.0
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
-def _map_points(_studio: Studio, folder: str, _record: MapRecord, path: str) -> MapPoints:
-    return _studio.map_points(_record)
+def _map_labels(folder: str, path: str, made: float, level: str, _points: MapPoints, _run: RunRecord) -> list[str]:
+    return map_tables.labels(_points, studio().probe(_run.job_id, _run.group), level)
 
 
-def map_points(record: MapRecord) -> MapPoints:
-    """Return a finished map's points, read once."""
-    return _map_points(studio(), str(studio().runs_folder), record, record.path)
+def map_labels(record: MapRecord, points: MapPoints, run: RunRecord) -> list[str]:
+    """Return the names of a map's points."""
+    return _map_labels(str(studio().runs_folder), record.path, _made(record), record.level, points, run)
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _map_figure(folder: str, path: str, _points: MapPoints, labels: tuple[str, ...], what: str) -> go.Figure:
-    return charts.alignment_map(student=_points.student, teacher=_points.teacher, labels=labels, what=what)
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _map_figure(folder: str, path: str, made: float, place: Place, _record: MapRecord, _run: RunRecord) -> go.Figure:
+    points = map_points(_record, place)
+    return map_charts.alignment_map(
+        student=points.student,
+        teacher=points.teacher,
+        apart=points.angle,
+        labels=map_labels(_record, points, _run),
+        extent=points.extent,
+        what="utterance" if _record.level == "utterances" else "point",
+    )
 
 
-def map_figure(record: MapRecord, labels: Sequence[str]) -> go.Figure:
+def map_figure(record: MapRecord, place: Place, run: RunRecord) -> go.Figure:
     """Return a map's figure, the same to the byte at every rerun, so that zoom survives a choice in the table."""
-    what = "utterance" if record.level == "utterances" else "point"
-    return _map_figure(str(studio().runs_folder), record.path, map_points(record), tuple(labels), what)
+    return _map_figure(str(studio().runs_folder), record.path, _made(record), place, record, run)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _results(_studio: Studio, url: str, evaluation_id: int) -> dict[str, UtteranceResult]:
+    return {item.utterance_id: item for item in _studio.store.utterance_results(evaluation_id)}
+
+
+def results(evaluation_id: int | None) -> dict[str, UtteranceResult]:
+    """Return the utterances of an evaluation by their ids, read once: they do not change; none without one."""
+    return {} if evaluation_id is None else _results(studio(), studio().store.url, evaluation_id)
 
 
 def audio(path: str) -> bytes | None:

@@ -10,7 +10,6 @@ from core.config import LOSSES
 from core.runs import (
     AblationRow,
     AblationTable,
-    AlignmentRecord,
     Compared,
     ComparedRun,
     Comparison,
@@ -118,17 +117,6 @@ def utterances(results: Sequence[UtteranceResult], before: Mapping[str, int] | N
             "Student": [item.hypothesis for item in results],
         }
     )
-
-
-def measures(before: AlignmentRecord, now: AlignmentRecord) -> pd.DataFrame:
-    """Return how alike one layer pair is at two steps, in words and numbers."""
-    rows = (
-        ("Linear CKA ↑", text.decimal(before.linear_cka, 2), text.decimal(now.linear_cka, 2)),
-        ("Angle ↓", text.degrees(before.geodesic_angle), text.degrees(now.geodesic_angle)),
-        ("Shared neighbours ↑", text.percent(before.mutual_knn, 0), text.percent(now.mutual_knn, 0)),
-    )
-    frame = pd.DataFrame(rows, columns=["Measure", "Before", f"Step {now.step}"])
-    return frame if now.step != before.step else frame.iloc[:, :2]
 
 
 def ablation(table: AblationTable) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""One warm process for what needs torch or UMAP but is no training: maps, and checks of settings.
+"""One warm process for what needs torch or UMAP but is no training: maps, comparisons, and checks of settings.
 
 ``python -m core.analysis_worker --database-url URL --runs FOLDER``. It lives as long as there is something to do and a
 while longer, because the first map of a process costs far more than the next.
@@ -14,7 +14,7 @@ from typing import Any
 
 from core.errors import ManifoldError
 from core.launchers.slots import ANALYSIS, take_slot
-from core.store import CheckRecord, MapRecord, Store
+from core.store import CheckRecord, ComparisonRecord, MapRecord, Store
 
 POLL_SECONDS = 0.3
 
@@ -23,22 +23,30 @@ LOG = "The details are in analysis/log.txt in the folder of the runs."
 MakeMap = Callable[..., None]
 """Called as ``make_map(record, store=..., runs_folder=...)``; stores its result with `Store.finish_map`."""
 
+Compare = Callable[..., dict[str, Any]]
+"""Called as ``compare(record, store=..., runs_folder=...)``; what it returns is stored."""
+
 Check = Callable[..., dict[str, Any]]
 """Called as ``check(record, store=..., runs_folder=...)``; what it returns is stored."""
 
 
-def serve_requests(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Check, idle_seconds: float) -> None:
+def serve_requests(
+    *, store: Store, runs_folder: Path, make_map: MakeMap, compare: Compare, check: Check, idle_seconds: float
+) -> None:
     """Answer requests until none came for a while."""
     last = time.monotonic()
     while time.monotonic() - last < idle_seconds:
-        if _answer_one(store=store, runs_folder=runs_folder, make_map=make_map, check=check):
+        if _answer_one(store=store, runs_folder=runs_folder, make_map=make_map, compare=compare, check=check):
             last = time.monotonic()
         else:
             time.sleep(POLL_SECONDS)
 
 
-def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Check) -> bool:
-    """Answer one request, checks first: somebody waits in front of a form. Return whether there was one."""
+def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, compare: Compare, check: Check) -> bool:
+    """Answer one request, checks first, for somebody waits in front of a form, and maps last, for they take longest.
+
+    Return whether there was one.
+    """
     asked = store.claim_check()
     if asked is not None:
         record = asked
@@ -47,6 +55,14 @@ def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, check: Ch
             store.fail_check(asked.id, message)
         else:
             store.finish_check(asked.id, result)
+        return True
+    beside = store.claim_comparison()
+    if beside is not None:
+        result, message = _attempt(lambda: compare(beside, store=store, runs_folder=runs_folder))
+        if message:
+            store.fail_comparison(beside.id, message)
+        else:
+            store.finish_comparison(beside.id, result)
         return True
     wanted = store.claim_map()
     if wanted is None:
@@ -75,15 +91,29 @@ def _make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     make_map(record, store=store, runs_folder=runs_folder)
 
 
+def _compare(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
+    from core.analysis import compare
+
+    return compare(record, store=store, runs_folder=runs_folder)
+
+
 def _check(record: CheckRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
     from core.analysis import check
 
     return check(record, store=store, runs_folder=runs_folder)
 
 
-def main(arguments: Sequence[str] | None = None, *, make_map: MakeMap = _make_map, check: Check = _check) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    make_map: MakeMap = _make_map,
+    compare: Compare = _compare,
+    check: Check = _check,
+) -> int:
     """Run the analysis worker; return 0 also when another one is at work."""
-    parser = argparse.ArgumentParser(prog="python -m core.analysis_worker", description="Make maps and checks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m core.analysis_worker", description="Make maps, comparisons and checks."
+    )
     parser.add_argument("--database-url", required=True)
     parser.add_argument("--runs", required=True, type=Path)
     parser.add_argument("--idle-seconds", type=float, default=900.0)
@@ -100,6 +130,7 @@ def main(arguments: Sequence[str] | None = None, *, make_map: MakeMap = _make_ma
                 store=store,
                 runs_folder=options.runs,
                 make_map=make_map,
+                compare=compare,
                 check=check,
                 idle_seconds=options.idle_seconds,
             )

@@ -168,7 +168,7 @@ def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[list[flo
     probed = filled(sample.train, min(PROBE_UTTERANCES, sample.sizes[1]))
     context, frozen = config.training.audio_context, config.freeze_below
     of_job = ProbeSet(probed, sample.pairs, sample.statistics, context, frozen)
-    of_job.save_teacher(folder / "teacher", runs_folder=folder)
+    of_job.save_teacher(folder / "teacher", teacher=sample.teachers[0], student=sample.student, runs_folder=folder)
     probe = ProbeSet(teachers.met(probed), pairs, of_states, context, frozen)
     fresh = Path(tempfile.mkdtemp(dir=folder))
     saved = save_adapters(fresh, model=adapted, point_map=point_map, step=0, names=("last",))

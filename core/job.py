@@ -15,7 +15,7 @@ from core.errors import ConfigError, ManifoldError, Stopped
 from core.evaluation import Student, Together, listener_of
 from core.families.whisper import Whisper
 from core.lora import add_adapters, deployed
-from core.mapping import LayerPair, Statistics
+from core.mapping import Statistics
 from core.memory import PeakMemory
 from core.preflight import (
     all_pairs,
@@ -115,7 +115,7 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
         stop=stop,
     )
     failures: list[str] = []
-    maps: list[tuple[str, LayerPair, int]] = []
+    maps: list[str] = []
     finder = Finder(store, runs_folder, job_id)
     for number, group in enumerate(groups(configs)):
         recorder = Recorder(
@@ -139,12 +139,11 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
             failures += failed
             for config, run in measured:
                 pairs = pairs_of(config, student=shared.student, teachers=shared.teachers)
-                maps += [(run.id, pair, step) for pair in pairs for step in (0, config.training.steps)]
+                maps += [run.id] if any(pair.side == "encoder" and pair.of == 0 for pair in pairs) else []
     progress.finish()
     # Maps wait for the last run: whoever draws them would take a core from those that train.
-    for run_id, pair, step in maps:
-        if pair.side == "encoder" and pair.of == 0:
-            store.request_map(run_id, pair.side, pair.student, pair.teacher, step, "points")
+    for run_id in maps:
+        store.request_map(run_id, "encoder", None, None, None, "utterances")
     if failures:
         raise ManifoldError("\n".join(failures))
 
@@ -221,9 +220,8 @@ def _share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, 
     read = [item for item in train_set if item.utterance.text] or [item.prepared for item in pseudo]
     statistics = teacher_statistics(train_set, read=read)
     probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
-    probe.save_teacher(
-        recorder.runs_folder / probe_folder(recorder.job_id, recorder.group), runs_folder=recorder.runs_folder
-    )
+    folder = recorder.runs_folder / probe_folder(recorder.job_id, recorder.group)
+    probe.save_teacher(folder, teacher=teachers[0], student=student, runs_folder=recorder.runs_folder)
     for name, prepared in (prepared_tests or {"development": development}).items():
         progress.begin(f"Transcribing with the student before training ({name})")
         recorder.evaluate(

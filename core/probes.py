@@ -1,7 +1,8 @@
 """States of a fixed probe set, stored at points of a run, so that the alignment can be followed over time.
 
 runs/jobs/<job>/probe.json                   the probe utterances
-runs/jobs/<job>/teacher_states.safetensors   teacher.<side>.<layer>, mean.<side>.<layer>, <side>.utterance, ...
+runs/jobs/<job>/teacher_states.safetensors   teacher.<side>.<layer>, student.encoder.<layer> of frozen layers,
+                                             mean.<side>.<layer> of layers that are compared, <side>.utterance, ...
 runs/<run>/states/000050.safetensors         student.<side>.<layer>, and where the run's mapping takes both sides:
                                              aligned_student.<side>.<layer>-<teacher layer>, aligned_teacher.<...>
 """
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core.audio import stored_path
+from core.audio import read_audio, stored_path
 from core.families.whisper import Whisper, frame_count
 from core.mapping import LayerPair, PointMap, PointMaps, Side, Statistics
 from core.teacher_outputs import Prepared, student_signals
@@ -42,14 +43,16 @@ class ProbeSet:
     audio_context: float
     freeze_below: int
 
-    def save_teacher(self, folder: Path, *, runs_folder: Path) -> None:
-        """Write the teacher's states, their means, and which utterance and moment each point is.
+    def save_teacher(self, folder: Path, *, teacher: Whisper, student: Whisper, runs_folder: Path) -> None:
+        """Write the teacher's states, those of the student's frozen layers, and which point each is.
 
         Args:
             folder: The job's.
+            teacher: The model.
+            student: Before training.
             runs_folder: Audio inside it is named relative to it, so that it can be moved.
         """
-        tensors: dict[str, Tensor] = {}
+        tensors = self._every_layer(teacher=teacher, student=student)
         for pair in self.pairs:
             if pair.of:  # maps are drawn with the first teacher
                 continue
@@ -77,6 +80,33 @@ class ProbeSet:
         ]
         (folder / "probe.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
 
+    @torch.inference_mode()
+    def _every_layer(self, *, teacher: Whisper, student: Whisper) -> dict[str, Tensor]:
+        """Return the teacher's states of every layer, and the student's of those that are never trained."""
+        parts: dict[str, list[Tensor]] = {}
+        for item in self.prepared:
+            audio, frames = [read_audio(item.utterance.audio_path)], frame_count(item.utterance.duration)
+            start = teacher.encode_start(teacher.mel(audio, self.audio_context).to(teacher.device), 0)
+            encoder = teacher.encode_rest(start, 0)
+            inputs = teacher.collate(
+                [teacher.tokens(item.utterance.text)], [item.utterance.duration], self.audio_context
+            )
+            decoder = teacher.decode(encoder[teacher.encoder_layers - 1], inputs.inputs.to(teacher.device))
+            found = {
+                f"teacher.encoder.{layer}": _thinned("encoder", each[0, :frames]) for layer, each in encoder.items()
+            }
+            found |= {f"teacher.decoder.{layer}": each[0][inputs.token_mask[0]] for layer, each in decoder.items()}
+            if self.freeze_below:
+                start = student.encode_start(student.mel(audio, self.audio_context).to(student.device), 0)
+                lower = student.encode_rest(start, 0)
+                found |= {
+                    f"student.encoder.{layer}": _thinned("encoder", lower[layer][0, :frames])
+                    for layer in range(self.freeze_below)
+                }
+            for name, states in found.items():
+                parts.setdefault(name, []).append(states.half().cpu())
+        return {name: torch.cat(pieces).contiguous() for name, pieces in parts.items()}
+
     def teacher_states(self, pair: LayerPair) -> Tensor:
         """Return the states of a pair's teacher layer, [points, width]."""
         return torch.cat([_thinned(pair.side, _states_of(item, pair)) for item in self.prepared])
@@ -86,7 +116,7 @@ class ProbeSet:
         """Return the student's states by (side, layer), [points, width], in the order of the teacher's."""
         student.model.eval()
         parts: dict[tuple[Side, int], list[Tensor]] = {}
-        keys: set[tuple[Side, int]] = {(pair.side, pair.student) for pair in self.pairs}
+        with_decoder = any(pair.side == "decoder" for pair in self.pairs)
         for first in range(0, len(self.prepared), batch_size):
             batch = self.prepared[first : first + batch_size]
             signals = student_signals(
@@ -94,14 +124,13 @@ class ProbeSet:
                 student,
                 freeze_below=self.freeze_below,
                 audio_context=self.audio_context,
-                with_decoder=any(pair.side == "decoder" for pair in self.pairs),
+                with_decoder=with_decoder,
             )
-            for side, layer in keys:
-                states = getattr(signals, side)[layer]
-                if side == "encoder":
-                    pieces = states.split([frame_count(item.utterance.duration) for item in batch])
-                    states = torch.cat([_thinned(side, piece) for piece in pieces])
-                parts.setdefault((side, layer), []).append(states)
+            for layer, states in signals.encoder.items():
+                thinned = [_thinned("encoder", piece) for piece in states.split(signals.frame_counts)]
+                parts.setdefault(("encoder", layer), []).append(torch.cat(thinned))
+            for layer, states in signals.decoder.items():
+                parts.setdefault(("decoder", layer), []).append(states)
         return {key: torch.cat(pieces) for key, pieces in parts.items()}
 
     @torch.inference_mode()

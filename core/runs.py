@@ -4,17 +4,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
+from core.alignment.map_files import MapPoints, map_places, read_map
 from core.comparison import ComparedRun, Comparison, compare, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
 from core.errors import ConfigError, ManifoldError, StoreError
@@ -26,6 +23,7 @@ from core.store import (
     ACTIVE,
     AlignmentRecord,
     CheckRecord,
+    ComparisonRecord,
     Estimate,
     EvaluationRecord,
     JobEstimate,
@@ -50,6 +48,7 @@ __all__ = [
     "Compared",
     "ComparedRun",
     "Comparison",
+    "ComparisonRecord",
     "Estimate",
     "EvaluationRecord",
     "JobEstimate",
@@ -92,25 +91,6 @@ class ProbeUtterance:
     speaker: str | None
     duration: float
     split: str
-
-
-@dataclass(frozen=True)
-class MapPoints:
-    """What a finished map shows; the same row of every array is the same point.
-
-    Attributes:
-        student: Where the student's states lie.
-        teacher: Where the teacher's states of the same points lie.
-        utterance: Place of each point's utterance in the probe set.
-        moment: Its frame or token; -1 for the mean of an utterance.
-        angle: Between the two states before the map was made, in radians.
-    """
-
-    student: Float[np.ndarray, "points 2"]
-    teacher: Float[np.ndarray, "points 2"]
-    utterance: Int[np.ndarray, " points"]
-    moment: Int[np.ndarray, " points"]
-    angle: Float[np.ndarray, " points"]
 
 
 class Studio:
@@ -239,32 +219,52 @@ class Studio:
         return _tail(self.log_path(job_id), lines)
 
     def request_map(
-        self, run_id: str, side: Side, student_layer: int, teacher_layer: int, step: int, level: Level
+        self,
+        run_id: str,
+        side: Side,
+        student_layer: int | None,
+        teacher_layer: int | None,
+        step: int | None,
+        level: Level,
+        *,
+        again: bool = False,
     ) -> MapRecord:
-        """Ask for a map; its record says when it is there."""
-        record = self.store.request_map(run_id, side, student_layer, teacher_layer, step, level)
+        """Ask for a map, or with None for aligned maps of all layers and steps; its record says when it is there.
+
+        One that is there is drawn `again` on demand only; until then its picture stays.
+        """
+        record = self.store.request_map(run_id, side, student_layer, teacher_layer, step, level, again=again)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record
 
-    def map_points(self, record: MapRecord) -> MapPoints:
+    def request_comparison(self, run_id: str, side: Side, step: int) -> ComparisonRecord:
+        """Ask how alike both sides are at a step, with intervals; its record says when it is there."""
+        record = self.store.request_comparison(run_id, side, step)
+        if record.state in ("queued", "running"):
+            self._ensure_analysis_worker()
+        return record
+
+    def map_points(self, record: MapRecord, place: tuple[int, int, int] | None = None) -> MapPoints:
         """Read a finished map.
 
+        Args:
+            record: Of the map.
+            place: Student layer, teacher layer and step, where the record is of all of them; None takes the first.
+
         Raises:
-            StoreError: If its file is gone or cannot be read.
+            StoreError: If its file is gone, cannot be read, or has no such place.
         """
+        return read_map(self.runs_folder / record.path, place)
+
+    def map_places(self, record: MapRecord) -> list[tuple[int, int, int]]:
+        """Return of which layer pairs and steps a finished map has pictures; raises as `map_points` does."""
+        return map_places(self.runs_folder / record.path)
+
+    def map_made_at(self, record: MapRecord) -> datetime | None:
+        """Return when the picture that a map has now was made; None before there is one."""
         path = self.runs_folder / record.path
-        try:
-            arrays = load_file(path)
-            return MapPoints(
-                student=arrays["student_xy"],
-                teacher=arrays["teacher_xy"],
-                utterance=arrays["utterance"],
-                moment=arrays["moment"],
-                angle=arrays["angle"],
-            )
-        except (OSError, SafetensorError, KeyError) as error:
-            raise StoreError(f"The map's file {path} cannot be read ({error}). Put it back, or run again.") from error
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC) if record.path and path.is_file() else None
 
     def probe(self, job_id: str, group: int = 0) -> list[ProbeUtterance]:
         """Return the utterances whose states a group of a job's runs stores, in the order that maps refer to.

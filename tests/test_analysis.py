@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from core.analysis import PairedStates, evenly_thinned, in_one_space, make_map, utterance_means
+from core.alignment.measures import linear_cka
+from core.analysis import compare, make_map
 from core.config import RunConfig
 from core.errors import NotFiniteError, ShapeError, StoreError
-from core.store import MapRecord, RunRecord, Store
+from core.store import AlignmentRecord, MapRecord, RunRecord, Store
 
 WIDTH = 8
 COUNTS = (30, 40, 50)
@@ -96,16 +97,93 @@ def test_a_map_has_both_sides_of_every_point_and_says_which_point_each_is(store:
     assert record.seconds is not None
     assert record.seconds > 0
     assert {name: (value.shape, str(value.dtype)) for name, value in file.items()} == {
-        "student_xy": ((120, 2), "float32"),
-        "teacher_xy": ((120, 2), "float32"),
+        "student_xy": ((1, 120, 2), "float32"),
+        "teacher_xy": ((1, 120, 2), "float32"),
+        "student_neighbours": ((1, 120, 10), "int32"),
+        "teacher_neighbours": ((1, 120, 10), "int32"),
+        "places": ((1, 3), "int32"),
+        "kept": ((1,), "float32"),
+        "trustworthiness": ((1,), "float32"),
         "utterance": ((120,), "int32"),
         "moment": ((120,), "int32"),
-        "angle": ((120,), "float32"),
+        "angle": ((1, 120), "float32"),
     }
     assert np.array_equal(file["utterance"], probe.utterance)
     assert np.array_equal(file["moment"], probe.frame)
     assert all(np.isfinite(value).all() for value in file.values())
     assert [path.name for path in (probe.folder / probe.run.id / "maps").iterdir()] == [f"{record.id}.safetensors"]
+
+
+def measured_at(store: Store, run: RunRecord, *steps: int, layers: tuple[int, int] = (2, 3)) -> None:
+    """Say that states of the encoder were stored at some steps, as a run does."""
+    store.add_alignments(
+        [AlignmentRecord(run.id, step, "during", "encoder", *layers, 120, 0.5, 1.0, 0.3, 10) for step in steps]
+    )
+
+
+def all_steps(store: Store, probe: Probe) -> tuple[MapRecord, dict[str, np.ndarray]]:
+    """Ask for aligned maps of frames, make them, and return their record and file."""
+    store.request_map(probe.run.id, "encoder", None, None, None, "points")
+    claimed = store.claim_map()
+    assert claimed is not None
+    make_map(claimed, store=store, runs_folder=probe.folder)
+    record = store.map(claimed.id)
+    return record, load_file(probe.folder / record.path)
+
+
+def test_maps_of_all_steps_and_layers_have_the_same_points_and_follow_each_other(store: Store, probe: Probe) -> None:
+    random = np.random.default_rng(8)
+    for step in (0, 5, STEPS):
+        probe.write_student(step, (probe.student + step / 20 * random.normal(size=(120, WIDTH))).astype(np.float16))
+    measured_at(store, probe.run, 0, 5, STEPS)
+    record, file = all_steps(store, probe)
+    assert (record.step, record.points, record.points_total) == (None, 120, 120)
+    assert record.how == "the learned projection; AlignedUMAP"
+    assert file["places"].tolist() == [[2, 3, 0], [2, 3, 5], [2, 3, STEPS]]
+    assert file["student_xy"].shape == file["teacher_xy"].shape == (3, 120, 2)
+    assert file["student_neighbours"].shape == (3, 120, 10)
+    assert record.kept == pytest.approx(file["kept"].mean())
+    assert all(np.isfinite(value).all() for value in file.values())
+
+
+def test_neighbours_of_a_point_are_those_of_its_own_side_before_the_map(store: Store, probe: Probe) -> None:
+    random = np.random.default_rng(6)
+    mine, theirs = random.normal(size=(2, 120, 5)).astype(np.float16)
+    probe.write_student(STEPS, aligned=(mine, theirs))
+    _, file = made(store, probe, step=STEPS)
+    for name, side in (("student", mine), ("teacher", theirs)):
+        rows = np.float32(side) / np.linalg.norm(np.float32(side), axis=1, keepdims=True)
+        similarity = rows @ rows.T
+        np.fill_diagonal(similarity, -2)
+        nearest = np.sort(np.take_along_axis(similarity, file[f"{name}_neighbours"][0], axis=1))
+        assert nearest == pytest.approx(np.sort(similarity)[:, -10:], abs=1e-5)
+
+
+def test_maps_of_all_steps_before_any_is_stored_are_refused_in_a_sentence(store: Store, probe: Probe) -> None:
+    with pytest.raises(ShapeError, match="stored yet"):
+        all_steps(store, probe)
+
+
+def test_a_comparison_has_every_pair_with_its_interval_and_every_layer_that_is_stored(
+    store: Store, probe: Probe
+) -> None:
+    probe.write_teacher(**{"teacher.encoder.1": probe.teacher[::-1], "student.encoder.0": probe.student})
+    measured_at(store, probe.run, 0)
+    found = compare(store.request_comparison(probe.run.id, "encoder", 0), store=store, runs_folder=probe.folder)
+    assert list(found["pairs"]) == ["2-3"]
+    cka = found["pairs"]["2-3"]["linear_cka"]
+    assert cka["low"] < cka["value"] < cka["high"] <= 1
+    assert cka["value"] == pytest.approx(linear_cka(probe.student.astype(float), probe.teacher.astype(float)), abs=1e-4)
+    assert (found["grid"]["student_layers"], found["grid"]["teacher_layers"]) == ([0, 2], [1, 3])
+    assert found["grid"]["cka"][1][1] == pytest.approx(cka["value"], abs=1e-4)
+    assert abs(found["grid"]["cka"][1][0]) < 0.2
+    assert (found["points"], found["points_total"], found["utterances"]) == (120, 120, 3)
+
+
+def test_a_comparison_of_a_step_without_states_is_refused_in_a_sentence(store: Store, probe: Probe) -> None:
+    asked = store.request_comparison(probe.run.id, "encoder", 7)
+    with pytest.raises(ShapeError, match="step 7"):
+        compare(asked, store=store, runs_folder=probe.folder)
 
 
 def test_tokens_are_mapped_as_frames_are(store: Store, probe: Probe) -> None:
@@ -134,8 +212,8 @@ def test_a_run_that_aligns_is_seen_where_its_losses_compare(store: Store, probe:
     record, file = made(store, probe, step=STEPS)
     u, v = np.float64(mine), np.float64(theirs)
     cosine = (u * v).sum(axis=1) / np.linalg.norm(u, axis=1) / np.linalg.norm(v, axis=1)
-    assert record.how == "the run's own mapping"
-    assert file["angle"] == pytest.approx(np.arccos(cosine), abs=1e-3)
+    assert record.how == "the learned projection"
+    assert file["angle"][0] == pytest.approx(np.arccos(cosine), abs=1e-3)
 
 
 def test_a_run_that_aligns_nothing_is_seen_as_its_states_are(
@@ -184,48 +262,3 @@ def test_a_damaged_file_is_refused(store: Store, probe: Probe) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(StoreError, match="cannot be read"):
         made(store, probe)
-
-
-def paired(counts: tuple[int, ...]) -> PairedStates:
-    random = np.random.default_rng(1)
-    total = sum(counts)
-    sides = [random.normal(size=(total, 3)).astype(np.float32) for _ in range(2)]
-    utterance = np.repeat(np.arange(len(counts)), counts)
-    return PairedStates(sides[0], sides[1], utterance, np.concatenate([np.arange(count) for count in counts]))
-
-
-def test_the_mean_of_an_utterance_is_that_of_its_own_points() -> None:
-    states = paired((2, 5, 1))
-    means = utterance_means(states)
-    for number, (first, last) in enumerate([(0, 2), (2, 7), (7, 8)]):
-        assert means.student[number] == pytest.approx(states.student[first:last].mean(axis=0), abs=1e-6)
-        assert means.teacher[number] == pytest.approx(states.teacher[first:last].mean(axis=0), abs=1e-6)
-
-
-def test_thinning_keeps_every_utterances_share_and_pairs_together() -> None:
-    states = paired((400, 200, 100))
-    thinned = evenly_thinned(states, 70)
-    assert np.bincount(thinned.utterance) == pytest.approx([40, 20, 10], abs=1)
-    places = [np.flatnonzero((states.student == row).all(axis=1))[0] for row in thinned.student]
-    assert len(set(places)) == 70
-    assert np.array_equal(thinned.teacher, states.teacher[places])
-    assert np.array_equal(thinned.moment, states.moment[places])
-    assert evenly_thinned(states, 700) is states
-
-
-def test_states_of_one_width_are_seen_from_the_teachers_mean() -> None:
-    random = np.random.default_rng(2)
-    student, teacher, mean = random.normal(size=(5, 3)), random.normal(size=(5, 3)), random.normal(size=3)
-    mine, theirs, how = in_one_space(student, teacher, mean=mean)
-    assert how == "same space"
-    assert mine[2] == pytest.approx(student[2] - mean)
-    assert theirs[2] == pytest.approx(teacher[2] - mean)
-
-
-def test_a_turn_into_another_width_keeps_distances_within_the_student() -> None:
-    random = np.random.default_rng(3)
-    student, teacher = random.normal(size=(9, 3)), random.normal(size=(9, 5))
-    mine, theirs, how = in_one_space(student, teacher, mean=np.zeros(5))
-    assert how == "orthogonal Procrustes"
-    assert mine.shape == theirs.shape == (9, 5)
-    assert np.linalg.norm(mine[0] - mine[4]) == pytest.approx(np.linalg.norm(student[0] - student[4]), rel=1e-5)

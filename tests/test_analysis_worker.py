@@ -11,7 +11,7 @@ from core.analysis_worker import main
 from core.config import RunConfig
 from core.errors import ShapeError
 from core.launchers.slots import ANALYSIS, slot_taken, take_slot
-from core.store import CheckRecord, MapRecord, RunRecord, Store
+from core.store import CheckRecord, ComparisonRecord, MapRecord, RunRecord, Store
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,31 @@ def test_a_check_goes_before_a_map(store: Store, asked: MapRecord, options: list
 
     main(options, make_map=draw, check=look)
     assert order == ["check", "map"]
+
+
+def test_a_comparison_goes_before_a_map_and_its_result_is_stored(
+    store: Store, asked: MapRecord, options: list[str]
+) -> None:
+    comparison = store.request_comparison(asked.run_id, "encoder", 10)
+    order = []
+
+    def draw(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
+        order.append("map")
+
+    def look(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
+        order.append("comparison")
+        return {"step": record.step}
+
+    main(options, make_map=draw, compare=look, check=echo)
+    assert order == ["comparison", "map"]
+    assert store.comparison(comparison.id).result == {"step": 10}
+
+
+def test_a_comparison_that_fails_says_why(store: Store, asked: MapRecord, options: list[str]) -> None:
+    comparison = store.request_comparison(asked.run_id, "encoder", 10)
+    main(options, make_map=finish, check=echo)
+    assert store.comparison(comparison.id).state == "failed"
+    assert "No encoder states of step 10" in store.comparison(comparison.id).message
 
 
 def test_a_request_that_cannot_be_met_is_told_why_and_the_next_is_met(

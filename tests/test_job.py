@@ -7,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from core.ablation import ablation_table
+from core.analysis import compare
 from core.config import parse_run
 from core.errors import ConfigError, ManifoldError, Stopped
 from core.job import run_job
@@ -119,7 +120,22 @@ def test_the_alignment_is_followed_from_before_to_after(finished: tuple[Store, P
     assert [item["id"] for item in probe] == ["development-000", "development-001"]
     assert student["student.encoder.2"].shape == teacher["teacher.encoder.3"].shape
     assert set(teacher["decoder.utterance"].tolist()) == {0, 1}
-    assert [item.side for item in store.maps(run.id)] == ["encoder", "encoder"]
+    assert sorted(name for name in teacher if name.startswith(("teacher", "student"))) == [
+        *(f"student.encoder.{layer}" for layer in range(2)),
+        *(f"teacher.{side}.{layer}" for side in ("decoder", "encoder") for layer in range(4)),
+    ]
+    assert (store.maps(run.id)[0].side, store.maps(run.id)[0].step) == ("encoder", None)
+
+
+def test_the_heat_map_has_every_layer_and_frozen_ones_are_the_teachers(finished: tuple[Store, Path, str]) -> None:
+    store, folder, job_id = finished
+    run = next(run for run in store.runs(job_id=job_id) if run.name == "manifold")
+    found = compare(store.request_comparison(run.id, "encoder", 2), store=store, runs_folder=folder)
+    assert (found["grid"]["student_layers"], found["grid"]["teacher_layers"]) == ([0, 1, 2], [0, 1, 2, 3])
+    # The student's first two layers are the teacher's; states are kept in half precision.
+    assert [found["grid"]["cka"][layer][layer] for layer in (0, 1)] == pytest.approx([1, 1], abs=1e-3)
+    (measured,) = found["pairs"].values()
+    assert set(measured) == {"linear_cka", "mutual_knn", "rsa", "procrustes_residual", "geodesic_angle"}
 
 
 def test_a_run_that_cannot_learn_fails_alone_with_what_to_do(finished: tuple[Store, Path, str]) -> None:

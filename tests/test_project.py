@@ -207,7 +207,7 @@ def imported(*folders: str) -> set[str]:
                     modules |= {name.name.split(".")[0] for name in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module:
                     modules.add(node.module.split(".")[0])
-    return modules - {"app", "core", "tests"} - sys.stdlib_module_names
+    return modules - {"app", "benchmarks", "core", "tests"} - sys.stdlib_module_names
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,20 @@
 """Alignment: how alike are teacher and student, where, and for which utterances?"""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from datetime import UTC, datetime
 
-import numpy as np
-import pandas as pd
 import streamlit as st
 
-from app import charts, parts, state, tables, teachers, text
-from core.runs import AlignmentRecord, MapPoints, MapRecord, ProbeUtterance, RunRecord
+from app import likeness, parts, points, state, text
+from core.runs import AlignmentRecord, MapRecord, RunRecord
 
 LEVELS = {"utterances": "Utterances", "points": "Points"}
+MAPS = {"all": "All steps", "one": "This step"}
 
 MOST_ASKED = 50
 """Among so many of the newest runs one with states is looked for."""
+
+BUTTONS_LEFT_OUT = ["select2d", "lasso2d"]
 
 
 def show() -> None:
@@ -30,24 +30,19 @@ def show() -> None:
         state.set_query(run=_with_states(runs))
     with controls:
         run = state.chosen_run(runs, width=280)
-    records = studio.store.alignments(run.id)
+    measured = studio.store.alignments(run.id)
+    records = [item for item in measured if item.teacher_number == 0]
     if not records:
         st.info("No states of this run are stored. They are taken from its first step on.", icon=":material/info:")
         state.link("run", "To the run", ":material/monitoring:", run=run.id)
         return
     with controls:
-        pair, step, level = _choose(records, teachers.named(run.config))
-    own = [item for item in records if _pair(item) == pair]
-    left, right = st.columns([3, 2], gap="large")
-    with left:
-        record = _map(run, own[0], step, level) if own[0].teacher_number == 0 else None
-        if own[0].teacher_number:
-            st.caption("Maps are drawn with the first teacher. The measures beside this are with the chosen one.")
-        chosen = _points(run, record) if record is not None else None
-    with right:
-        if record is not None:
-            _utterance(run, record, chosen)
-        _measures(own, step)
+        now = _choose(records)
+        level, kind = _choose_map()
+    if len(records) < len(measured):
+        st.caption("This run learns from several teachers; here it stands beside the first.")
+    _explore(run, now, level, kind)
+    likeness.show([item for item in records if _pair(item) == _pair(now)], now)
 
 
 def _with_states(runs: list[RunRecord]) -> str | None:
@@ -62,219 +57,146 @@ def _pair(record: AlignmentRecord) -> str:
     return f"{record.side}-{record.student_layer}-{record.teacher_layer}{of}"
 
 
-def _choose(records: list[AlignmentRecord], names: list[str]) -> tuple[str, int, str]:
-    """Let the user choose layer pair, level and step; the address has them."""
-    ordered = sorted(
-        records,
-        key=lambda item: (item.teacher_number, item.side == "decoder", -item.student_layer, -item.teacher_layer),
+def _choose(records: list[AlignmentRecord]) -> AlignmentRecord:
+    """Let the user choose a layer pair and a step that there are states of; the address has them."""
+    order = sorted(records, key=lambda item: (item.side == "decoder", item.student_layer, item.teacher_layer))
+    named = {_pair(item): f"{item.side.title()} {item.student_layer} → {item.teacher_layer}" for item in order}
+    default = max((item for item in order if item.side == order[0].side), key=lambda item: item.student_layer)
+    pair = _slider("layer", "Layers, student → teacher", named, default=_pair(default))
+    own = {str(item.step): item for item in records if _pair(item) == pair}
+    steps = {step: own[step].stage for step in sorted(own, key=int)}
+    named = {step: step if stage == "during" else f"{step} ({stage})" for step, stage in steps.items()}
+    return own[_slider("step", "Step", named, default=list(steps)[-1])]
+
+
+def _slider(name: str, label: str, named: Mapping[str, str], *, default: str) -> str:
+    """Let the user choose one of a row of values; one alone needs no choice."""
+    key = state.choice(name, list(named), default=default)
+    if len(named) == 1:
+        return state.chosen(name, next(iter(named)))
+    value = st.select_slider(label, list(named), key=key, width=250, format_func=named.__getitem__)
+    return state.chosen(name, value)
+
+
+def _choose_map() -> tuple[str, str]:
+    """Let the user choose what a dot is, and whether the maps of all steps are aligned with each other."""
+    chosen = []
+    for name, label, options, about in (
+        ("level", "One dot is", LEVELS, "The mean of an utterance's states, or one frame or token."),
+        ("map", "Map", MAPS, "All layers and steps, aligned with each other, or this step alone with more points."),
+    ):
+        key = state.choice(name, list(options))
+        value = st.segmented_control(
+            label, list(options), format_func=options.__getitem__, key=key, required=True, help=about
+        )
+        chosen.append(state.chosen(name, value or next(iter(options))))
+    return chosen[0], chosen[1]
+
+
+@st.fragment
+def _explore(run: RunRecord, now: AlignmentRecord, level: str, kind: str) -> None:
+    """Show the map, its points and the one that is chosen; a click draws no more than this anew."""
+    with state.sentences():
+        left, right = st.columns([3, 2], gap="large")
+        with left:
+            record = _record(run, now, level, kind)
+            place = _map(run, record, now)
+            view = None if place is None else points.View.of(run, record, place)
+            if view is not None:
+                points.table(view)
+        with right:
+            if view is not None:
+                points.chosen(view)
+
+
+def _record(run: RunRecord, now: AlignmentRecord, level: str, kind: str, *, again: bool = False) -> MapRecord:
+    """Return the map that is looked at, asking for it once."""
+    one = (now.student_layer, now.teacher_layer, now.step)
+    wanted = (now.side, *(one if kind == "one" else (None, None, None)), level)
+    for record in state.studio().store.maps(run.id):
+        place = (record.side, record.student_layer, record.teacher_layer, record.step, record.level)
+        if place == wanted and not again:
+            return record
+    side, mine, theirs, step, _ = wanted
+    return state.studio().request_map(
+        run.id, side, mine, theirs, step, "points" if level == "points" else "utterances", again=again
     )
-    several = any(item.teacher_number for item in records)
-    named = {
-        _pair(item): f"{item.side.title()}: student layer {item.student_layer} → teacher layer {item.teacher_layer}"
-        + (f" of {names[item.teacher_number]}" if several else "")
-        for item in ordered
-    }
-    stages = {str(item.step): item.stage for item in sorted(records, key=lambda item: item.step)}
-    steps = list(stages)
-    key = state.choice("layers", list(named))
-    pair = st.selectbox("Layers", list(named), format_func=named.__getitem__, key=key, width=310)
-    key = state.choice("level", list(LEVELS))
-    level = st.segmented_control(
-        "One dot is",
-        list(LEVELS),
-        format_func=LEVELS.__getitem__,
-        key=key,
-        required=True,
-    )
-    step = steps[0]
-    if len(steps) > 1:
-        key = state.choice("step", steps, default=steps[-1])
-        step = st.select_slider("Step", steps, key=key, width=240, format_func=lambda at: _step_name(at, stages))
-    level = level or "utterances"
-    return state.chosen("layers", pair), int(state.chosen("step", step)), state.chosen("level", level)
 
 
-def _step_name(step: str, stages: Mapping[str, str]) -> str:
-    return step if stages[step] == "during" else f"{step} ({stages[step]})"
-
-
-def _map(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRecord | None:
-    """Show the map, or how far it is; return it when it is there."""
-    record = _requested(run, pair, step, level)
-    if record.state in ("queued", "running"):
-        _wait(record)
-        return None
+def _map(run: RunRecord, record: MapRecord, now: AlignmentRecord) -> state.Place | None:
+    """Show the map with its age if it is old, or how far it is; return the place that it shows."""
+    there = state.map_places(record) if state.studio().map_made_at(record) else []
+    # A file of an older version does not say which place it is of: the record does.
+    wanted = (now.student_layer, now.teacher_layer, now.step)
+    there = there or ([wanted] if record.path and record.step is not None else [])
+    waits = record.state in ("queued", "running")
     if record.state == "failed":
         st.error(text.plain(record.message), icon=":material/error:")
+    if waits:
+        _wait(record, small=bool(there))
+    earlier = [place for place in there if place[:2] == wanted[:2] and place[2] <= wanted[2]]
+    place = wanted if wanted in there else max(earlier, key=lambda each: each[2], default=None)
+    if not waits and (place != wanted or record.state == "failed"):
+        if place is not None:
+            age = text.ago(state.studio().map_made_at(record), datetime.now(UTC))
+            st.warning(f"This map was drawn {age}, before step {now.step}. It shows step {place[2]}.")
         if st.button("Draw it again", icon=":material/refresh:"):
-            _request(run, pair, step, level)
+            _record(run, now, record.level, "all" if record.step is None else "one", again=True)
             st.rerun()
-        return None
-    points = state.map_points(record)
+    if place is not None:
+        _picture(run, record, place, steps=len({each[2] for each in there}))
+    return place
+
+
+def _picture(run: RunRecord, record: MapRecord, place: state.Place, *, steps: int) -> None:
+    shown = state.map_points(record, place)
     st.plotly_chart(
-        state.map_figure(record, _labels(record, points, state.studio().probe(run.job_id, run.group))),
-        key=f"map:{record.id}",
-        on_select=lambda: _take_from_map(record),
+        state.map_figure(record, place, run),
+        key=f"map:{record.id}:{place}",
+        on_select=lambda: points.take_from_map(run, record, place),
         selection_mode="points",
-        config={"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        config={"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": BUTTONS_LEFT_OUT},
         alt=(
             f"Map of {record.points} {record.level}, a circle for the teacher's state and a diamond for the student's; "
             "near means alike. The table below lists the same points."
         ),
     )
     count = f"{text.count(record.points)} of {text.count(record.points_total)} {record.level} shown"
-    trust = record.trustworthiness
-    kept = "" if trust is None else f" The map keeps {trust:.0%} of the neighbourhoods of the states."
+    if record.points < record.points_total:
+        count += f", stratified by {record.stratified}"
     dot = "the mean of an utterance's states" if record.level == "utterances" else "one state, a frame or a token"
     st.caption(
-        f"UMAP of both sides together, in one space by {text.plain(record.how)}; one dot is {dot}. {count}.{kept}"
-    )
-    return record
-
-
-def _requested(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRecord:
-    """Return the map that was asked for, asking for it once."""
-    wanted = (pair.side, pair.student_layer, pair.teacher_layer, step, level)
-    for record in state.studio().store.maps(run.id):
-        if (record.side, record.student_layer, record.teacher_layer, record.step, record.level) == wanted:
-            return record
-    return _request(run, pair, step, level)
-
-
-def _request(run: RunRecord, pair: AlignmentRecord, step: int, level: str) -> MapRecord:
-    return state.studio().request_map(
-        run.id, pair.side, pair.student_layer, pair.teacher_layer, step, "points" if level == "points" else "utterances"
+        f"UMAP of both sides together, in one space by {text.plain(record.how)}"
+        f"{f' over {steps} steps' if record.step is None and steps > 1 else ''}. One dot is {dot}. "
+        f"{count}.{_kept(record, shown.kept, shown.trustworthiness)} "
+        f"Lines join the {text.count(min(len(shown.angle), 200))} pairs that are furthest apart."
     )
 
 
-def _wait(asked: MapRecord) -> None:
+def _kept(record: MapRecord, kept: float | None, trust: float | None) -> str:
+    """Return how far the map can be trusted, as a sentence."""
+    trust = record.trustworthiness if trust is None else trust
+    trusted = "" if trust is None else f"trustworthiness {text.decimal(trust, 2)}"
+    if kept is None:
+        return f" {trusted.capitalize()}." if trusted else ""
+    return f" This map keeps {text.percent(kept, 0)} of the 15 nearest neighbours ({trusted})."
+
+
+def _wait(asked: MapRecord, *, small: bool) -> None:
+    """Say how far a map is until it is there, in the place of the picture or above the one that there was."""
+
     def part() -> bool:
         record = state.studio().store.map(asked.id)
-        with st.container(border=True, height=480, vertical_alignment="center", horizontal_alignment="center"):
-            st.markdown("**The map is being drawn**", width="content")
-            waiting = "It waits for another map." if record.state == "queued" else "UMAP is at work."
-            st.caption(f"{waiting} The first takes about half a minute, the next ones seconds.", width="content")
+        waiting = "It waits for another one." if record.state == "queued" else "UMAP is at work."
+        if small:
+            st.caption(f":material/hourglass_top: It is being drawn again. {waiting} Until then, this one stays.")
+        else:
+            with st.container(border=True, height=480, vertical_alignment="center", horizontal_alignment="center"):
+                st.markdown("**The map is being drawn**", width="content")
+                st.caption(f"{waiting} The first takes about half a minute, the next ones seconds.", width="content")
         return record.state in ("finished", "failed")
 
     state.live(part, seconds=1.0)
-
-
-def _labels(record: MapRecord, points: MapPoints, probe: list[ProbeUtterance]) -> list[str]:
-    """Return a name for every point: its utterance, and its moment where it is one."""
-    ids = [probe[place].id for place in points.utterance.tolist()]
-    if record.level == "utterances":
-        return ids
-    return [f"{name}@{moment}" for name, moment in zip(ids, points.moment.tolist(), strict=True)]
-
-
-def _take_from_map(record: MapRecord) -> None:
-    chosen = state.kept(f"map:{record.id}")["selection"]["points"]
-    if chosen:
-        state.set_query(point=chosen[0]["customdata"])
-
-
-def _take_from_table(key: str, labels: list[str]) -> None:
-    rows = state.kept(key)["selection"]["rows"]
-    if rows:
-        state.set_query(point=labels[rows[0]])
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """A point of the map that was chosen: its utterance, and the angle between its two states in degrees."""
-
-    utterance: ProbeUtterance
-    angle: float
-
-
-def _points(run: RunRecord, record: MapRecord) -> _Chosen | None:
-    """Show the table of the points; return the one that was chosen here or on the map."""
-    points, probe = state.map_points(record), state.studio().probe(run.job_id, run.group)
-    labels = _labels(record, points, probe)
-    owners = [probe[place] for place in points.utterance.tolist()]
-    angles = np.degrees(points.angle.astype(float))
-    frame = pd.DataFrame({"Point": labels, "Angle": angles, "Said": [owner.text for owner in owners]})
-    frame = frame.sort_values("Angle", ascending=False, kind="stable")
-    key = f"points:{record.id}"
-    st.dataframe(
-        frame,
-        hide_index=True,
-        height=318,
-        on_select=lambda: _take_from_table(key, list(frame["Point"])),
-        selection_mode="single-row",
-        key=key,
-        column_config={
-            "Point": "Utterance"
-            if record.level == "utterances"
-            else st.column_config.TextColumn(help="Utterance @ frame (50 a second) or token."),
-            "Angle": st.column_config.NumberColumn(
-                "Angle ° ↓", format="%.1f", help="Between the student's and the teacher's state, before the map."
-            ),
-        },
-        alt="The points of the map, those first whose student and teacher states are furthest apart",
-    )
-    st.caption("The points of the map, furthest apart first. Choose a row, or click a point, to hear the utterance.")
-    wanted = state.query("point")
-    if wanted not in labels:
-        return None
-    place = labels.index(wanted)
-    return _Chosen(owners[place], float(angles[place]))
-
-
-def _utterance(run: RunRecord, record: MapRecord, chosen: _Chosen | None) -> None:
-    """Show the chosen point's utterance: its audio, what was said, and what was heard."""
-    with st.container(border=True):
-        if chosen is None:
-            st.markdown("**No utterance chosen**")
-            st.caption("Choose one below the map: its audio, and what teacher and student heard, appear here.")
-            return
-        utterance = chosen.utterance
-        facts = f"{utterance.duration:.1f} s · angle {chosen.angle:.1f}°"
-        speaker = f" · {utterance.speaker}" if utterance.speaker else ""
-        st.markdown(f"**{text.plain(utterance.id)}** · {text.plain(facts + speaker)}")
-        parts.clip(utterance.audio_path, name=utterance.id)
-        store = state.studio().store
-        evaluations = teachers.of_group(store.evaluations(job_id=run.job_id, test_set=utterance.split), run)
-        teacher = [item for item in evaluations if item.subject == "teacher"]
-        student = [item for item in evaluations if item.run_id == run.id and (item.step or 0) <= record.step]
-        student.sort(key=lambda item: item.step or 0)
-        heard = [("Teacher", _heard(teacher[-1].id if teacher else None, utterance.id))]
-        when = f"Student, step {student[-1].step}" if student else "Student"
-        heard.append((when, _heard(student[-1].id if student else None, utterance.id)))
-        parts.texts(utterance.text, heard)
-
-
-def _heard(evaluation_id: int | None, utterance_id: str) -> str | None:
-    if evaluation_id is None:
-        return None
-    results = state.studio().store.utterance_results(evaluation_id)
-    return next((item.hypothesis for item in results if item.utterance_id == utterance_id), None)
-
-
-def _measures(records: list[AlignmentRecord], step: int) -> None:
-    """Show the measures before and at the chosen step, and over all steps."""
-    records = sorted(records, key=lambda item: item.step)
-    before, now = records[0], next(item for item in records if item.step == step)
-    st.header("How alike")
-    frame = tables.measures(before, now)
-    parts.table(frame, alt="Measures of alignment before and at the chosen step", numbers=list(frame.columns[1:]))
-    st.caption(
-        f"{text.count(now.points)} pairs of states. CKA is debiased; the angle is that of the loss, after the "
-        f"projection; neighbours are the {now.neighbours} nearest."
-    )
-    if len(records) < 2:
-        return
-    for title, values in (
-        ("Linear CKA ↑", [item.linear_cka for item in records]),
-        ("Angle ° ↓", [math.degrees(item.geodesic_angle) for item in records]),
-        ("Shared neighbours % ↑", [100 * item.mutual_knn for item in records]),
-    ):
-        data = pd.DataFrame({"step": [item.step for item in records], "series": title, "value": values}).dropna()
-        if data.empty:
-            continue
-        about = f"{title} over the steps, from {data['value'].iloc[0]:.3g} to {data['value'].iloc[-1]:.3g}"
-        st.markdown(f"**{title}**")
-        st.altair_chart(charts.curve(data, description=about, markers=True, height=110), key=f"over:{title}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Measures of how alike two sets of paired states are. NumPy only; nothing here is trained.
 
 Row i of both sides is the same point: one frame or one token, as the student and as the teacher represent it.
-`linear_cka` and `mutual_knn` compare what lies near what inside each space, so the two may have different widths;
-`mean_geodesic_angle` compares the points themselves and needs one space.
+`linear_cka`, `mutual_knn`, `rsa` and `procrustes_residual` compare what lies near what inside each space, so the two
+may have different widths; `mean_geodesic_angle` compares the points themselves and needs one space.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def linear_cka(
         ShapeError: If the sides do not pair up, or have fewer than 4 points.
     """
     _require_pairs(student, teacher, fewest=4)
-    x, y = _centred(student.astype(np.float64)), _centred(teacher.astype(np.float64))
+    x, y = centred(student.astype(np.float64)), centred(teacher.astype(np.float64))
     scale = np.sqrt(_hsic(x, x) * _hsic(y, y))
     return float(_hsic(x, y) / scale) if scale > 0 else 0.0
 
@@ -129,6 +129,72 @@ def procrustes(
     return left @ right
 
 
+def procrustes_residual(
+    student: Float[np.ndarray, "points student_width"], teacher: Float[np.ndarray, "points teacher_width"]
+) -> float:
+    """Return which share of the teacher's variance is left when the student is turned and scaled onto it, 0 to 1.
+
+    It is 1 - |x'y|*^2 / (|x|^2 |y|^2) with the nuclear norm and both sides centred (Gower 1975; Schoenemann 1966). With
+    fewer points than the states are wide, unrelated states are turned onto each other, too: look at what a shuffled
+    pairing leaves. A side that does not vary leaves everything.
+
+    Args:
+        student: One state per row.
+        teacher: States of the same points.
+
+    Raises:
+        ShapeError: If the sides do not pair up, or have fewer than 2 points.
+    """
+    _require_pairs(student, teacher, fewest=2)
+    x, y = centred(student.astype(np.float64)), centred(teacher.astype(np.float64))
+    scale = np.sum(x * x) * np.sum(y * y)
+    return max(0.0, float(1 - np.linalg.svd(x.T @ y, compute_uv=False).sum() ** 2 / scale)) if scale > 0 else 1.0
+
+
+def rsa(
+    student: Float[np.ndarray, "points student_width"], teacher: Float[np.ndarray, "points teacher_width"]
+) -> float:
+    """Return how alike both sides rank all pairs of points by their angle, from -1 to 1; 0 is unrelated.
+
+    Representational similarity analysis (Kriegeskorte et al. 2008): Spearman's correlation of the two sides' distances,
+    each side seen from its own mean. A side on which all pairs are alike gives 0.
+
+    Args:
+        student: One state per row.
+        teacher: States of the same points.
+
+    Raises:
+        ShapeError: If the sides do not pair up, or have fewer than 3 points.
+    """
+    _require_pairs(student, teacher, fewest=3)
+    x, y = distance_ranks(student), distance_ranks(teacher)
+    scale = np.sqrt(np.sum(x * x) * np.sum(y * y))
+    return float(np.sum(x * y) / scale) if scale > 0 else 0.0
+
+
+def distance_ranks(states: Float[np.ndarray, "points width"]) -> Float[np.ndarray, "points points"]:
+    """Return the rank of every pair's angle among all pairs, less the mean rank; pairs alike share one, no pair has 0.
+
+    Args:
+        states: One state per row, seen from their mean here.
+    """
+    unit = _unit_rows(centred(states.astype(np.float64)))
+    # Rounded, so that pairs that are equal but for the order of a sum share a rank.
+    similarity = (unit @ unit.T).round(9)
+    rows, columns = np.triu_indices(len(unit), k=1)
+    _, place, counts = np.unique(-similarity[rows, columns], return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    result = np.zeros(similarity.shape)
+    result[rows, columns] = result[columns, rows] = ranks - ranks.mean()
+    return result
+
+
+def nearest_sets(states: Float[np.ndarray, "points width"], neighbours: int) -> np.ndarray:
+    """Return which points are among the nearest of each by cosine, a boolean matrix [points, points]."""
+    unit = _unit_rows(states).astype(np.float32)
+    return np.concatenate([_nearest(unit, first, neighbours) for first in range(0, len(unit), ROWS_AT_ONCE)])
+
+
 def effective_rank(states: Float[np.ndarray, "points width"]) -> float:
     """Return in how many directions states vary: the exponential of the entropy of their singular values.
 
@@ -141,7 +207,7 @@ def effective_rank(states: Float[np.ndarray, "points width"]) -> float:
         ShapeError: If there are fewer than 2 points.
     """
     _require_pairs(states, states, fewest=2)
-    singular = np.linalg.svd(_centred(states.astype(np.float64)), compute_uv=False)
+    singular = np.linalg.svd(centred(states.astype(np.float64)), compute_uv=False)
     if singular.sum() == 0:
         return 1.0
     shares = singular / singular.sum()
@@ -175,7 +241,8 @@ def _nearest(unit: Float[np.ndarray, "points width"], first: int, neighbours: in
     return marked
 
 
-def _centred(states: np.ndarray) -> np.ndarray:
+def centred(states: np.ndarray) -> np.ndarray:
+    """Return states seen from their mean."""
     # Seen from the first state, states that do not vary are exactly zero; their mean alone would leave rounding errors.
     states = states - states[:1]
     return states - states.mean(axis=0)

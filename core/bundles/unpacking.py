@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from core.alignment.results import is_comparison
 from core.bundles.archive import unpack
 from core.bundles.manifest import AUDIO_SUFFIXES, FILES, MOST_JSON_BYTES, MOST_ROW_BYTES, ROWS, Manifest
 from core.config import parse_run
 from core.errors import BundleError, ConfigError, ManifoldError, StoreError
-from core.runs import ACTIVE, JobRecord, MapPoints, ProbeUtterance, Studio
+from core.runs import ACTIVE, JobRecord, MapPoints, MapRecord, ProbeUtterance, Studio
 from core.store.database import known_revisions
 from core.store.records import Estimate, Level, Side, Stage, State, Subject, config_hash
 from core.store.tables import jobs, maps, runs
@@ -36,6 +38,8 @@ CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("evaluations", "subject"): get_args(Subject),
     ("alignments", "side"): get_args(Side),
     ("alignments", "stage"): get_args(Stage),
+    ("comparisons", "side"): get_args(Side),
+    ("comparisons", "state"): ("finished",),
     ("maps", "side"): get_args(Side),
     ("maps", "level"): get_args(Level),
     ("maps", "state"): ("finished",),
@@ -233,7 +237,10 @@ def _read_everything(stage: Studio, manifest: Manifest) -> None:
         probe = stage.probe(run.job_id, run.group) if there else []
         _check_probe(probe, audio)
         for record in stage.store.maps(run.id):
-            _check_map(stage.map_points(record), record.path, len(probe))
+            for place in stage.map_places(record) or [None]:
+                _require_fits(stage.map_points(record, place), record, probe)
+        for comparison in stage.store.comparisons(run.id):
+            _require(is_comparison(comparison.result), f"a comparison of {run.id}")
     stage.ablation(manifest.job)
 
 
@@ -245,13 +252,17 @@ def _check_probe(probe: list[ProbeUtterance], audio: set[str]) -> None:
         _require(utterance.audio_path in audio | {""}, "an utterance of the probe names audio that is not there")
 
 
-def _check_map(points: MapPoints, path: str, utterances: int) -> None:
-    sizes = {len(points.student), len(points.teacher), len(points.utterance), len(points.moment), len(points.angle)}
+def _require_fits(points: MapPoints, record: MapRecord, probe: list[ProbeUtterance]) -> None:
+    count = len(points.utterance)
+    sizes = {len(points.student), len(points.teacher), count, len(points.moment), len(points.angle)}
     sizes |= {points.student.size // 2, points.teacher.size // 2}
-    _require(len(sizes) == 1, f"the map {path} does not fit together")
-    if len(points.utterance):
-        lowest, highest = int(points.utterance.min()), int(points.utterance.max())
-        _require(lowest >= 0 and highest < utterances, f"the map {path} is of other utterances")
+    sizes |= {len(points.student_neighbours), len(points.teacher_neighbours)}
+    _require(len(sizes) == 1, f"the map {record.path} does not fit together")
+    near = np.concatenate([points.student_neighbours.ravel(), points.teacher_neighbours.ravel()])
+    _require(((near >= 0) & (near < count)).all(), f"the map {record.path} has neighbours that are not there")
+    if count:
+        places = int(points.utterance.min()), int(points.utterance.max())
+        _require(places[0] >= 0 and places[1] < len(probe), f"the map {record.path} is of other utterances")
 
 
 def _json(content: bytes, name: str) -> Any:

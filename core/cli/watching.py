@@ -48,7 +48,9 @@ def follow_maps(studio: Studio, job_id: str, *, screen: Console) -> None:
     for record in maps:
         if record.state != "finished":
             reason = record.message or "It takes too long here; the studio goes on with it."
-            where = f"{record.side} layer {record.student_layer} at step {record.step}"
+            where = record.side
+            if record.step is not None:
+                where += f" layer {record.student_layer} at step {record.step}"
             screen.print(f"No map of run {record.run_id}, {where}: {reason}", markup=False, highlight=False)
 
 

@@ -1,6 +1,7 @@
 """What a frozen page shows of a job, gathered from the store and the folder of runs."""
 
 import base64
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -220,24 +221,31 @@ def _map(studio: Studio, table: AblationTable) -> Figure | None:
     )
     for row in ranked:
         drawn = [record for record in studio.store.maps(row.run.id) if record.state == "finished"]
-        for record in sorted(
-            drawn, key=lambda each: (each.side == "encoder", each.step, each.level == "points"), reverse=True
-        ):
+        for record in sorted(drawn, key=_worth, reverse=True):
             try:
-                points = studio.map_points(record)
+                # Of aligned maps the last step's, of the upper layers.
+                there = studio.map_places(record)
+                place = max(there, key=lambda each: (each[2], each[0]), default=None)
+                points = studio.map_points(record, place)
             except StoreError:
                 continue
+            mine, theirs, step = place or (record.student_layer, record.teacher_layer, record.step)
             label = (
-                f"Map of {row.run.name} at step {record.step}: {record.side} states of student layer "
-                f"{record.student_layer} and teacher layer {record.teacher_layer}"
+                f"Map of {row.run.name} at step {step}: {record.side} states of student layer {mine} and teacher "
+                f"layer {theirs}"
             )
             chart, shown = charts.alignment_map(points.student, points.teacher, label=label)
             return Figure("Where the states lie", chart, f"{label}. {_map_caption(record, shown)}")
     return None
 
 
+def _worth(record: MapRecord) -> tuple[bool, float, bool]:
+    """Return what a map is chosen by: the encoder's, of the last step or of all, of points."""
+    return record.side == "encoder", math.inf if record.step is None else record.step, record.level == "points"
+
+
 def _map_caption(record: MapRecord, shown: int) -> str:
-    kept = "" if record.trustworthiness is None else f" It keeps {record.trustworthiness:.0%} of the neighbourhoods."
+    kept = "" if record.trustworthiness is None else f" Its trustworthiness is {record.trustworthiness:.2f}."
     return (
         f"UMAP of both sides together, in one space by {record.how}. Circle: teacher. Diamond: student; a line joins "
         f"the two states of a point. {shown:,} of {record.points_total:,} {record.level} shown, evenly spread.{kept}"

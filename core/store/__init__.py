@@ -5,22 +5,22 @@ from core.store.lists import RunSummary
 from core.store.records import (
     ACTIVE,
     AlignmentRecord,
-    CheckRecord,
     EvaluationRecord,
     JobRecord,
-    MapRecord,
     Metric,
     ParameterCounts,
     RunRecord,
     State,
     UtteranceResult,
 )
+from core.store.request_records import CheckRecord, ComparisonRecord, MapRecord
 from core.store.store import Store
 
 __all__ = [
     "ACTIVE",
     "AlignmentRecord",
     "CheckRecord",
+    "ComparisonRecord",
     "Estimate",
     "EvaluationRecord",
     "JobEstimate",

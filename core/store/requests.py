@@ -1,4 +1,4 @@
-"""What the app asks of the analysis worker: maps, and checks of settings that need torch."""
+"""What the app asks of the analysis worker: maps, comparisons, and checks that need torch."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,20 +9,42 @@ from sqlalchemy import Table, insert, or_, select, update
 from core.errors import NotFoundError
 from core.store.costs import Estimate
 from core.store.reads import Reads
-from core.store.records import CheckRecord, Level, MapRecord, Side, config_hash
-from core.store.tables import checks, maps
+from core.store.records import Level, Side, config_hash
+from core.store.request_records import CheckRecord, ComparisonRecord, MapRecord
+from core.store.tables import checks, comparisons, maps
 
 MOST_ATTEMPTS = 2
 """A request whose worker dies this often is given up, so that it cannot kill one worker after the other."""
+
+
+REQUESTS = (checks, comparisons, maps)
 
 
 class Requests(Reads):
     """The side of the store that holds requests and their answers."""
 
     def request_map(
-        self, run_id: str, side: Side, student_layer: int, teacher_layer: int, step: int, level: Level
+        self,
+        run_id: str,
+        side: Side,
+        student_layer: int | None,
+        teacher_layer: int | None,
+        step: int | None,
+        level: Level,
+        *,
+        again: bool = False,
     ) -> MapRecord:
-        """Ask for a map; one that was asked for before is returned as it is, unless it failed."""
+        """Ask for a map; one that was asked for before is returned as it is, unless it failed.
+
+        Args:
+            run_id: The run.
+            side: Of the models.
+            student_layer: None, and None for the next two, asks for maps of all layer pairs and steps.
+            teacher_layer: See above.
+            step: See above.
+            level: What a point is.
+            again: Ask anew for one that is there, too.
+        """
         place = {
             "run_id": run_id,
             "side": side,
@@ -31,17 +53,7 @@ class Requests(Reads):
             "step": step,
             "level": level,
         }
-        self.run(run_id)
-        with self._write() as connection:
-            same = [maps.c[name] == value for name, value in place.items()]
-            map_id = connection.execute(select(maps.c.id).where(*same)).scalar()
-            if map_id is None:
-                query = insert(maps).values(**place, state="queued", created_at=datetime.now(UTC))
-                map_id = connection.execute(query).lastrowid
-            else:
-                again = update(maps).where(maps.c.id == map_id, maps.c.state == "failed")
-                connection.execute(again.values(state="queued", message="", attempts=0))
-        return self.map(map_id)
+        return self.map(self._ask(maps, place, again=again))
 
     def map(self, map_id: int) -> MapRecord:
         """Return one map."""
@@ -66,6 +78,8 @@ class Requests(Reads):
         points_total: int,
         how: str,
         seconds: float,
+        kept: float | None = None,
+        stratified: str = "",
     ) -> None:
         """Store where a map is and what it is worth; see MapRecord."""
         fields = {name: value for name, value in locals().items() if name not in ("self", "map_id")}
@@ -74,6 +88,32 @@ class Requests(Reads):
     def fail_map(self, map_id: int, message: str) -> None:
         """Say why there is no map, in a sentence."""
         self._set(maps, map_id, state="failed", message=message)
+
+    def request_comparison(self, run_id: str, side: Side, step: int) -> ComparisonRecord:
+        """Ask how alike both sides are at a step; what was asked for before is returned as it is, unless it failed."""
+        return self.comparison(self._ask(comparisons, {"run_id": run_id, "side": side, "step": step}))
+
+    def comparison(self, comparison_id: int) -> ComparisonRecord:
+        """Return one comparison."""
+        return ComparisonRecord(**self._one(comparisons, comparison_id, "comparison"))
+
+    def comparisons(self, run_id: str) -> list[ComparisonRecord]:
+        """Return the comparisons of a run, by side and step."""
+        query = select(comparisons).where(comparisons.c.run_id == run_id)
+        return [ComparisonRecord(**row) for row in self._rows(query.order_by(comparisons.c.side, comparisons.c.step))]
+
+    def claim_comparison(self) -> ComparisonRecord | None:
+        """Take the oldest comparison that waits, or None."""
+        claimed = self._claim(comparisons)
+        return None if claimed is None else self.comparison(claimed)
+
+    def finish_comparison(self, comparison_id: int, result: dict[str, Any]) -> None:
+        """Store what was found."""
+        self._set(comparisons, comparison_id, state="finished", message="", result=result)
+
+    def fail_comparison(self, comparison_id: int, message: str) -> None:
+        """Say why nothing was found, in a sentence."""
+        self._set(comparisons, comparison_id, state="failed", message=message)
 
     def request_check(
         self, config: dict[str, Any], *, measure: bool = False, rows: Sequence[dict[str, Any]] = ()
@@ -119,9 +159,9 @@ class Requests(Reads):
         self._set(checks, check_id, state="failed", message=message)
 
     def requests_open(self) -> bool:
-        """Return whether any map or check waits or is being made."""
+        """Return whether any request waits or is being answered."""
         with self._read() as connection:
-            for table in (checks, maps):
+            for table in REQUESTS:
                 query = select(table.c.id).where(table.c.state.in_(("queued", "running"))).limit(1)
                 if connection.execute(query).first():
                     return True
@@ -130,7 +170,7 @@ class Requests(Reads):
     def requeue_requests(self, message: str) -> None:
         """Put back what a dead analysis worker left half done; give up, with the message, what killed too many."""
         with self._write() as connection:
-            for table in (checks, maps):
+            for table in REQUESTS:
                 left = update(table).where(table.c.state == "running")
                 connection.execute(
                     left.where(table.c.attempts >= MOST_ATTEMPTS).values(state="failed", message=message)
@@ -147,6 +187,20 @@ class Requests(Reads):
             )
             check_id = connection.execute(query).lastrowid
         return self.check(check_id)
+
+    def _ask(self, table: Table, place: dict[str, Any], *, again: bool = False) -> int:
+        """Return the id of the request for a place; a new one waits, and one that failed, or any, waits again."""
+        self.run(place["run_id"])
+        with self._write() as connection:
+            same = [table.c[name].is_not_distinct_from(value) for name, value in place.items()]
+            request_id = connection.execute(select(table.c.id).where(*same)).scalar()
+            if request_id is None:
+                query = insert(table).values(**place, state="queued", created_at=datetime.now(UTC))
+                return connection.execute(query).lastrowid
+            ended = ("failed", "finished") if again else ("failed",)
+            waits = update(table).where(table.c.id == request_id, table.c.state.in_(ended))
+            connection.execute(waits.values(state="queued", message="", attempts=0))
+            return request_id
 
     def _claim(self, table: Table) -> int | None:
         first = select(table.c.id).where(table.c.state == "queued").order_by(table.c.id).limit(1)

@@ -202,14 +202,17 @@ maps = Table(
     Column("id", Integer, primary_key=True),
     Column("run_id", String(16), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Column("side", String(8), nullable=False),
-    Column("student_layer", Integer, nullable=False),
-    Column("teacher_layer", Integer, nullable=False),
-    Column("step", Integer, nullable=False),
+    # None in all three: one map of all layer pairs and steps.
+    Column("student_layer", Integer),
+    Column("teacher_layer", Integer),
+    Column("step", Integer),
     Column("level", String(16), nullable=False),
     Column("state", String(16), nullable=False),
     Column("message", Text, nullable=False, default=""),
     Column("path", Text, nullable=False, default=""),
     Column("trustworthiness", Float),
+    Column("kept", Float),
+    Column("stratified", String(16), nullable=False, default=""),
     Column("points", Integer, nullable=False, default=0),
     Column("points_total", Integer, nullable=False, default=0),
     Column("how", Text, nullable=False, default=""),
@@ -227,6 +230,21 @@ Index(
     maps.c.level,
     unique=True,
 )
+
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", String(16), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("side", String(8), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("message", Text, nullable=False, default=""),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+Index("comparisons_by_place", comparisons.c.run_id, comparisons.c.side, comparisons.c.step, unique=True)
 
 checks = Table(
     "checks",

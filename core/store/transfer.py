@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from core.errors import BundleError, StoreError
 from core.store.database import Database
-from core.store.tables import jobs, maps, metadata, runs
+from core.store.tables import comparisons, jobs, maps, metadata, runs
 
 ROWS_AT_ONCE = 500
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -54,13 +54,13 @@ class Transfer(Database):
     """The side of the store that gives whole jobs away and takes them in."""
 
     def rows_of_job(self, job_id: str) -> list[Row]:
-        """Return all rows of a job, owners first, as they are at one moment; maps only where they are there."""
+        """Return all rows of a job, owners first, as they are at one moment; of what was asked for, what is there."""
         found: list[Row] = []
         with self._read() as connection:
             for table in travelling():
                 query = select(table).where(_of_job(table, job_id)).order_by(*table.primary_key.columns)
-                if table is maps:
-                    query = query.where(maps.c.state == "finished")
+                if table in (comparisons, maps):
+                    query = query.where(table.c.state == "finished")
                 found += [(table, dict(row)) for row in connection.execute(query).mappings()]
         return found
 

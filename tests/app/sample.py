@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import soundfile
@@ -17,7 +18,7 @@ from core.config import RunConfig, parse_run, read_preset
 from core.launchers.process import identify
 from core.runs import AlignmentRecord, Estimate, ParameterCounts, RunRecord, UtteranceResult
 from core.store import Store
-from core.store.records import State
+from core.store.records import Level, State
 
 SENTENCES = (
     "the harbour master counts the boats before the fog comes in",
@@ -107,9 +108,10 @@ def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:
         store.add_alignments(alignments(run))
         store.run_progress(run.id, STEPS, 88.0 + run.position)
         store.run_state(run.id, "finished")
-        for step in (0, 160):
-            for level in ("utterances", "points"):
+        for level in get_args(Level):
+            for step in (None, 0, 160):
                 add_map(store, runs_folder, run, step, level)
+        add_comparison(store, run, STEPS)
     store.progress(job.id, "Finished", 1000, 1000, 0.0)
     store.job_state(job.id, "finished")
     return store.runs(job_id=job.id)
@@ -315,28 +317,36 @@ def alignments(run: RunRecord) -> list[AlignmentRecord]:
     ]
 
 
-def add_map(store: Store, runs_folder: Path, run: RunRecord, step: int, level: str) -> None:
-    """Store a finished map of the encoder's layer pair and its file."""
-    store.request_map(run.id, "encoder", 2, 3, step, level)  # pyright: ignore[reportArgumentType]
+def add_map(store: Store, runs_folder: Path, run: RunRecord, step: int | None, level: Level) -> None:
+    """Store a finished map of the encoder's layer pair and its file; without a step, the aligned maps of all steps."""
+    layers = (None, None) if step is None else (2, 3)
+    store.request_map(run.id, "encoder", *layers, step, level)
     record = store.claim_map()
     assert record is not None
     random = np.random.default_rng(7)
     each = 1 if level == "utterances" else 20
     points = UTTERANCES * each
-    teacher = random.normal(size=(points, 2)).astype(np.float32) * 3
-    spread = 0.4 if step else 2.5
-    student = teacher + random.normal(size=(points, 2)).astype(np.float32) * spread
+    steps = PROBED if step is None else (step,)
+    teacher = np.stack([random.normal(size=(points, 2)) * 3] * len(steps))
+    apart = random.normal(size=(points, 2))
+    student = np.stack([at + apart * (0.4 + 2 * np.exp(-one / 40)) for one, at in zip(steps, teacher, strict=True)])
+    near = {side: np.stack([_nearest(one) for one in at]) for side, at in (("student", student), ("teacher", teacher))}
     path = Path(run.id) / "maps" / f"{record.id}.safetensors"
     (runs_folder / path).parent.mkdir(parents=True, exist_ok=True)
     save_file(
         {
-            "student_xy": student,
-            "teacher_xy": teacher,
+            "student_xy": student.astype(np.float32),
+            "teacher_xy": teacher.astype(np.float32),
+            "student_neighbours": near["student"],
+            "teacher_neighbours": near["teacher"],
+            "angle": np.linalg.norm(student - teacher, axis=2).astype(np.float32) / 6,
+            "places": np.array([(2, 3, one) for one in steps], dtype=np.int32),
+            "kept": np.full(len(steps), 0.83, np.float32),
+            "trustworthiness": np.full(len(steps), 0.87, np.float32),
             "utterance": np.repeat(np.arange(UTTERANCES), each).astype(np.int32),
             "moment": np.full(points, -1, np.int32)
             if each == 1
             else np.tile(np.arange(each) * 4, UTTERANCES).astype(np.int32),
-            "angle": np.linalg.norm(student - teacher, axis=1).astype(np.float32) / 6,
         },
         runs_folder / path,
     )
@@ -344,11 +354,44 @@ def add_map(store: Store, runs_folder: Path, run: RunRecord, step: int, level: s
         record.id,
         path=str(path),
         trustworthiness=0.87,
+        kept=0.83,
         points=points,
         points_total=points,
-        how="learned projection",
+        how="the learned projection; AlignedUMAP" if step is None else "the learned projection",
+        stratified="speaker",
         seconds=3.0,
     )
+
+
+def _nearest(places: np.ndarray) -> np.ndarray:
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    return np.argsort(apart, axis=1)[:, 1:11].astype(np.int32)
+
+
+def add_comparison(store: Store, run: RunRecord, step: int) -> None:
+    """Store how alike the encoder's layers are at a step."""
+    store.request_comparison(run.id, "encoder", step)
+    record = store.claim_comparison()
+    assert record is not None
+    best = {"linear_cka": 1.0, "rsa": 1.0, "mutual_knn": 1.0, "procrustes_residual": 0.0, "geodesic_angle": 0.0}
+    floors = {"linear_cka": 0.01, "rsa": 0.0, "mutual_knn": 0.02, "procrustes_residual": 0.9, "geodesic_angle": 1.57}
+    measured = {
+        name: {
+            "value": (value := 0.2 * floors[name] + 0.8 * ceiling),
+            "low": value - 0.03,
+            "high": value + 0.04,
+            "floor": floors[name],
+            "ceiling": ceiling,
+        }
+        for name, ceiling in best.items()
+    }
+    grid = {
+        "student_layers": [0, 1, 2],
+        "teacher_layers": [0, 1, 2, 3],
+        "cka": [[round(0.95 ** (3 * abs(mine - theirs)), 3) for theirs in range(4)] for mine in range(3)],
+    }
+    counts = {"points": 1000, "points_total": 1200, "utterances": UTTERANCES}
+    store.finish_comparison(record.id, {"pairs": {"2-3": measured}, "grid": grid, **counts})
 
 
 def write_probe(runs_folder: Path, job_id: str, utterances: Sequence[str]) -> None:
@@ -357,7 +400,7 @@ def write_probe(runs_folder: Path, job_id: str, utterances: Sequence[str]) -> No
             "id": name,
             "text": SENTENCES[position % len(SENTENCES)],
             "audio_path": f"data/sample/{name}.flac",
-            "speaker": None,
+            "speaker": f"speaker {position % 4}",
             "duration": 1.5,
             "split": "development",
         }

@@ -1,8 +1,4 @@
-import base64
-
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import pytest
 
 from app import charts
@@ -34,29 +30,6 @@ def test_a_short_curve_keeps_every_value_of_each_series() -> None:
     assert sorted(charts.thinned(frame)["value"]) == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_the_map_tells_teacher_from_student_by_shape_and_colour() -> None:
-    figure = points_on_a_map(3)
-    markers = {
-        trace["name"]: (trace["marker"]["symbol"], trace["marker"]["color"])
-        for trace in figure.to_plotly_json()["data"]
-        if "name" in trace
-    }
-    assert markers == {"Teacher": ("circle", charts.TEACHER), "Student": ("diamond", charts.STUDENT)}
-
-
-def test_the_map_is_the_same_to_the_byte_when_drawn_again() -> None:
-    assert points_on_a_map(50).to_json() == points_on_a_map(50).to_json()
-
-
-def test_lines_join_the_pairs_that_are_furthest_apart() -> None:
-    teacher = np.zeros((300, 2), dtype=np.float32)
-    student = np.stack([np.arange(300), np.zeros(300)], axis=1).astype(np.float32)
-    figure = charts.alignment_map(student=student, teacher=teacher, labels=[str(i) for i in range(300)])
-    sent = figure.to_plotly_json()["data"][0]["x"]
-    ends = np.frombuffer(base64.b64decode(sent["bdata"]), dtype=sent["dtype"])[1::3]
-    assert ends.tolist() == list(range(100, 300))
-
-
 def test_a_term_that_sets_in_later_has_no_share_before() -> None:
     late = pd.DataFrame({"step": range(51, 101), "series": "late", "value": 0.25})
     whole = pd.DataFrame({"step": range(1, 101), "series": "whole", "value": 0.75})
@@ -71,9 +44,3 @@ def test_a_term_that_sets_in_later_has_no_share_before() -> None:
 def test_a_chart_says_in_words_what_it_shows() -> None:
     frame = pd.DataFrame({"name": ["a"], "role": ["Student"], "wer": [12.0]})
     assert charts.rates(frame, description="WER of a: 12 %").to_dict()["description"] == "WER of a: 12 %"
-
-
-def points_on_a_map(number: int) -> go.Figure:
-    random = np.random.default_rng(0)
-    student, teacher = random.normal(size=(2, number, 2))
-    return charts.alignment_map(student=student, teacher=teacher, labels=[str(place) for place in range(number)])

@@ -107,15 +107,6 @@ def test_the_test_set_is_offered_first_and_later_steps_before_earlier_ones(
     ]
 
 
-def test_alignment_opens_the_newest_run_that_has_states(
-    open_page: OpenPage, store: Store, runs_folder: Path, finished: list[RunRecord]
-) -> None:
-    sample.add_job(store, runs_folder, "queued")
-    page = open_page("alignment")
-    assert page.query_params["run"] in {run.id for run in finished}
-    assert "How alike" in texts(page)
-
-
 def test_runs_of_one_name_are_told_apart_by_their_job(open_page: OpenPage, finished: list[RunRecord]) -> None:
     (runs,) = [item for item in open_page("run").selectbox if item.label == "Another run"]
     assert f"+ manifold · quickstart · {finished[3].id}" in runs.options
@@ -132,40 +123,6 @@ def test_the_settings_of_a_run_are_those_it_ran_with(open_page: OpenPage, finish
     page = open_page("run", run=finished[3].id, tab="Settings")
     assert "kind: geodesic" in page.code[0].value
     assert finished[3].config_hash in texts(page)
-
-
-def test_a_map_says_how_it_was_made_and_how_far_to_trust_it(open_page: OpenPage, finished: list[RunRecord]) -> None:
-    page = open_page("alignment", run=finished[3].id)
-    assert "learned projection" in texts(page)
-    assert "24 of 24 utterances shown" in texts(page)
-    assert "87% of the neighbourhoods" in texts(page)
-
-
-def test_an_address_with_a_point_shows_its_three_texts_and_plays_it(
-    open_page: OpenPage, finished: list[RunRecord]
-) -> None:
-    page = open_page("alignment", run=finished[3].id, point="test-003")
-    said = texts(page)
-    for heading in ("Said", "Teacher", "Student, step 160"):
-        assert f"**{heading}**" in said
-    assert sample.SENTENCES[3] in said
-    assert page.get("audio")
-
-
-def test_before_training_nothing_was_heard_yet(open_page: OpenPage, finished: list[RunRecord]) -> None:
-    page = open_page("alignment", run=finished[3].id, point="test-003", step="0")
-    assert "not transcribed at this step" in texts(page)
-
-
-def test_a_map_that_failed_says_why_and_is_not_asked_for_again(
-    open_page: OpenPage, store: Store, finished: list[RunRecord]
-) -> None:
-    asked = store.request_map(finished[3].id, "decoder", 3, 4, 160, "utterances")
-    store.fail_map(asked.id, "The states are NaN. Choose an earlier step.")
-    page = open_page("alignment", run=finished[3].id, layers="decoder-3-4")
-    assert "The states are NaN." in texts(page)
-    assert store.map(asked.id).state == "failed"
-    assert "Draw it again" in [button.label for button in page.button]
 
 
 def test_the_ablation_table_stands_above_its_notes_and_recorded_speech_on_its_own(

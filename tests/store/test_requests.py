@@ -133,3 +133,35 @@ def test_what_a_dead_worker_left_is_tried_once_more_and_then_given_up(store: Sto
         store.requeue_requests("It died twice over this.")
         assert store.map(asked.id).state == store.check(check.id).state == expected
     assert store.map(asked.id).message == "It died twice over this."
+
+
+def test_maps_of_all_layers_and_steps_are_asked_for_once(store: Store, job: JobRecord) -> None:
+    run = store.runs(job_id=job.id)[0]
+    first = store.request_map(run.id, "encoder", None, None, None, "points")
+    assert (first.student_layer, first.teacher_layer, first.step) == (None, None, None)
+    assert store.request_map(run.id, "encoder", None, None, None, "points").id == first.id
+    assert store.request_map(run.id, "encoder", None, None, None, "utterances").id != first.id
+    assert store.request_map(run.id, "encoder", 2, 3, 10, "points").id != first.id
+
+
+def test_a_comparison_waits_is_made_and_is_kept(store: Store, job: JobRecord) -> None:
+    run = store.runs(job_id=job.id)[0]
+    asked = store.request_comparison(run.id, "encoder", 10)
+    assert (asked.state, asked.result) == ("queued", None)
+    assert store.requests_open()
+    claimed = store.claim_comparison()
+    assert claimed is not None
+    assert (claimed.id, claimed.state) == (asked.id, "running")
+    store.finish_comparison(asked.id, {"points": 3})
+    assert store.comparisons(run.id) == [store.request_comparison(run.id, "encoder", 10)]
+    assert store.comparison(asked.id).result == {"points": 3}
+    assert not store.requests_open()
+
+
+def test_a_comparison_that_failed_is_made_again_when_it_is_asked_for_again(store: Store, job: JobRecord) -> None:
+    run = store.runs(job_id=job.id)[0]
+    asked = store.request_comparison(run.id, "decoder", 0)
+    store.claim_comparison()
+    store.fail_comparison(asked.id, "Too few points.")
+    assert store.comparison(asked.id).message == "Too few points."
+    assert store.request_comparison(run.id, "decoder", 0).state == "queued"

@@ -1,0 +1,164 @@
+"""Tables of the alignment page: points, neighbours and measures in, data frames out; no st.*."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from app import text
+from core.runs import AlignmentRecord, MapPoints, ProbeUtterance, UtteranceResult
+
+PRESETS = {
+    "moved": "Moved most",
+    "lost": "Teacher right, student wrong",
+    "worst": "Worst WER",
+    "better": "Student beats teacher",
+}
+"""Ways to order points, and to choose among them."""
+
+MOST_ROWS = 500
+"""So many points are listed; the others are found by their name."""
+
+MEASURES = {
+    "linear_cka": "Linear CKA ↑",
+    "rsa": "RSA ↑",
+    "mutual_knn": "Shared neighbours ↑",
+    "procrustes_residual": "Procrustes residual ↓",
+    "geodesic_angle": "Angle ↓",
+}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What teacher and student made of the probe's utterances, by utterance; empty where nobody listened."""
+
+    teacher: Mapping[str, UtteranceResult]
+    student: Mapping[str, UtteranceResult]
+
+
+def labels(points: MapPoints, probe: Sequence[ProbeUtterance], level: str) -> list[str]:
+    """Return a name for every point: its utterance, and its moment where it is one."""
+    ids = [probe[place].id for place in points.utterance.tolist()]
+    if level == "utterances":
+        return ids
+    return [f"{name}@{moment}" for name, moment in zip(ids, points.moment.tolist(), strict=True)]
+
+
+def points(
+    shown: MapPoints, probe: Sequence[ProbeUtterance], names: Sequence[str], heard: Heard, *, preset: str
+) -> pd.DataFrame:
+    """Return the points that a preset chooses, in its order: name, angle in degrees, both WER in percent, the text."""
+    owners = [probe[place] for place in shown.utterance.tolist()]
+    rates = {side: [_wer(getattr(heard, side).get(owner.id)) for owner in owners] for side in ("teacher", "student")}
+    frame = pd.DataFrame(
+        {
+            "Point": list(names),
+            "Angle": np.degrees(shown.angle.astype(float)),
+            "Student": rates["student"],
+            "Teacher": rates["teacher"],
+            "Said": [owner.text for owner in owners],
+        }
+    ).astype({"Student": "float", "Teacher": "float"})
+    if preset == "lost":
+        frame = frame[(frame["Teacher"] == 0) & (frame["Student"] > 0)]
+    elif preset == "better":
+        frame = frame[frame["Student"] < frame["Teacher"]]
+    elif preset == "worst":
+        frame = frame[frame["Student"].notna()]
+    by = {"lost": "Student", "worst": "Student", "better": "Teacher"}.get(preset)
+    frame = pd.DataFrame(frame).sort_values(by="Angle", ascending=False, kind="stable")
+    return frame if by is None else frame.sort_values(by=by, ascending=False, kind="stable")
+
+
+def found(frame: pd.DataFrame, wanted: str) -> pd.DataFrame:
+    """Return the points whose name or text has some letters, large or small."""
+    if not wanted.strip():
+        return frame
+    said = (frame["Point"] + " " + frame["Said"]).str.casefold()
+    return frame.loc[said.str.contains(wanted.strip().casefold(), regex=False)]
+
+
+def neighbours(shown: MapPoints, names: Sequence[str], place: int) -> tuple[pd.DataFrame, int]:
+    """Return the nearest of a point in both spaces, those that only one of them has marked, and how many both have.
+
+    Args:
+        shown: The map.
+        names: Of its points.
+        place: Of the point.
+    """
+    teacher, student = shown.teacher_neighbours[place].tolist(), shown.student_neighbours[place].tolist()
+    both = set(teacher) & set(student)
+    frame = pd.DataFrame(
+        {
+            "Near the teacher": [f"{'=' if each in both else '−'} {names[each]}" for each in teacher],
+            "Near the student": [f"{'=' if each in both else '+'} {names[each]}" for each in student],
+        }
+    )
+    return frame, len(both)
+
+
+def close_up(shown: MapPoints, names: Sequence[str], place: int) -> pd.DataFrame:
+    """Return where a point and its neighbours in either space lie; see `app.map_charts.close_up`."""
+    rows = []
+    for side, at, near in (
+        ("Teacher", shown.teacher, shown.teacher_neighbours[place]),
+        ("Student", shown.student, shown.student_neighbours[place]),
+    ):
+        for each in [*near.tolist(), place]:
+            x, y = at[each].astype(float)
+            rows.append({"x": x, "y": y, "side": side, "name": names[each], "chosen": each == place})
+    return pd.DataFrame(rows)
+
+
+def likeness(
+    before: AlignmentRecord, now: AlignmentRecord, measured: Mapping[str, Mapping[str, float]] | None
+) -> pd.DataFrame:
+    """Return how alike one layer pair is, in words and numbers.
+
+    Args:
+        before: Of the first step.
+        now: Of the step that is looked at.
+        measured: Measures of this step by name, each with value, low, high, floor and ceiling; None while they wait.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, title in MEASURES.items():
+        old, new = getattr(before, name, None), getattr(now, name, None)
+        if measured is None and new is None:
+            continue
+        row = {"Measure": title, "Before": _value(name, old), f"Step {now.step}": _value(name, new)}
+        if measured is not None:
+            one = measured[name]
+            row[f"Step {now.step}"] = _value(name, one["value"])
+            row["95 % interval"] = f"{_value(name, one['low'])} to {_value(name, one['high'])}"
+            row["Shuffled"] = _value(name, one["floor"])
+            row["Teacher itself"] = _value(name, one["ceiling"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def layer_grid(grid: Mapping[str, Any], compared: Sequence[str]) -> pd.DataFrame:
+    """Return a grid of layers, one row a cell; see `app.map_charts.layer_grid`.
+
+    Args:
+        grid: Of a comparison.
+        compared: The run's pairs, "student-teacher".
+    """
+    return pd.DataFrame(
+        [
+            {"student": student, "teacher": teacher, "cka": value, "compared": f"{student}-{teacher}" in compared}
+            for student, row in zip(grid["student_layers"], grid["cka"], strict=True)
+            for teacher, value in zip(grid["teacher_layers"], row, strict=True)
+        ]
+    )
+
+
+def _value(name: str, value: float | None) -> str:
+    if name == "geodesic_angle":
+        return text.degrees(value)
+    return text.percent(value, 0) if name == "mutual_knn" else text.decimal(value, 2)
+
+
+def _wer(result: UtteranceResult | None) -> float | None:
+    return None if result is None else 100 * result.errors / max(1, result.words)
