@@ -248,7 +248,7 @@ def _machine(found: Sequence[Look]) -> None:
     said = [f"Measured on {first.device}: the median of {first.steps} steps is {first.step_seconds:.2f} s."]
     said.append(f"Transcribing an utterance takes {first.transcribe_seconds:.2f} s.")
     if any(estimate.busy for estimate in estimates):
-        said.append("The machine had other work meanwhile: alone this is several times faster.")
+        said.append("The machine had other work meanwhile: the times are too long.")
     st.caption(text.plain(" ".join(said)))
 
 

@@ -107,7 +107,9 @@ class AblationTable:
         return "read once"
 
 
-def ablation_table(store: Store, job_id: str, test_set: str | None = None) -> AblationTable:
+def ablation_table(
+    store: Store, job_id: str, test_set: str | None = None, *, against: str | None = None
+) -> AblationTable:
     """Compare the runs of a job; rows whose test set was not read yet are left open.
 
     Args:
@@ -115,24 +117,25 @@ def ablation_table(store: Store, job_id: str, test_set: str | None = None) -> Ab
         job_id: The job.
         test_set: Where they are compared; by default "test", or "development" for a job that leaves its test unread.
             On the development set, which chooses it, a run's row is its best checkpoint.
+        against: Name or id of the run that the others are compared with; by default the first.
 
     Raises:
-        NotFoundError: If there is no such job.
+        NotFoundError: If there is no such job, or no such run in it.
         ConfigError: If the evaluations were not made alike, naming what differs.
     """
     if test_set is None:
         runs = store.runs(job_id=job_id)
         compared = [run for run in runs if run.group == runs[-1].group]
         test_set = "test" if all(run.config["evaluation"]["test"] for run in compared) else DEVELOPMENT
-    table = _table(store, job_id, test_set)
+    table = _table(store, job_id, test_set, against)
     if test_set != "test":
         return table
     names = dict.fromkeys(record.test_set for record in store.evaluations(job_id=job_id))
-    extra = {name: _table(store, job_id, name) for name in names if name not in ("test", DEVELOPMENT)}
+    extra = {name: _table(store, job_id, name, against) for name in names if name not in ("test", DEVELOPMENT)}
     return replace(table, extra=extra)
 
 
-def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
+def _table(store: Store, job_id: str, test_set: str, against: str | None) -> AblationTable:
     job = store.job(job_id)
     runs = store.runs(job_id=job_id)
     if not runs:
@@ -147,6 +150,7 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
     _require_alike(list(found.values()), runs)
     students = [run for run in runs if run.group == last]
     experts = [run for run in runs if run.group != last]
+    chosen = _baseline(students, against)
     own = {run.id: found.get(("student", run.id, "")) for run in students}
     own |= {run.id: found.get(("teacher", None, run.name)) for run in experts}
     teachers = {label: record for (subject, _, label), record in found.items() if subject == "teacher"}
@@ -166,25 +170,36 @@ def _table(store: Store, job_id: str, test_set: str) -> AblationTable:
         ]
     rows = [AblationRow(run=run, evaluation=own[run.id], teaches=True) for run in experts]
     rows += [
-        AblationRow(run=run, evaluation=own[run.id], is_baseline=number == 0) for number, run in enumerate(students)
+        AblationRow(run=run, evaluation=own[run.id], is_baseline=place == chosen) for place, run in enumerate(students)
     ]
     rows = [
         replace(row, parameters=store.parameters(row.run.id), load=_load(store, row.run, row.evaluation))
         for row in rows
     ]
     utterances = len(store.utterance_results(next(iter(found.values())).id)) if found else 0
-    compared, test = _compare(store, [*rows, *several], baseline=len(experts), size=utterances)
+    compared, test = _compare(store, [*rows, *several], baseline=len(experts) + chosen, size=utterances)
     return AblationTable(
         job=job,
         test_set=test_set,
         teacher=next(iter(teachers.values()), None) if alone else None,
         student_before=found.get(("student_before", None, "")),
         rows=tuple(row for row in compared if isinstance(row, AblationRow)),
-        baseline=students[0].name,
+        baseline=students[chosen].name,
         test=test,
         utterances=utterances,
         several=tuple(row for row in compared if isinstance(row, ReferenceRow)),
     )
+
+
+def _baseline(students: Sequence[RunRecord], against: str | None) -> int:
+    """Return the place of the run that the others are compared with."""
+    if against is None:
+        return 0
+    for place, run in enumerate(students):
+        if against in (run.id, run.name):
+            return place
+    names = ", ".join(f"'{run.name}'" for run in students)
+    raise NotFoundError(f"There is no run '{against}' to compare with. Choose one of {names}.")
 
 
 def _compare(

@@ -25,6 +25,7 @@ from core.preflight import (
     pairs_of,
     point_map_of,
     require_fits,
+    require_readable,
     require_shared,
     require_sound,
     same_tokens,
@@ -162,6 +163,7 @@ def _share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, 
     splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
     tests = test_sets(config, splits)
     require_all_fit(config, splits, tests)
+    require_all_readable(splits, tests, student=student)
     pairs = all_pairs(configs, student=student, teachers=teachers)
     ensembles = ensembles_of(configs, teachers=teachers)
     wers: list[float] = []
@@ -356,6 +358,12 @@ def test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance
     for path in config.evaluation.extra_tests:
         tests[Path(path).stem] = read_manifest(Path(path))
     return tests
+
+
+def require_all_readable(splits: Splits, tests: dict[str, Sequence[Utterance]], *, student: Whisper) -> None:
+    """Raise DataError when a text is longer than the decoder, or has no words to count."""
+    measured = [*splits.development, *(item for items in tests.values() for item in items)]
+    require_readable([*splits.train, *measured], measured, student=student)
 
 
 def require_all_fit(config: RunConfig, splits: Splits, tests: dict[str, Sequence[Utterance]]) -> None:

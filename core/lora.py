@@ -46,11 +46,15 @@ def adapted_modules(model: nn.Module, lora: Lora, *, freeze_below: int) -> list[
         within = [
             path for path in linear if path.startswith(prefix) and int(path.removeprefix(prefix).split(".")[0]) >= first
         ]
+        if targets and not within:
+            where = "freeze_below" if side == "encoder" else f"lora.{side}_targets"
+            problems.append(Problem(where, f"no {side} layer is left to adapt; lower it, or empty lora.{side}_targets"))
+            continue
         for target in targets:
             matches = [path for path in within if path.endswith("." + target)]
             if not matches:
                 names = sorted({path.removeprefix(prefix).split(".", 1)[1] for path in within})
-                hint = f"choose from {', '.join(names)}" if names else "all layers of this side are frozen"
+                hint = f"choose from {', '.join(names)}"
                 problems.append(Problem(f"lora.{side}_targets", f"'{target}' matches no linear module; {hint}"))
             found.extend(matches)
     if problems:

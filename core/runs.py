@@ -202,9 +202,9 @@ class Studio:
         if self.store.requests_open():
             self._ensure_analysis_worker()
 
-    def ablation(self, job_id: str, test_set: str | None = None) -> AblationTable:
+    def ablation(self, job_id: str, test_set: str | None = None, *, against: str | None = None) -> AblationTable:
         """Compare the runs of a job; see core.ablation.ablation_table."""
-        return ablation_table(self.store, job_id, test_set)
+        return ablation_table(self.store, job_id, test_set, against=against)
 
     def compare(self, run_ids: Sequence[str]) -> Comparison:
         """Put runs of any jobs side by side; see core.comparison.compare."""

@@ -7,6 +7,7 @@ token instead of 51,864). This is the seam where a cache on disk goes: losses se
 came from.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -101,7 +102,10 @@ def prepare_utterances(
         batch_size: Utterances per pass.
         advance: Called with the number of utterances done since the last call; may raise to stop.
     """
-    shared = [shares_start(student, teacher, freeze_below) for teacher in teachers]
+    shared = [
+        shares_start(student, teacher, freeze_below) and lowest_layer(pairs, number) >= freeze_below
+        for number, teacher in enumerate(teachers)
+    ]
     even = (1 / len(teachers),) * len(teachers)
     prepared: list[Prepared] = []
     for batch in _batches(utterances, batch_size):
@@ -137,6 +141,12 @@ def prepare_utterances(
             prepared.append(Prepared(item, student.tokens(item.text), start[row].clone(), said, even, start_seconds))
         advance(len(batch))
     return prepared
+
+
+def lowest_layer(pairs: Sequence[LayerPair], number: int) -> float:
+    """Return the lowest encoder layer of a teacher that is compared; infinite where none is."""
+    layers = (pair.teacher for pair in pairs if pair.of == number and pair.side == "encoder")
+    return min(layers, default=math.inf)
 
 
 def _heard(

@@ -180,3 +180,17 @@ def test_a_job_that_is_missing_or_has_no_runs_is_named(store: Store, job: JobRec
         connection.execute("DELETE FROM runs")
     with pytest.raises(NotFoundError, match="has no runs"):
         ablation_table(store, job.id)
+
+
+def test_any_run_can_be_what_the_others_are_compared_with(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    for position, own in enumerate([[2] * 100, [index % 3 for index in range(100)], [0] * 99 + [4]]):
+        evaluate(own, position)
+    by_name = ablation_table(store, job.id, against="kd")
+    first, kd, manifold = by_name.rows
+    assert (by_name.baseline, kd.difference) == ("kd", None)
+    forward = ablation_table(store, job.id).rows[1]
+    assert (first.difference, forward.difference) == (pytest.approx(0.202), pytest.approx(-0.202))
+    assert manifold.interval is not None
+    assert ablation_table(store, job.id, against=kd.run.id) == by_name
+    with pytest.raises(NotFoundError, match=r"no run 'cosine'.*'ce', 'kd', 'manifold'"):
+        ablation_table(store, job.id, against="cosine")

@@ -59,7 +59,7 @@ def test_names_that_match_nothing_are_all_reported_with_those_that_would() -> No
 
 
 def test_targets_in_an_encoder_that_is_frozen_altogether_are_refused_with_the_reason() -> None:
-    with pytest.raises(ConfigError, match="all layers of this side are frozen"):
+    with pytest.raises(ConfigError, match="no encoder layer is left to adapt"):
         adapted_modules(tiny_model(), BOTH, freeze_below=3)
 
 

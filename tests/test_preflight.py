@@ -5,7 +5,7 @@ import pytest
 
 from core.config import RunConfig, parse_run
 from core.counting import parameter_counts
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from core.families.whisper import Whisper
 from core.mapping import LayerPair
 from core.preflight import (
@@ -14,6 +14,7 @@ from core.preflight import (
     pairs_of,
     point_map_of,
     require_fits,
+    require_readable,
     require_shared,
     require_sound,
     within_budget,
@@ -212,3 +213,14 @@ def test_a_mixture_keeps_within_the_budget_of_its_run(teacher: Whisper) -> None:
     dense = parameter_counts(run_config(lora={"budget": 0.01}), student=student, teachers=[teacher])
     assert 0.8 * dense.adapters < counts.adapters <= dense.adapters
     assert counts.share_of_teacher <= 0.01
+
+
+def test_every_transcript_that_cannot_be_used_is_named(teacher: Whisper) -> None:
+    def said(name: str, text: str) -> Utterance:
+        return Utterance(id=name, audio_path=Path("a.wav"), text=text, speaker=None, duration=1.0)
+
+    fine, long, silent = said("fine", "one two"), said("long", "word " * 600), said("silent", "[laughter]")
+    require_readable([fine, silent], [fine], student=teacher)
+    with pytest.raises(DataError, match="cannot be used") as caught:
+        require_readable([fine, long, silent], [fine, silent], student=teacher)
+    assert [problem.where for problem in caught.value.problems] == ["long", "silent"]

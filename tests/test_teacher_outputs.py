@@ -8,7 +8,8 @@ import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from core.audio import read_audio
-from core.families.whisper import Whisper, frame_count
+from core.config import PrunedStudent
+from core.families.whisper import Whisper, frame_count, prune
 from core.mapping import LayerPair
 from core.sources import Utterance
 from core.teacher_outputs import (
@@ -94,3 +95,22 @@ def test_statistics_of_decoder_states_are_of_utterances_that_have_a_text() -> No
     assert found["encoder", 0].mean.tolist() == [2, 2, 2]
     assert found["decoder", 0].mean.tolist() == [1, 1, 1]
     assert teacher_statistics([said, silent])[0]["decoder", 0].mean.tolist() == [2, 2, 2]
+
+
+def test_a_teacher_layer_below_the_shared_ones_is_heard_too(clips: tuple[Utterance, ...]) -> None:
+    teacher = random_whisper()
+    student = prune(teacher, PrunedStudent(encoder_layers=(0, 1, 3)))
+    prepared = prepare_utterances(
+        clips,
+        teachers=[teacher],
+        student=student,
+        freeze_below=2,
+        pairs=[LayerPair("encoder", 2, 0)],
+        audio_context=CONTEXT,
+        keep_teacher_encoder=False,
+        batch_size=2,
+        advance=lambda count: None,
+    )
+    mel = teacher.mel([read_audio(clips[0].audio_path)], CONTEXT)
+    expected = teacher.encode_start(mel, 1)[0, : frame_count(clips[0].duration)]
+    torch.testing.assert_close(prepared[0].teachers[0].states["encoder", 0], expected, atol=1e-4, rtol=1e-4)

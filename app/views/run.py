@@ -263,7 +263,7 @@ def _costs(run: RunRecord) -> None:
     parts.table(frame, alt=about, numbers=list(frame.columns[1:]))
     if run.estimate is not None:
         said = f"Expected from {run.estimate.steps} steps on {run.estimate.device} before it started."
-        busy = " The machine had other work meanwhile: alone this is several times faster." if run.estimate.busy else ""
+        busy = " The machine had other work meanwhile: the times are too long." if run.estimate.busy else ""
         st.caption(text.plain(said + busy))
     st.header("Parameters and computation")
     counts = state.parameters(run)

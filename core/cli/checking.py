@@ -103,7 +103,7 @@ def _job(job: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:
         f"{first['transcribe_seconds']:.2f} s for transcribing an utterance.",
     ]
     if any(run["estimate"]["busy"] for run in runs if run.get("estimate")):
-        lines.append("The machine had other work meanwhile: alone this is several times faster.")
+        lines.append("The machine had other work meanwhile: the times are too long.")
     return lines
 
 

@@ -22,7 +22,7 @@ from core.cli.sharing import bundle, report
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
 from core.cli.watching import counted, follow, follow_maps
 from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
-from core.errors import ConfigError, JobError
+from core.errors import ConfigError, JobError, NotFoundError
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
 from core.runs import ACTIVE, JobRecord, Studio
@@ -167,7 +167,14 @@ def check(
 ) -> None:
     """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
     with open_studio(db, runs) as studio:
-        name, configs = studio.quick_start() if config == QUICK_START else _read(config)
+        try:
+            name, configs = studio.quick_start() if config == QUICK_START else _read(config)
+        except ConfigError as error:
+            if not as_json:
+                raise
+            problems = [vars(problem) for problem in error.problems] or [{"where": "", "message": error.summary}]
+            _print_json({"name": config, "well": False, "problems": problems, "job": None, "runs": []})
+            raise typer.Exit(2) from None
         # Imported late: the other commands need no torch.
         from core import checking
         from core.teachers import Finder
@@ -237,12 +244,16 @@ def show(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, to be taken in with \\\\input.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Name or id of the run that others are compared with; the first if not given."),
+    ] = None,
 ) -> None:
     """Print the table of a job: error rates, differences with their intervals, what was trained."""
     with open_studio(db, runs) as studio:
         studio.refresh()
         found = newest(studio) if job is None else job_of(studio, job)
-        table = studio.ablation(found.id)
+        table = studio.ablation(found.id, against=against)
         if as_json:
             _print_json(ablation_json(table))
         elif as_csv:
@@ -325,6 +336,8 @@ def _read(name: str) -> tuple[str, Sequence[RunConfig]]:
         preset, configs = read_preset(name)
         return preset.name, configs
     path = Path(name)
+    if not path.suffix and not path.exists():
+        raise NotFoundError(f"There is no preset and no file '{name}'. The presets are {', '.join(preset_names())}.")
     try:
         config = read_run(path)
     except ConfigError as error:

@@ -1,8 +1,9 @@
 """RunConfig: everything that defines a run."""
 
+from pathlib import PurePath
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.config.base import Settings
 from core.config.ensemble import Ensemble
@@ -59,6 +60,17 @@ class Evaluation(Settings):
     extra_tests: tuple[str, ...] = Field(
         default=(), description="Manifests that are transcribed too, each reported on its own, never pooled."
     )
+
+    @field_validator("extra_tests")
+    @classmethod
+    def _names_differ(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        names = [PurePath(path).stem for path in paths]
+        taken = sorted({name for name in names if name in ("test", "development") or names.count(name) > 1})
+        if taken:
+            raise ValueError(
+                f"a test set is called by its file's name, and {', '.join(taken)} would stand for two; rename the file"
+            )
+        return paths
 
 
 class RunConfig(Settings):

@@ -86,7 +86,9 @@ def _spaced(depth: Depth) -> dict[int, int]:
     After Distil-Whisper (Gandhi et al. 2023, arXiv 2311.00430, app. D.2).
     """
     student, teacher = depth.student, depth.teacher
-    return {layer - 1: (2 * layer * teacher + student) // (2 * student) - 1 for layer in range(1, student + 1)}
+    met = {layer: (2 * layer * teacher + student) // (2 * student) for layer in range(1, student + 1)}
+    # A student more than twice as deep has layers nearer to the teacher's input than to its first layer.
+    return {layer - 1: max(1, theirs) - 1 for layer, theirs in met.items()}
 
 
 def _next_inputs(side: Side, depth: Depth) -> dict[int, int]:

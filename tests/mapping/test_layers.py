@@ -109,3 +109,7 @@ def test_lists_that_do_not_fit_are_refused_with_every_reason() -> None:
         ("method.mapping.encoder_list", "the teacher has encoder layers 0 to 3"),
         ("method.mapping.decoder_list", "name one teacher layer for each of the 2 trained decoder layers, not 1"),
     ]
+
+
+def test_a_student_more_than_twice_as_deep_meets_no_layer_below_the_first() -> None:
+    assert [theirs for _, theirs in encoder_pairs(SPACED, Depth(6, 2))] == [0, 0, 0, 0, 1, 1]
