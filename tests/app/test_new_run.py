@@ -74,7 +74,7 @@ def test_rows_of_a_preset_stand_with_their_family_and_can_be_chosen(open_page: O
     page = open_page("new_run", launch="whole", preset="ablation-small")
     names = [config.name for config in read_preset("ablation-small")[1]]
     assert list(page.dataframe[0].value["Run"]) == names
-    assert set(page.dataframe[0].value["Family"]) == {row.group for row in method_rows()} - {"Adapters"}
+    assert set(page.dataframe[0].value["Family"]) == {row.group for row in method_rows()} - {"Adapters", "Ensemble"}
     page.multiselect[0].set_value([names[0], names[5]]).run()
     assert list(page.dataframe[0].value["Run"]) == [names[0], names[5]]
     assert "Launch 2 runs" in [button.label for button in page.button]
