@@ -214,11 +214,12 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
     """Draw word error rates as dots, one row per model.
 
     Args:
-        frame: Columns ``name``, ``role`` ("Teacher" or "Student") and ``wer`` in percent. Rows keep their order.
+        frame: Columns ``name``, ``role`` ("Teacher", "Ensemble" or "Student") and ``wer`` in percent; rows in order.
         description: What the chart shows, for people who do not see it.
     """
-    colour = alt.Scale(domain=["Teacher", "Student"], range=[TEACHER, STUDENT])
-    shape = alt.Scale(domain=["Teacher", "Student"], range=["circle", "diamond"])
+    roles = ["Teacher", "Ensemble", "Student"]
+    colour = alt.Scale(domain=roles, range=[TEACHER, TEACHER, STUDENT])
+    shape = alt.Scale(domain=roles, range=["circle", "square", "diamond"])
     # The rate stands in the row's name: an axis takes the theme's colour for text, a mark does not.
     frame = frame.assign(name=[f"{name} · {wer:.1f} %" for name, wer in zip(frame["name"], frame["wer"], strict=True)])
     return (

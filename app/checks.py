@@ -7,9 +7,9 @@ from typing import Any
 import streamlit as st
 
 from app import costs, parts, state, text
-from core.config import RunConfig
+from core.config import RunConfig, rows_needed
 from core.errors import Problem
-from core.runs import CheckRecord, Estimate, JobEstimate
+from core.runs import CheckRecord, Estimate, expected
 
 ENDED = ("finished", "failed")
 OF_THE_MACHINE = ("memory", "disk")
@@ -21,14 +21,19 @@ class Look:
     """What was asked about one run, and what is known.
 
     Attributes:
-        name: Of the run.
+        config: The run.
         quick: The look at its models, if it was asked for.
         measured: The look with real steps, if it was asked for.
     """
 
-    name: str
+    config: RunConfig
     quick: CheckRecord | None
     measured: CheckRecord | None
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.config.name
 
     @property
     def records(self) -> list[CheckRecord]:
@@ -68,14 +73,15 @@ def ask(configs: Sequence[RunConfig], *, measure: bool) -> None:
     answered = all(key in known and known[key].state in ENDED for key in keys)
     for config, key in zip(configs, keys, strict=True):
         if answered or key not in known or known[key].state == "failed":
-            known[key] = state.studio().request_check(config.model_dump(mode="json"), measure=measure)
+            rows = [each.model_dump(mode="json") for each in configs if each.name in rows_needed(config)]
+            known[key] = state.studio().request_check(config.model_dump(mode="json"), measure=measure, rows=rows)
 
 
 def looks(configs: Sequence[RunConfig]) -> list[Look]:
     """Return what this session asked about runs and what was answered; settings that changed were never asked about."""
     known = _records()
     return [
-        Look(config.name, known.get((config.model_dump_json(), False)), known.get((config.model_dump_json(), True)))
+        Look(config, known.get((config.model_dump_json(), False)), known.get((config.model_dump_json(), True)))
         for config in configs
     ]
 
@@ -229,7 +235,8 @@ def _machine(found: Sequence[Look]) -> None:
     if len(estimates) < len(found):
         st.caption(f"{len(estimates)} of {len(found)} runs were measured; the whole job is told once all are.")
         return
-    job = JobEstimate.of(estimates)
+    job = expected([look.config for look in found], [look.estimate for look in found])
+    assert job is not None
     longest = max(estimate.training_seconds for estimate in estimates)
     with st.container(horizontal=True):
         label = "Training time" if len(found) == 1 else "Training, longest run"

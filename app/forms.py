@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
 from app import text
-from app.widgets import about, summary, widget
+from app.widgets import about, choice_or_text, summary, widget
 from core.config.annotations import bare, is_leaf, is_settings, item_of, kinds_of, optional
 from core.errors import Problem
 
@@ -62,6 +62,7 @@ def settings_form(
     visible: Mapping[str, str],
     folded: Mapping[str, str] | None = None,
     asked: Mapping[str, Asked] | None = None,
+    offered: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Filled:
     """Show the widgets of a settings class, two in a row, and return what they hold.
 
@@ -73,6 +74,7 @@ def settings_form(
             ``student.pruned.encoder_layers``.
         folded: What the fold is called into which a field goes, by patterns of paths: ``method.losses.*.begins``.
         asked: Fields that matter only sometimes, by path. One that does not, and has its default, is left out.
+        offered: Values that a text may take beside what is written, with their labels, by patterns of paths.
     """
     front = _Grid(st.container())
     advanced = st.expander("Advanced settings", icon=":material/tune:")
@@ -88,7 +90,9 @@ def settings_form(
     def section(path: str) -> DeltaGenerator:
         return grids.get(text.words(path.split(".")[0]), grids["Run"]).row()
 
-    form = _Form(place=place, section=section, labels=visible, folded=folded or {}, asked=asked or {})
+    form = _Form(
+        place=place, section=section, labels=visible, folded=folded or {}, asked=asked or {}, offered=offered or {}
+    )
     form.filled.values = form.settings(settings, values, _Field("", key, ""))
     return form.filled
 
@@ -150,8 +154,10 @@ class _Form:
         labels: Mapping[str, str],
         folded: Mapping[str, str],
         asked: Mapping[str, Asked],
+        offered: Mapping[str, Mapping[str, str]],
     ) -> None:
         self.place, self.section, self.labels, self.folded, self.asked = place, section, labels, folded, asked
+        self.offered = offered
         self.folds: dict[str, _Grid] = {}
         self.filled = Filled()
 
@@ -215,7 +221,11 @@ class _Form:
         if is_settings(item):
             return self.several(item, info, _mappings(value), at)
         with self.cell(at, info.is_required()):
-            result = widget(annotation, info, value, self.label(at), at.key)
+            known = next((options for pattern, options in self.offered.items() if fnmatch(at.path, pattern)), None)
+            if known is None:
+                result = widget(annotation, info, value, self.label(at), at.key)
+            else:
+                result = choice_or_text(known, info, value, self.label(at), at.key)
             self.mistakes_here(at)
         return result
 

@@ -11,6 +11,7 @@ from core.runs import (
     AblationRow,
     AblationTable,
     AlignmentRecord,
+    Compared,
     ComparedRun,
     Comparison,
     EvaluationRecord,
@@ -29,7 +30,7 @@ STATE_SIGNS = {
     "stopped": "◼ stopped",
     "interrupted": "⚠ interrupted",
 }
-SUBJECTS = {"teacher": "Teacher", "student_before": "Student before", "student": "Student"}
+SUBJECTS = {"teacher": "Teacher", "ensemble": "Ensemble", "student_before": "Student before", "student": "Student"}
 TEST, DEVELOPMENT = "test", "development"
 
 
@@ -77,9 +78,11 @@ def curves_of(metrics: Sequence[Metric]) -> pd.DataFrame:
 
 def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
     """Return evaluations as they are listed on a run's page."""
+    labels = {record.label for record in records if record.subject == "teacher"}
+    told = {record.id: f" · {record.label}" for record in records if record.label and len(labels) > 1}
     return pd.DataFrame(
         {
-            "Model": [SUBJECTS[record.subject] for record in records],
+            "Model": [SUBJECTS[record.subject] + told.get(record.id, "") for record in records],
             "Set": [record.test_set for record in records],
             "Step": [text.NOTHING if record.step is None else str(record.step) for record in records],
             "WER": [100 * record.wer for record in records],
@@ -129,31 +132,35 @@ def measures(before: AlignmentRecord, now: AlignmentRecord) -> pd.DataFrame:
 
 
 def ablation(table: AblationTable) -> pd.DataFrame:
-    """Return an ablation as it is shown: teacher, student before, then each run."""
+    """Return an ablation as it is shown: teacher, student before, then each run; those that teach, first."""
     fixed = [(SUBJECTS[item.subject], item) for item in (table.teacher, table.student_before) if item is not None]
     rows = [_ablation_row(name, record, None, table) for name, record in fixed]
-    rows += [_ablation_row(row.run.name, row.evaluation, row, table) for row in table.rows]
-    numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step")
+    rows += [_ablation_row(name, row.evaluation, row, table) for name, _, row in table.compared]
+    numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step", "Weights")
     frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float"))
-    return frame if any(row.load for row in table.rows) else frame.drop(columns=["Stored", "Active", "Load per expert"])
+    left_out = [] if any(row.load for row in table.rows) else ["Stored", "Active", "Load per expert"]
+    left_out += [] if table.several else ["Weights"]
+    return frame.drop(columns=left_out)
 
 
 def _ablation_row(
-    name: str, record: EvaluationRecord | None, row: AblationRow | None, table: AblationTable
+    name: str, record: EvaluationRecord | None, compared: Compared | None, table: AblationTable
 ) -> dict[str, object]:
+    row = compared if isinstance(compared, AblationRow) else None
     parameters = row.parameters if row else None
-    known = row is not None and row.interval is not None
+    interval = compared.interval if compared else None
     return {
         "Model": name,
         "WER": _scaled(record.wer if record else None),
-        "Difference": text.points(row.difference) if row and known else "",
-        "95 % interval": text.interval(row.interval) if row and row.interval else "",
-        "Verdict": verdict(row, table) if row else "",
+        "Difference": text.points(compared.difference) if compared and interval else "",
+        "95 % interval": text.interval(interval) if interval else "",
+        "Verdict": verdict(compared) if compared else "",
         "S": record.substitutions if record else None,
         "D": record.deletions if record else None,
         "I": record.insertions if record else None,
         "Held-out KL": record.heldout_kl if record else None,
         "Real-time factor": record.real_time_factor if record else None,
+        "Weights": record.memory / 1e6 if record and record.memory else None,
         "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
         "Step": row.run.step_seconds if row else None,
         "Training": text.duration(row.run.seconds) if row else "",
@@ -163,12 +170,13 @@ def _ablation_row(
     }
 
 
-def verdict(row: AblationRow, table: AblationTable) -> str:
-    """Return in words whether a run differs from the baseline by more than chance."""
-    if row.run.id == table.rows[0].run.id:
+def verdict(row: Compared) -> str:
+    """Return in words whether a model differs from the baseline by more than chance."""
+    run = row.run if isinstance(row, AblationRow) else None
+    if isinstance(row, AblationRow) and row.is_baseline:
         return "baseline" if row.evaluation else f"baseline, {row.run.state}"
     if row.difference is None or row.interval is None:
-        return "not compared" if row.run.state == "finished" else row.run.state
+        return "not compared" if run is None or run.state == "finished" else run.state
     if row.p_value is None:
         return "too few to test"
     p = "p < 0.001" if row.p_value < 0.001 else f"p = {row.p_value:.3f}"
@@ -179,7 +187,7 @@ def verdict(row: AblationRow, table: AblationTable) -> str:
 
 def ablation_notes(table: AblationTable) -> list[str]:
     """Return what must stand under every table: its size, seeds, and how it was measured."""
-    record = table.teacher or next((row.evaluation for row in table.rows if row.evaluation), None)
+    record = table.teacher or next((row.evaluation for _, _, row in table.compared if row.evaluation), None)
     if record is None:
         return []
     seeds = ", ".join(map(str, sorted({row.run.seed for row in table.rows})))
@@ -196,7 +204,7 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
     The student before training transcribes nothing right: on one axis it would push all others into a corner.
     """
     rows = [("Teacher", "Teacher", table.teacher)] if table.teacher else []
-    rows += [(row.run.name, "Student", row.evaluation) for row in table.rows if row.evaluation]
+    rows += [(name, role, row.evaluation) for name, role, row in table.compared if row.evaluation]
     frame = pd.DataFrame(
         [{"name": name, "role": role, "wer": 100 * record.wer} for name, role, record in rows if record],
         columns=["name", "role", "wer"],
@@ -208,18 +216,18 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
 
 
 def contrasts(table: AblationTable) -> pd.DataFrame:
-    """Return what the chart of differences shows: each run against the baseline, in points."""
+    """Return what the chart of differences shows: each model against the baseline, in points."""
     return pd.DataFrame(
         [
             {
-                "name": row.run.name,
+                "name": name,
                 "difference": 100 * row.difference,
                 "low": 100 * row.interval[0],
                 "high": 100 * row.interval[1],
-                "verdict": verdict(row, table),
+                "verdict": verdict(row),
                 "clear": row.significant,
             }
-            for row in table.rows
+            for name, _, row in table.compared
             if row.difference is not None and row.interval is not None
         ],
         columns=["name", "difference", "low", "high", "verdict", "clear"],

@@ -59,6 +59,31 @@ def widget(annotation: Any, info: FieldInfo, value: Any, label: str, key: str) -
     return None if not typed and optional(info.annotation) else typed
 
 
+def choice_or_text(known: Mapping[str, str], info: FieldInfo, value: Any, label: str, key: str) -> str | None:
+    """Show a text that is chosen from known values or written, and return it.
+
+    Args:
+        known: Labels by value.
+        info: The field.
+        value: What it holds at first; it is offered, too.
+        label: Of the widget.
+        key: Of the widget.
+    """
+    options: list[str] = list(dict.fromkeys([*([str(value)] if value else []), *known]))
+    chosen = st.selectbox(
+        label,
+        options,
+        index=0 if value else None,
+        format_func=lambda option: known.get(option, option),
+        accept_new_options=True,
+        placeholder="Choose or write",
+        help=f"{about(info)} Choose one, or write another.",
+        key=key,
+        persist_state="session",
+    )
+    return chosen if chosen or optional(info.annotation) else ""
+
+
 def limits(info: FieldInfo) -> str:
     """Return the range of a number in words, for example ``From 1 to 512.``, or nothing."""
     low = next((item for item in info.metadata if isinstance(item, Ge | Gt)), None)

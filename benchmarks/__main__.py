@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import head, likeness, steps, table, use
+from benchmarks import decoding, head, likeness, steps, table, use
 from benchmarks.goals import Goal, judged
 from benchmarks.measuring import Ratio, circumstances, write
 
-PARTS = ("steps", "head", "likeness", "use")
+PARTS = ("steps", "head", "likeness", "use", "decoding")
 
 
 def main() -> None:
@@ -42,6 +42,8 @@ def main() -> None:
             measured |= likeness.measure(folder, quick=given.quick)
         if "use" in given.only:
             measured |= use.measure(folder, quick=given.quick)
+        if "decoding" in given.only:
+            seconds |= decoding.measure(folder, quick=given.quick)
     results = judged(measured)
     if set(given.only) == set(PARTS):
         write("goals.json", results)

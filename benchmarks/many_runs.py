@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/many_runs.py
 
 makes such a database in a temporary folder (some minutes, half a gigabyte), then measures reading it, and opening its
-pages in Chromium without a window. ``--folder`` keeps the database, and uses it again.
+pages in Chromium without a window. ``--folder`` keeps the database, and goes on with it.
 """
 
 import argparse
@@ -62,8 +62,9 @@ def main() -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         studio = Studio(f"sqlite:///{folder / 'experiments.db'}", folder / "runs")
-        if not studio.store.runs(1):
-            _fill(studio.store, runs=given.runs, steps=given.steps)
+        there = len(studio.store.summaries())
+        if there < given.runs:
+            _fill(studio.store, runs=given.runs - there, steps=given.steps)
         rows = _reading(studio)
         studio.close()
         if not given.no_browser:

@@ -93,6 +93,13 @@ class AblationTable:
     extra: dict[str, "AblationTable"] = field(default_factory=dict)
 
     @property
+    def compared(self) -> list[tuple[str, str, Compared]]:
+        """Every model beside the baseline, in the order of the table: what it is called, its role, and its numbers."""
+        teaching = [(row.run.name, "Teacher", row) for row in self.rows if row.teaches]
+        several = [(row.name, row.subject.capitalize(), row) for row in self.several]
+        return [*teaching, *several, *((row.run.name, "Student", row) for row in self.rows if not row.teaches)]
+
+    @property
     def reading(self) -> str:
         """How often the set was read, for the line under the table."""
         if self.test_set == DEVELOPMENT:

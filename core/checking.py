@@ -76,7 +76,7 @@ def check(
         own = results[first : first + len(group)]
         _check_group(group, own, runs_folder=runs_folder, measured=measured, find=Rehearsal(find, configs[:first]))
         first += len(group)
-    return [{**result, "problems": [vars(problem) for problem in result["problems"]]} for result in results]
+    return _plain(results)
 
 
 def _check_group(
@@ -122,12 +122,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check_fields(fields: Any, *, runs_folder: Path, measured: bool, find: Finder | None = None) -> Result:
-    """Look at one run that is given as plain dictionaries; see `check`."""
+    """Look at one run that is given as plain dictionaries, with its ``rows``; see `check` and CheckRecord."""
     try:
-        config = parse_run(fields)
+        rows = [parse_run(row) for row in fields.get("rows", ())]
+        config = parse_run({name: value for name, value in fields.items() if name != "rows"})
     except ConfigError as error:
         return {"problems": [vars(problem) for problem in _problems(error)]}
-    return check([config], runs_folder=runs_folder, measured=measured, find=find)[0]
+    result: Result = {"problems": []}
+    _check_group([config], [result], runs_folder=runs_folder, measured=measured, find=Rehearsal(find, rows))
+    return _plain([result])[0]
+
+
+def _plain(results: Sequence[Result]) -> list[Result]:
+    return [{**result, "problems": [vars(problem) for problem in result["problems"]]} for result in results]
 
 
 def _counted(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> Result:

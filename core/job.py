@@ -178,7 +178,7 @@ def _share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, 
             audio_context=audio_context,
             keep_teacher_encoder=keep_teacher_encoder,
             batch_size=PREPARE_BATCH,
-            advance=lambda count: progress.advance(count * PREPARE_COST),
+            advance=lambda count: progress.advance(count * len(teachers) * PREPARE_COST),
         )
 
     def listen_and_transcribe(utterances: Sequence[Utterance], audio_context: float, test_set: str) -> list[Prepared]:
@@ -377,9 +377,12 @@ def _total_cost(configs: Sequence[RunConfig]) -> float:
     training, development, test = sizes
     if not configs[0].evaluation.test:
         test = 0
-    total = (training + development + test) * PREPARE_COST + (development + 2 * test) * TRANSCRIBE_COST
+    teachers = len(configs[0].teachers)
+    ensembles = len({config.ensemble.label for config in configs} - {"single"}) if teachers > 1 else 0
+    total = (training + development + test) * teachers * PREPARE_COST
+    total += ((development + test) * (teachers + ensembles) + test) * TRANSCRIBE_COST
     if any(config.method.transcripts == "teacher" for config in configs):
-        total += training * (PREPARE_COST + TRANSCRIBE_COST)
+        total += training * (teachers * PREPARE_COST + TRANSCRIBE_COST)
     for config in configs:
         total += config.training.steps * config.training.batch_size * STEP_COST
         probed = PROBE_POINTS * min(PROBE_UTTERANCES, development) / 4

@@ -4,6 +4,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from safetensors.numpy import load_file
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.comparison import ComparedRun, Comparison, compare, mean_angle
-from core.config import RunConfig, group_problems, read_preset
+from core.config import RunConfig, group_problems, groups, read_preset
 from core.errors import ConfigError, ManifoldError, StoreError
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
@@ -63,6 +65,7 @@ __all__ = [
     "Studio",
     "UtteranceResult",
     "WordChange",
+    "expected",
     "mean_angle",
     "word_difference",
 ]
@@ -275,15 +278,18 @@ class Studio:
         except (OSError, ValueError, TypeError) as error:
             raise StoreError(f"The list of utterances {path} cannot be read ({error}). Put it back.") from error
 
-    def request_check(self, config: dict[str, Any], *, measure: bool = False) -> CheckRecord:
+    def request_check(
+        self, config: dict[str, Any], *, measure: bool = False, rows: Sequence[dict[str, Any]] = ()
+    ) -> CheckRecord:
         """Ask for a look at settings that needs torch; its record says when it is done.
 
         Args:
             config: A RunConfig as plain dictionaries.
             measure: Take some real steps, too, for time and memory. A run of these settings that is started afterwards
                 keeps what was found as its `estimate`.
+            rows: The runs that it learns from, where these are earlier rows of the same ablation.
         """
-        record = self.store.request_check(config, measure=measure)
+        record = self.store.request_check(config, measure=measure, rows=rows)
         self._ensure_analysis_worker()
         return record
 
@@ -318,6 +324,22 @@ class Studio:
             runs_folder=self.runs_folder,
             log=self.runs_folder / "analysis" / "log.txt",
         )
+
+
+def expected(configs: Sequence[RunConfig], estimates: Sequence[Estimate | None]) -> JobEstimate | None:
+    """Return what a job will take: its groups one after the other; None where nothing was measured.
+
+    Args:
+        configs: The runs.
+        estimates: Of each, as far as they were measured.
+    """
+    jobs: list[JobEstimate] = []
+    waiting = list(estimates)
+    for group in groups(configs):
+        known = [estimate for estimate in waiting[: len(group)] if estimate is not None]
+        jobs += [JobEstimate.of(known)] if known else []
+        del waiting[: len(group)]
+    return reduce(add, jobs) if jobs else None
 
 
 def _require_one_job(configs: Sequence[RunConfig]) -> None:

@@ -86,7 +86,12 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             "Trainable": st.column_config.NumberColumn(
                 "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
             ),
-            "Real-time factor": st.column_config.NumberColumn(format="%.3f", help="Decoding time over audio time."),
+            "Real-time factor": st.column_config.NumberColumn(
+                format="%.3f", help="Time of the encoder, whole, and of the decoder over audio time."
+            ),
+            "Weights": st.column_config.NumberColumn(
+                "MB", format="%.0f", help="Weights that it needs; of an ensemble those of all its teachers."
+            ),
             "Step": st.column_config.NumberColumn("s / step", format="%.3f", help="Training time of one step."),
             "Training": st.column_config.TextColumn(alignment="right"),
             "Stored": st.column_config.TextColumn(alignment="right", help="Parameters of the student as deployed."),

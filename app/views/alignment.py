@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import charts, parts, state, tables, text
+from app import charts, parts, state, tables, teachers, text
 from core.runs import AlignmentRecord, MapPoints, MapRecord, ProbeUtterance, RunRecord
 
 LEVELS = {"utterances": "Utterances", "points": "Points"}
@@ -36,11 +36,13 @@ def show() -> None:
         state.link("run", "To the run", ":material/monitoring:", run=run.id)
         return
     with controls:
-        pair, step, level = _choose(records)
+        pair, step, level = _choose(records, teachers.named(run.config))
     own = [item for item in records if _pair(item) == pair]
     left, right = st.columns([3, 2], gap="large")
     with left:
-        record = _map(run, own[0], step, level)
+        record = _map(run, own[0], step, level) if own[0].teacher_number == 0 else None
+        if own[0].teacher_number:
+            st.caption("Maps are drawn with the first teacher. The measures beside this are with the chosen one.")
         chosen = _points(run, record) if record is not None else None
     with right:
         if record is not None:
@@ -56,14 +58,21 @@ def _with_states(runs: list[RunRecord]) -> str | None:
 
 
 def _pair(record: AlignmentRecord) -> str:
-    return f"{record.side}-{record.student_layer}-{record.teacher_layer}"
+    of = f"-of{record.teacher_number}" if record.teacher_number else ""
+    return f"{record.side}-{record.student_layer}-{record.teacher_layer}{of}"
 
 
-def _choose(records: list[AlignmentRecord]) -> tuple[str, int, str]:
+def _choose(records: list[AlignmentRecord], names: list[str]) -> tuple[str, int, str]:
     """Let the user choose layer pair, level and step; the address has them."""
+    ordered = sorted(
+        records,
+        key=lambda item: (item.teacher_number, item.side == "decoder", -item.student_layer, -item.teacher_layer),
+    )
+    several = any(item.teacher_number for item in records)
     named = {
         _pair(item): f"{item.side.title()}: student layer {item.student_layer} → teacher layer {item.teacher_layer}"
-        for item in sorted(records, key=lambda item: (item.side == "decoder", -item.student_layer, -item.teacher_layer))
+        + (f" of {names[item.teacher_number]}" if several else "")
+        for item in ordered
     }
     stages = {str(item.step): item.stage for item in sorted(records, key=lambda item: item.step)}
     steps = list(stages)
@@ -225,7 +234,7 @@ def _utterance(run: RunRecord, record: MapRecord, chosen: _Chosen | None) -> Non
         st.markdown(f"**{text.plain(utterance.id)}** · {text.plain(facts + speaker)}")
         parts.clip(utterance.audio_path, name=utterance.id)
         store = state.studio().store
-        evaluations = store.evaluations(job_id=run.job_id, test_set=utterance.split)
+        evaluations = teachers.of_group(store.evaluations(job_id=run.job_id, test_set=utterance.split), run)
         teacher = [item for item in evaluations if item.subject == "teacher"]
         student = [item for item in evaluations if item.run_id == run.id and (item.step or 0) <= record.step]
         student.sort(key=lambda item: item.step or 0)

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 import yaml
 
-from app import checks, starts, state, tables, text
+from app import checks, starts, state, tables, teachers, text
 from app.forms import Filled, settings_form
 from core.config import LOSSES, Ablation, MethodRow, RunConfig, parse_run, preset_names, read_preset
 from core.errors import ConfigError, Problem
@@ -17,6 +17,9 @@ FIRST_PRESET = "quickstart"
 VISIBLE = {
     "name": "Name",
     "teachers.0.model": "Teacher",
+    **{f"teachers.{number}.model": f"Teacher {number + 1}" for number in range(1, 6)},
+    "teachers.count": "Number of teachers",
+    "ensemble.combine": "Teachers together",
     "student.pruned.encoder_layers": "Student's encoder layers",
     "source": "Source",
     "method.losses": "Losses",
@@ -39,6 +42,8 @@ ASKED = {
     "method.mapping.projection_rank": lambda mapping: mapping["projection"] == "low_rank",
     "method.mapping.directions": lambda mapping: mapping["states"] == "whitened",
     "method.mapping.common_width": lambda mapping: mapping["basis"] != "identity",
+    "ensemble": lambda run: len(run.get("teachers") or ()) > 1,
+    "ensemble.temperature": lambda ensemble: ensemble["combine"] == "weighted",
     "method.largest_wer": lambda method: method["transcripts"] == "teacher",
 }
 """Settings that mean nothing unless another one is so."""
@@ -241,8 +246,17 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], start:
     draft, number = state.kept(f"draft:{place}", (offered[chosen].fields, 0))
     with st.container(border=True):
         filled = settings_form(
-            RunConfig, draft, key=f"form:{place}:{number}", visible=VISIBLE, folded=FOLDED, asked=ASKED
+            RunConfig,
+            draft,
+            key=f"form:{place}:{number}",
+            visible=VISIBLE,
+            folded=FOLDED,
+            asked=ASKED,
+            offered={"teachers.*.model": _teachers(draft)},
         )
+        if len(filled.values["teachers"]) > 1:
+            said = teachers.share(filled.values["ensemble"], len(filled.values["teachers"]))
+            st.caption(text.plain(f"{len(filled.values['teachers'])} teachers. {said}"))
     problems: list[Problem] = []
     config = None
     try:
@@ -256,6 +270,14 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], start:
             checks.list_mistakes(problems)
     _launch([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
     _yaml(filled.values, lambda fields: state.keep(f"draft:{place}", (fields, number + 1)))
+
+
+def _teachers(draft: Mapping[str, Any]) -> dict[str, str]:
+    """Return the models that may teach: those that the settings name, and the students of finished runs."""
+    named = [teacher["model"] for teacher in draft.get("teachers") or [] if teacher.get("model")]
+    usual = RunConfig.model_fields["teachers"].default[0].model
+    runs = state.studio().store.runs(limit=100)
+    return {**{name: name for name in (*named, usual)}, **teachers.offered(runs)}
 
 
 def _method(method: MethodRow | None, values: Mapping[str, Any], *, base: Mapping[str, Any], of_base: str) -> None:

@@ -5,7 +5,7 @@ import streamlit as st
 import yaml
 from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, costs, files, parts, state, tables, terms, text
+from app import charts, costs, files, parts, state, tables, teachers, terms, text
 from core.errors import NotFoundError
 from core.runs import EvaluationRecord, JobRecord, RunRecord, UtteranceResult, mean_angle
 
@@ -13,7 +13,7 @@ MOST_UTTERANCES = 200
 SETS = {tables.TEST: 0, tables.DEVELOPMENT: 2}
 """Order of the evaluations; extra sets stand between."""
 
-TABS = ["Curves", "Results", "Costs", "Utterances", "Settings", "Files", "Log"]
+TABS = ["Curves", "Results", "Teachers", "Costs", "Utterances", "Settings", "Files", "Log"]
 
 ORDERS = {"worst": "Worst", "best": "Best", "improved": "Most improved"}
 
@@ -92,12 +92,18 @@ def _metrics(run: RunRecord) -> None:
     evaluations = state.studio().store.evaluations(job_id=run.job_id)
     own = tables.reported(evaluations).get(run.id)
     read = own.test_set if own else tables.TEST
-    rates = {record.subject: record.wer for record in evaluations if not record.run_id and record.test_set == read}
+    shared = [record for record in teachers.of_group(evaluations, run) if not record.run_id and record.test_set == read]
+    rates = {record.subject: record.wer for record in shared}
+    label = "Teacher"
+    if teachers.several(run.config):
+        label = "Best teacher"
+        heard = [record.wer for record in shared if record.subject == "teacher"]
+        rates |= {"teacher": min(heard)} if heard else {}
     counts = state.parameters(run)
     angle = mean_angle(state.studio().store.last_alignments([run.id]).get(run.id, ()))
     with st.container(horizontal=True):
         st.metric(f"WER ↓, {read} set", text.percent(own.wer if own else None), border=True)
-        st.metric("Teacher", text.percent(rates.get("teacher")), border=True)
+        st.metric(label, text.percent(rates.get("teacher")), border=True)
         st.metric("Student before", text.percent(rates.get("student_before")), border=True)
         share = text.percent(counts.share_of_teacher, 2) if counts else text.NOTHING
         st.metric("Trained, of the teacher", share, border=True)
@@ -108,14 +114,17 @@ def _metrics(run: RunRecord) -> None:
 
 def _tabs(run: RunRecord, job: JobRecord) -> None:
     default = "Results" if run.state == "finished" else "Curves"
-    key = state.choice("tab", TABS, default=default)
+    tabs = [tab for tab in TABS if tab != "Teachers" or teachers.several(run.config)]
+    key = state.choice("tab", tabs, default=default)
     # Segments, not tabs: only the part that is looked at is read and drawn, and the address has it.
-    tab = st.segmented_control("Show", TABS, key=key, required=True, label_visibility="collapsed")
+    tab = st.segmented_control("Show", tabs, key=key, required=True, label_visibility="collapsed")
     tab = state.chosen("tab", tab or default)
     if tab == "Curves":
         _curves(run)
     elif tab == "Results":
         _results(run)
+    elif tab == "Teachers":
+        teachers.show(run)
     elif tab == "Costs":
         _costs(run)
     elif tab == "Utterances":
@@ -266,7 +275,7 @@ def _costs(run: RunRecord) -> None:
 
 def _results(run: RunRecord) -> None:
     store = state.studio().store
-    evaluations = [record for record in store.evaluations(job_id=run.job_id) if record.run_id in (None, run.id)]
+    evaluations = teachers.of_group(store.evaluations(job_id=run.job_id), run)
     subjects = list(tables.SUBJECTS)
     evaluations.sort(key=lambda record: (SETS.get(record.test_set, 1), subjects.index(record.subject), record.id))
     if not evaluations:
@@ -287,7 +296,9 @@ def _results(run: RunRecord) -> None:
             "Held-out KL": st.column_config.NumberColumn(
                 "Held-out KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token."
             ),
-            "Real-time factor": st.column_config.NumberColumn(format="%.3f", help="Decoding time over audio time."),
+            "Real-time factor": st.column_config.NumberColumn(
+                format="%.3f", help="Time of the encoder, whole, and of the decoder over audio time."
+            ),
             "Context": st.column_config.NumberColumn(format="%g s", help="Audio that the encoder sees."),
         },
         alt="Every evaluation of this run, its teacher and its student before training",
@@ -345,7 +356,7 @@ def _utterances(run: RunRecord) -> None:
         item = worst[rows[0]]
         st.markdown(f"**{text.plain(item.utterance_id)}** · {item.duration:.1f} s")
         parts.clip(item.audio_path, name=item.utterance_id)
-        heard = _teacher_heard(run, evaluations[shown], item.utterance_id)
+        heard = teachers.heard(run, evaluations[shown].test_set, item.utterance_id)
         parts.texts(item.reference, [*heard, ("Student", item.hypothesis)])
 
 
@@ -368,15 +379,6 @@ def _place(item: UtteranceResult, order: str, before: dict[str, int]) -> float:
     if order == "improved":
         return (item.errors - before.get(item.utterance_id, item.errors)) / words
     return item.errors / words * (1 if order == "best" else -1)
-
-
-def _teacher_heard(run: RunRecord, record: EvaluationRecord, utterance_id: str) -> list[tuple[str, str | None]]:
-    store = state.studio().store
-    for other in store.evaluations(job_id=run.job_id, test_set=record.test_set):
-        if other.subject == "teacher":
-            heard = (item.hypothesis for item in store.utterance_results(other.id) if item.utterance_id == utterance_id)
-            return [("Teacher", next(heard, None))]
-    return []
 
 
 if __name__ == "__main__":

@@ -2,28 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import reduce
-from operator import add
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from core.config import RunConfig, groups
+from core.config import RunConfig
 from core.reports.sheets import duration
-from core.runs import Estimate, JobEstimate
+from core.runs import Estimate, expected
 
 
 def checks_json(name: str, configs: Sequence[RunConfig], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the results of core.checking.check for programs, with what the whole job takes; bytes and seconds."""
-    jobs: list[JobEstimate] = []
-    first = 0
-    for group in groups(configs):
-        own = results[first : first + len(group)]
-        estimates = [Estimate(**result["estimate"]) for result in own if result.get("estimate")]
-        jobs += [JobEstimate.of(estimates)] if estimates else []
-        first += len(group)
+    estimates = [Estimate(**result["estimate"]) if result.get("estimate") else None for result in results]
+    job = expected(configs, estimates)
     problems = [
         {"run": config.name, **problem}
         for config, result in zip(configs, results, strict=True)
@@ -33,7 +26,7 @@ def checks_json(name: str, configs: Sequence[RunConfig], results: Sequence[dict[
         "name": name,
         "well": not problems,
         "problems": problems,
-        "job": asdict(reduce(add, jobs)) if jobs else None,
+        "job": None if job is None else asdict(job),
         "runs": [{"name": config.name, **result} for config, result in zip(configs, results, strict=True)],
     }
 

@@ -1,6 +1,6 @@
 """Settings: what a run is, as pydantic models without torch."""
 
-from core.config.ablation import SHARED_FIELDS, Ablation, Row, group_problems, groups
+from core.config.ablation import SHARED_FIELDS, Ablation, Row, group_problems, groups, rows_needed
 from core.config.ensemble import Ensemble
 from core.config.files import (
     dump_run,
@@ -103,4 +103,5 @@ __all__ = [
     "read_ablation",
     "read_preset",
     "read_run",
+    "rows_needed",
 ]

@@ -4,7 +4,7 @@ Runs may also teach later ones: then a job has several groups, one after the oth
 computed once. Three experts, each with speech of its own, and students of all three are four groups.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from core.config.base import Settings
 from core.config.methods import method_row, method_rows
-from core.config.models import ROW, PrunedStudent
+from core.config.models import ROW
 from core.config.run import RunConfig
 from core.errors import Problem
 
@@ -85,7 +85,7 @@ def group_problems(configs: Sequence[RunConfig]) -> list[Problem]:
     known: list[str] = []
     taught: set[str] = set()
     for part in parts:
-        for name in _rows_named(part[0]):
+        for name in dict.fromkeys(rows_needed(part[0])):
             taught.add(name)
             if known.count(name) != 1:
                 what = "there is no earlier row" if name not in known else "several earlier rows are called"
@@ -104,11 +104,12 @@ def group_problems(configs: Sequence[RunConfig]) -> list[Problem]:
     return problems
 
 
-def _rows_named(config: RunConfig) -> Iterator[str]:
-    """Yield the rows whose students a run needs."""
-    yield from (teacher.row for teacher in config.teachers if teacher.row is not None)
-    if isinstance(config.student, PrunedStudent) and (config.student.model or "").startswith(ROW):
-        yield (config.student.model or "").removeprefix(ROW)
+def rows_needed(config: RunConfig) -> list[str]:
+    """Return the rows whose students a run needs."""
+    named = [teacher.row for teacher in config.teachers if teacher.row is not None]
+    if config.student.model is not None and config.student.model.startswith(ROW):
+        named.append(config.student.model.removeprefix(ROW))
+    return named
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -148,10 +148,9 @@ def _figures(studio: Studio, table: AblationTable) -> list[Figure]:
 
 def _rates(table: AblationTable) -> Figure | None:
     rows = [charts.Dot("Teacher", 100 * table.teacher.wer, kind="teacher")] if table.teacher else []
-    rows += [charts.Dot(row.name, 100 * row.evaluation.wer, kind="teacher") for row in table.several if row.evaluation]
     rows += [
-        charts.Dot(row.run.name, 100 * row.evaluation.wer, kind="teacher" if row.teaches else "student")
-        for row in sorted(table.rows, key=lambda row: not row.teaches)
+        charts.Dot(name, 100 * row.evaluation.wer, kind="student" if role == "Student" else "teacher")
+        for name, role, row in table.compared
         if row.evaluation
     ]
     if not any(row.kind == "student" for row in rows):
@@ -161,19 +160,20 @@ def _rates(table: AblationTable) -> Figure | None:
     chart = charts.dots(
         rows, label=f"Word error rates in percent, {table.test_set} set", unit="WER, %, lower is better"
     )
-    return Figure("Word error rate", chart, f"Circle: teacher. Diamond: student.{outside}")
+    several = "teachers and ensembles" if table.several else "teacher"
+    return Figure("Word error rate", chart, f"Circle: {several}. Diamond: student.{outside}")
 
 
 def _differences(table: AblationTable) -> Figure | None:
     rows = [
         charts.Dot(
-            row.run.name,
+            name,
             100 * row.difference,
             low=100 * row.interval[0],
             high=100 * row.interval[1],
             hollow=not row.significant,
         )
-        for row in table.rows
+        for name, _, row in table.compared
         if row.difference is not None and row.interval is not None
     ]
     if not rows:

@@ -49,12 +49,14 @@ def notes(table: AblationTable) -> list[str]:
     source = config["source"]
     speech = "speech from a manifest"
     if source["kind"] == "generated":
-        speech = f"generated speech with {' or '.join(source['noises'])} noise at {source['signal_to_noise']:g} dB"
+        # Runs of the first version had one kind of noise and did not say which.
+        noises = " or ".join(source.get("noises", ["coloured"]))
+        speech = f"generated speech with {noises} noise at {source['signal_to_noise']:g} dB"
     size = f"{table.utterances} utterances, " if table.utterances else ""
     lines = [
         f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
         f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
-        "KL: divergence from the teacher on reference tokens, in nats per token. RTF: decoding time over audio time.",
+        "KL: divergence from the teacher on reference tokens, in nats per token. RTF: time of encoder, whole, and decoder over audio time.",
     ]
     if table.several:
         lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")

@@ -313,7 +313,7 @@ class CheckRecord:
     """A look at settings that needs torch (parameter counts, mistakes), made by the analysis worker on request.
 
     Attributes:
-        config: The settings as they were given.
+        config: The settings as they were given, and as ``rows`` those of earlier rows that they learn from.
         config_hash: As a run's.
         measure: Whether time and memory are measured, too, which takes a while.
         result: See core.checking.check.

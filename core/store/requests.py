@@ -1,5 +1,6 @@
 """What the app asks of the analysis worker: maps, and checks of settings that need torch."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,9 +75,17 @@ class Requests(Reads):
         """Say why there is no map, in a sentence."""
         self._set(maps, map_id, state="failed", message=message)
 
-    def request_check(self, config: dict[str, Any], *, measure: bool = False) -> CheckRecord:
-        """Ask for a look at settings; `measure` asks for time and memory, too."""
-        return self._add_check(config, measure=measure, state="queued")
+    def request_check(
+        self, config: dict[str, Any], *, measure: bool = False, rows: Sequence[dict[str, Any]] = ()
+    ) -> CheckRecord:
+        """Ask for a look at settings.
+
+        Args:
+            config: A run.
+            measure: Ask for time and memory, too.
+            rows: The runs that it learns from, where these are earlier rows of the same ablation.
+        """
+        return self._add_check(config, rows=rows, measure=measure, state="queued")
 
     def add_check(self, config: dict[str, Any], result: dict[str, Any], *, measure: bool) -> CheckRecord:
         """Store a look at settings that was taken elsewhere."""
@@ -128,10 +137,13 @@ class Requests(Reads):
                 )
                 connection.execute(left.values(state="queued"))
 
-    def _add_check(self, config: dict[str, Any], **fields: Any) -> CheckRecord:
+    def _add_check(self, config: dict[str, Any], *, rows: Sequence[dict[str, Any]] = (), **fields: Any) -> CheckRecord:
         with self._write() as connection:
             query = insert(checks).values(
-                config=config, config_hash=config_hash(config), created_at=datetime.now(UTC), **fields
+                config={**config, "rows": list(rows)} if rows else config,
+                config_hash=config_hash(config),
+                created_at=datetime.now(UTC),
+                **fields,
             )
             check_id = connection.execute(query).lastrowid
         return self.check(check_id)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -264,7 +263,9 @@ def evaluate(
     step: int | None,
     rate: float,
     utterances: Sequence[str],
-    **place: Any,
+    *,
+    label: str = "",
+    group: int = 0,
 ) -> None:
     random = np.random.default_rng([len(subject), len(test_set), int(1000 * rate)])
     results = [heard(position, name, rate, random) for position, name in enumerate(utterances)]
@@ -289,8 +290,10 @@ def evaluate(
         heldout_kl=None if subject == "teacher" else 3 * rate,
         real_time_factor=0.05,
         seconds=12.0,
+        label=label,
+        group=group,
+        memory=150_000_000,
         results=results,
-        **place,
     )
 
 

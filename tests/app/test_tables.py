@@ -59,9 +59,9 @@ def test_too_few_utterances_are_said_to_be(table: AblationTable) -> None:
 
 def test_a_difference_by_chance_is_called_not_significant(table: AblationTable) -> None:
     row = table.rows[1].__class__(**{**vars(table.rows[1]), "p_value": 0.31})
-    assert tables.verdict(row, table) == "not significant, p = 0.310"
+    assert tables.verdict(row) == "not significant, p = 0.310"
     clear = row.__class__(**{**vars(row), "p_value": 0.0004, "difference": -0.2})
-    assert tables.verdict(clear, table) == "better, p < 0.001"
+    assert tables.verdict(clear) == "better, p < 0.001"
 
 
 def test_the_notes_say_size_seed_and_normaliser(table: AblationTable) -> None:

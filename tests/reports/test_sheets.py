@@ -1,11 +1,12 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from core.cli.tables import ablation_json, print_ablation
 from core.reports.markdown import ablation_markdown
-from core.reports.sheets import duration, sheets
+from core.reports.sheets import duration, notes, sheets
 from core.runs import AblationTable
 from tests.reports.conftest import NAME
 
@@ -54,6 +55,14 @@ def test_notes_stand_under_the_table(table: AblationTable) -> None:
     written = ablation_markdown(table)
     assert "24 utterances" in written
     assert "paired bootstrap" in written
+
+
+def test_a_run_of_the_first_version_is_told_too(table: AblationTable) -> None:
+    *others, last = table.rows
+    source = {key: value for key, value in last.run.config["source"].items() if key != "noises"}
+    run = replace(last.run, config=last.run.config | {"source": source})
+    (said, *_) = notes(replace(table, rows=(*others, replace(last, run=run))))
+    assert "generated speech with coloured noise at" in said
 
 
 def test_a_name_breaks_no_table_in_markdown(foreign: AblationTable) -> None:
