@@ -56,7 +56,8 @@ def notes(table: AblationTable) -> list[str]:
     lines = [
         f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
         f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
-        "KL: divergence from the teacher on reference tokens, in nats per token. RTF: time of encoder, whole, and decoder over audio time.",
+        "KL: divergence from the teacher on reference tokens, in nats per token. "
+        "RTF: time of encoder, whole, and decoder over audio time.",
     ]
     if table.several:
         lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")
