@@ -203,7 +203,7 @@ def _alignment(studio: Studio, table: AblationTable) -> list[Figure | None]:
     records = {row.run.id: studio.store.alignments(row.run.id) for row in table.rows}
     places = [_place(record) for each in records.values() for record in each]
     if not places:
-        return []
+        return [_map(studio, table)]
     # The pair that most runs have; the encoder's before the decoder's, the upper layers before the lower.
     place = max(dict.fromkeys(places), key=lambda each: (places.count(each), each[0] == "encoder", each[1]))
     series = {

@@ -136,6 +136,31 @@ def add_tuning_job(store: Store, runs_folder: Path) -> list[RunRecord]:
     return store.runs(job_id=job.id)
 
 
+def add_ensemble_job(store: Store, runs_folder: Path) -> list[RunRecord]:
+    """Store a finished job of experts, of students that learn from all of them, and of what these are, together."""
+    job = store.create_job("ensemble", rows("ensemble"))
+    utterances = [f"test-{number:03d}" for number in range(UTTERANCES)]
+    write_audio(runs_folder / "data" / "sample", utterances)
+    found = store.runs(job_id=job.id)
+    last = found[-1].group
+    store.job_state(job.id, "running")
+    for run in found:
+        store.run_state(run.id, "running")
+        store.set_parameters(run.id, counts())
+        if run.group == last:
+            evaluate(store, job.id, run.id, "student", "test", STEPS, 0.3 + run.position / 50, utterances, group=last)
+        else:
+            evaluate(store, job.id, None, "teacher", "test", None, 0.2, utterances, group=last, label=run.name)
+        store.run_state(run.id, "finished")
+    evaluate(store, job.id, None, "ensemble", "test", None, 0.15, utterances, group=last, label="mean")
+    write_log(runs_folder, job.id, ["Finished"])
+    (runs_folder / found[-1].probe_folder).mkdir()
+    write_probe(runs_folder, found[-1].probe_folder.removeprefix("jobs/"), utterances)
+    add_map(store, runs_folder, found[-1], STEPS, "points")
+    store.job_state(job.id, "finished")
+    return store.runs(job_id=job.id)
+
+
 def add_job(store: Store, runs_folder: Path, state: State, message: str = "") -> list[RunRecord]:
     """Store a job of one run that is, or ended, in a state, and return its runs."""
     configs = rows("quickstart")

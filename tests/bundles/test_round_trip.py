@@ -89,6 +89,19 @@ def test_a_second_job_keeps_its_numbers_beside_the_first(home: Studio, away: Stu
     assert results(away, job_id) == results(home, job_id)
 
 
+def test_experts_and_their_students_travel_with_the_probe_of_each_group(
+    home: Studio, away: Studio, tmp_path: Path
+) -> None:
+    runs = sample.add_ensemble_job(home.store, home.runs_folder)
+    last = runs[-1]
+    assert last.group > 0
+    import_bundle(away, export_bundle(home, last.job_id, tmp_path / "ensemble.zip").path)
+    assert ablation_json(away.ablation(last.job_id)) == ablation_json(home.ablation(last.job_id))
+    assert results(away, last.job_id) == results(home, last.job_id)
+    for utterance in away.probe(last.job_id, last.group):
+        assert (away.runs_folder / utterance.audio_path).is_file()
+
+
 def test_a_map_that_is_drawn_after_the_import_overwrites_none(away: Studio, job_id: str, bundle: Path) -> None:
     import_bundle(away, bundle)
     run = away.store.runs(job_id=job_id)[0]

@@ -39,7 +39,20 @@ def test_the_version_is_printed(manifold: Command) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "quickstart", "run", "runs", "stop", "ablation", "ablation show", "export", "doctor", "bundle export"],
+    [
+        "serve",
+        "quickstart",
+        "run",
+        "runs",
+        "stop",
+        "ablation",
+        "ablation show",
+        "export",
+        "doctor",
+        "bundle export",
+        "bundle import",
+        "report",
+    ],
 )
 def test_every_command_explains_itself_and_its_options(manifold: Command, command: str) -> None:
     code, output, _ = manifold(*command.split(), "--help")

@@ -50,3 +50,27 @@ def test_what_is_no_bundle_is_refused_with_a_sentence(
     assert (code, output) == (1, "")
     assert "bundle" in errors
     assert store.jobs() == []
+
+
+def test_the_job_that_finished_last_is_frozen_into_a_page(
+    manifold: Command, places: list[str], finished: JobRecord, studio: Studio, tmp_path: Path
+) -> None:
+    code, output, _ = manifold("report", "--to", str(tmp_path / "page.html"), "--notes", "For <you>", *places)
+    assert code == 0
+    assert finished.id in output
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "For &lt;you&gt;" in page
+    assert finished.id in page
+    code, output, _ = manifold("report", studio.store.runs(job_id=finished.id)[0].id, *places)
+    (kept,) = (studio.runs_folder / "reports").iterdir()
+    assert output.startswith(str(kept))
+    code, _, errors = manifold("report", "--to", str(tmp_path / "page.html"), *places)
+    assert code == 1
+    assert "is there already" in errors
+
+
+def test_the_table_is_printed_as_markdown_and_as_latex(
+    manifold: Command, places: list[str], finished: JobRecord
+) -> None:
+    assert "| + manifold |" in manifold("ablation", "show", "--markdown", *places)[1]
+    assert r"\begin{tabular}" in manifold("ablation", "show", "--latex", *places)[1]

@@ -17,6 +17,7 @@ from core.reports import page as pages
 from core.reports.page import freeze, frozen_report, frozen_reports, render
 from core.reports.sheets import sheets
 from core.runs import Studio
+from core.store import Store
 from tests.app import sample
 from tests.reports.conftest import NAME
 
@@ -175,6 +176,18 @@ def test_a_name_stays_text(hostile: Studio) -> None:
     assert "<script" not in page
     assert "<img" not in page
     hostile.close()
+
+
+def test_experts_and_their_ensemble_are_on_the_page_as_teachers(store: Store, tmp_path: Path) -> None:
+    studio = Studio(store.url, tmp_path / "runs")
+    sample.add_ensemble_job(studio.store, studio.runs_folder)
+    read = Read(rendered(studio))
+    assert "ensemble, mean" in read.text
+    assert "Teachers: ensemble, mean" in read.text
+    said = [value for tag, name, value in read.attributes if tag == "svg" and name == "aria-label"]
+    assert "expert in babble 2" in said[0]
+    assert said[-1].startswith("Map of ensemble: best per utterance")
+    studio.close()
 
 
 def test_a_page_is_found_again_by_its_name(studio: Studio) -> None:
