@@ -69,7 +69,12 @@ def table(view: View) -> None:
     """Show the points as a table: the same choice as on the map, by keyboard."""
     key = state.choice("preset", list(PRESETS))
     preset = st.segmented_control(
-        "Points", list(PRESETS), format_func=PRESETS.__getitem__, key=key, required=True, label_visibility="collapsed"
+        "Which are listed",
+        list(PRESETS),
+        format_func=PRESETS.__getitem__,
+        key=key,
+        required=True,
+        label_visibility="collapsed",
     )
     preset = state.chosen("preset", preset or "moved")
     frame = map_tables.points(view.shown, view.probe, view.names, view.heard, preset=preset)

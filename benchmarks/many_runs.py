@@ -182,7 +182,7 @@ def _pages(folder: Path) -> list[tuple[str, float]]:
     ids = [run.id for run in store.summaries()]
     store.close()
     compared = ",".join(ids[:: max(1, len(ids) // ON_THE_PAGE)][:ON_THE_PAGE])
-    with _serving(folder) as url, sync_playwright() as playwright:
+    with serving(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         rows = []
         for name, address, sign in (
@@ -210,7 +210,7 @@ def _opened(page: Page, address: str, sign: str) -> float:
 
 
 @contextmanager
-def _serving(folder: Path) -> Iterator[str]:
+def serving(folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
