@@ -55,7 +55,7 @@ def test_a_second_of_speech_takes_less_than_half_a_kibibyte(
         clip.id: top_entry(states @ vocabulary.T, count=count, temperatures=TEMPERATURES) for clip, states in spoken
     }
     # As a job keeps them, many to a shard: the same utterances under many names.
-    many = {f"{clip:032d}": entry for clip, entry in enumerate(list(made.values()) * 20)}
+    many = {f"{clip:032d}": entry for clip, entry in enumerate(made * 20)}
     Cache(tmp_path).shelf(Recipe("tiny.en", "1", "top tokens", {"count": count, "mass": mass})).write(many)
     (record,) = Cache(tmp_path).records()
     seconds = 20 * sum(clip.duration for clip, _ in spoken)
