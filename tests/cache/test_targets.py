@@ -51,9 +51,7 @@ def test_a_second_of_speech_takes_less_than_half_a_kibibyte(
     count, mass = enough_tokens(logits, mass=0.95)
     assert count <= 32
     assert mass >= 0.95
-    made = {
-        clip.id: top_entry(states @ vocabulary.T, count=count, temperatures=TEMPERATURES) for clip, states in spoken
-    }
+    made = [top_entry(states @ vocabulary.T, count=count, temperatures=TEMPERATURES) for _, states in spoken]
     # As a job keeps them, many to a shard: the same utterances under many names.
     many = {f"{clip:032d}": entry for clip, entry in enumerate(made * 20)}
     Cache(tmp_path).shelf(Recipe("tiny.en", "1", "top tokens", {"count": count, "mass": mass})).write(many)
