@@ -46,6 +46,8 @@ def pages() -> dict[str, str]:
         "run": f"run?run={shown}",
         "alignment": f"alignment?run={shown}",
         "ablations": f"ablations?job={jobs[0].id}",
+        "compare": f"compare?runs={','.join(run.id for run in runs)}",
+        "reports": "reports",
     }
 
 

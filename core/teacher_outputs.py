@@ -7,7 +7,6 @@ token instead of 51,864). This is the seam where a cache on disk goes: losses se
 came from.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -102,10 +101,8 @@ def prepare_utterances(
         batch_size: Utterances per pass.
         advance: Called with the number of utterances done since the last call; may raise to stop.
     """
-    shared = [
-        shares_start(student, teacher, freeze_below) and lowest_layer(pairs, number) >= freeze_below
-        for number, teacher in enumerate(teachers)
-    ]
+    low = {pair.of for pair in pairs if pair.side == "encoder" and pair.teacher < freeze_below}
+    shared = [number not in low and shares_start(student, each, freeze_below) for number, each in enumerate(teachers)]
     even = (1 / len(teachers),) * len(teachers)
     prepared: list[Prepared] = []
     for batch in _batches(utterances, batch_size):
@@ -141,12 +138,6 @@ def prepare_utterances(
             prepared.append(Prepared(item, student.tokens(item.text), start[row].clone(), said, even, start_seconds))
         advance(len(batch))
     return prepared
-
-
-def lowest_layer(pairs: Sequence[LayerPair], number: int) -> float:
-    """Return the lowest encoder layer of a teacher that is compared; infinite where none is."""
-    layers = (pair.teacher for pair in pairs if pair.of == number and pair.side == "encoder")
-    return min(layers, default=math.inf)
 
 
 def _heard(
