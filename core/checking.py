@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from core.audio import SAMPLE_RATE, write_flac
-from core.config import RunConfig, group_problems, groups, parse_run
+from core.config import GeneratedSpeech, RunConfig, group_problems, groups, parse_run
 from core.counting import parameter_counts
 from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
 from core.estimates import all_terms_at_once, measure
 from core.families.whisper import Whisper
+from core.job import require_usable, test_sets
 from core.lora import adapted_modules, add_adapters
 from core.mixture import expert_rank
 from core.preflight import (
@@ -32,11 +33,10 @@ from core.preflight import (
     model_problems,
     pairs_of,
     point_map_of,
-    require_shared,
     within_budget,
 )
 from core.sample import Sample, take_sample
-from core.sources import Utterance
+from core.sources import Splits, Utterance, prepare
 from core.store import Estimate, JobEstimate, Store
 from core.teacher_outputs import prepare_utterances, teacher_statistics, teachers_of, weighed
 from core.teachers import Finder, Rehearsal
@@ -56,8 +56,8 @@ def check(
     Args:
         configs: The runs; rows that later ones learn from stand in with their students before training.
         runs_folder: Where they will be kept; only read.
-        measured: Whether to take real steps on the real speech for time and memory. Without, one step on two short
-            clips of noise shows the gradients' paths.
+        measured: Whether to take real steps on the real speech for time and memory. Without, manifests are read, and
+            one step on two short clips of noise shows the gradients' paths.
         find: Finds the students of finished runs.
 
     Returns:
@@ -91,7 +91,6 @@ def _check_group(
     except ManifoldError as error:
         _note(results, error)
         return
-    _attempt(results, lambda: require_shared(configs))
     origins = ", ".join(dict.fromkeys(teacher.loaded.origin for teacher in teachers))
     for config, result in zip(configs, results, strict=True):
         result["problems"] += model_problems(config, student=student, teachers=teachers)
@@ -99,6 +98,9 @@ def _check_group(
         if not result["problems"]:
             result |= _counted(config, student=student, teachers=teachers)
     sound = [(config, result) for config, result in zip(configs, results, strict=True) if not result["problems"]]
+    if not (measured and sound):
+        # Measuring reads it anyway.
+        _attempt(results, lambda: _read_speech(configs[0], student=student, runs_folder=runs_folder))
     if not sound:
         return
     for model in (*teachers, student):
@@ -208,6 +210,18 @@ def lacks(job: JobEstimate, *, runs_folder: Path) -> list[Problem]:
             Problem("disk", f"needs {_gib(job.disk)} in {runs_folder}, and {_gib(job.disk_free)} are free: make room")
         )
     return problems
+
+
+def _read_speech(config: RunConfig, *, student: Whisper, runs_folder: Path) -> None:
+    """Read the manifests that a job will read; speech that is generated is made without mistakes.
+
+    Raises:
+        ManifoldError: With every row that cannot be used.
+    """
+    splits = Splits((), (), ())
+    if not isinstance(config.source, GeneratedSpeech):
+        splits = prepare(config.source, runs_folder / "data", lambda done, total: None)
+    require_usable(config, splits, test_sets(config, splits), student=student)
 
 
 def _try_one_step(

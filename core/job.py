@@ -26,7 +26,6 @@ from core.preflight import (
     point_map_of,
     require_fits,
     require_readable,
-    require_shared,
     require_sound,
     same_tokens,
     within_budget,
@@ -152,7 +151,6 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
 def _share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, progress: Progress) -> Shared:
     """Load, check, listen once, and measure teachers, their ensembles and the student as they are."""
     config = configs[0]
-    require_shared(configs)
     device = device_of(config)
     progress.begin("Loading the models")
     teachers, student = load_models(config, finder)
@@ -162,8 +160,7 @@ def _share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, 
     progress.begin("Preparing the speech")
     splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
     tests = test_sets(config, splits)
-    require_all_fit(config, splits, tests)
-    require_all_readable(splits, tests, student=student)
+    require_usable(config, splits, tests, student=student)
     pairs = all_pairs(configs, student=student, teachers=teachers)
     ensembles = ensembles_of(configs, teachers=teachers)
     wers: list[float] = []
@@ -360,18 +357,20 @@ def test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance
     return tests
 
 
-def require_all_readable(splits: Splits, tests: dict[str, Sequence[Utterance]], *, student: Whisper) -> None:
-    """Raise DataError when a text is longer than the decoder, or has no words to count."""
-    measured = [*splits.development, *(item for items in tests.values() for item in items)]
-    require_readable([*splits.train, *measured], measured, student=student)
+def require_usable(
+    config: RunConfig, splits: Splits, tests: dict[str, Sequence[Utterance]], *, student: Whisper
+) -> None:
+    """Check that all speech of a job can be heard and counted.
 
-
-def require_all_fit(config: RunConfig, splits: Splits, tests: dict[str, Sequence[Utterance]]) -> None:
-    """Raise ConfigError when a clip is longer than the audio context that it is read at."""
+    Raises:
+        ConfigError: If clips are longer than the audio context that they are read at.
+        DataError: If texts are longer than the decoder, or have no words to count.
+    """
     learnt = [*splits.train, *splits.development]
-    require_fits(learnt, audio_context=config.training.audio_context, field="training.audio_context")
     tested = [item for items in tests.values() for item in items]
+    require_fits(learnt, audio_context=config.training.audio_context, field="training.audio_context")
     require_fits(tested, audio_context=config.evaluation.audio_context, field="evaluation.audio_context")
+    require_readable([*learnt, *tested], [*splits.development, *tested], student=student)
 
 
 def _total_cost(configs: Sequence[RunConfig]) -> float:

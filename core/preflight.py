@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from core.config import (
-    SHARED_FIELDS,
     AlignmentSettings,
     CrossEntropy,
     Ensemble,
@@ -226,25 +225,6 @@ def require_sound(configs: Sequence[RunConfig], *, student: Whisper, teachers: S
     ]
     if problems:
         raise ConfigError("The run cannot start:", problems)
-
-
-def require_shared(configs: Sequence[RunConfig]) -> None:
-    """Raise ConfigError when the runs of one job differ in what is computed once for all of them."""
-    first = configs[0]
-    problems = [
-        Problem(f"{config.name}: {field}", f"differs from {first.name}; runs of one job share it: start it on its own")
-        for config in configs[1:]
-        for field in SHARED_FIELDS
-        if getattr(config, field) != getattr(first, field)
-    ]
-    problems += [
-        Problem(f"{config.name}: training.{field}", f"differs from {first.name}; runs of one job share it")
-        for config in configs[1:]
-        for field in ("audio_context", "device")
-        if getattr(config.training, field) != getattr(first.training, field)
-    ]
-    if problems:
-        raise ConfigError("These runs cannot be one job:", problems)
 
 
 def require_fits(utterances: Sequence[Utterance], *, audio_context: float, field: str) -> None:

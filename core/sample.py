@@ -16,7 +16,7 @@ import torch
 from core.config import GeneratedSpeech, RunConfig
 from core.evaluation import Listener, Student, Together, transcribe_set
 from core.families.whisper import Whisper
-from core.job import PREPARE_BATCH, alike, require_all_fit, require_all_readable, test_sets
+from core.job import PREPARE_BATCH, alike, require_usable, test_sets
 from core.mapping import LayerPair, Statistics
 from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
@@ -114,8 +114,7 @@ def take_sample(
     config = configs[0]
     splits, sizes, speech_seconds, audio_bytes = _speech(config, runs_folder=runs_folder, folder=folder)
     tests = test_sets(config, splits)
-    require_all_fit(config, splits, tests)
-    require_all_readable(splits, tests, student=student)
+    require_usable(config, splits, tests, student=student)
     extra = sum(len(items) for name, items in tests.items() if name != "test")
     sizes = (sizes[0], sizes[1], sizes[2] + extra if config.evaluation.test else 0)
     pairs = all_pairs(configs, student=student, teachers=teachers)

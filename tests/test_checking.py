@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from core.audio import write_flac
 from core.checking import check, check_fields, lacks, main
 from core.config import RunConfig, parse_run
 from core.store import JobEstimate
@@ -68,6 +70,24 @@ def test_what_cannot_be_a_run_is_told_and_nothing_raised(tmp_path: Path) -> None
     assert "no folder" in first(run_config(teachers=[{"model": "./no-such-folder"}]).model_dump(mode="json"))["message"]
     no_layer = run_config(student={"kind": "pruned", "encoder_layers": [0, 1, 7]}).model_dump(mode="json")
     assert first(no_layer)["where"] == "student.encoder_layers"
+
+
+def test_the_quick_look_reads_the_speech_too_and_tells_it_with_other_mistakes(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.flac"
+    write_flac(clip, np.sin(np.arange(16_000) / 20).astype(np.float32) / 4)
+    for name, text in (("train", ""), ("dev", "[laughter]"), ("test", "fine")):
+        row = {"audio_filepath": "clip.flac", "text": text}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    source = {"kind": "manifest", "train": "train.jsonl", "development": "dev.jsonl", "test": "test.jsonl"}
+    paths = {name: value if name == "kind" else str(tmp_path / value) for name, value in source.items()}
+    wrong = run_config(source=paths, lora={"encoder_targets": ["qq_proj"]})
+    (result,) = looked(wrong, folder=tmp_path)
+    places = [problem["where"] for problem in result["problems"]]
+    assert "lora.encoder_targets" in places
+    assert f"{tmp_path / 'train.jsonl'}:1" in places
+    missing = run_config(evaluation={"extra_tests": [str(tmp_path / "nowhere.jsonl")]})
+    (other,) = looked(missing, folder=tmp_path)
+    assert "nowhere.jsonl" in str(other["problems"])
 
 
 def test_what_the_machine_lacks_is_a_mistake(tmp_path: Path) -> None:

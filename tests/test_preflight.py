@@ -15,7 +15,6 @@ from core.preflight import (
     point_map_of,
     require_fits,
     require_readable,
-    require_shared,
     require_sound,
     within_budget,
 )
@@ -166,20 +165,6 @@ def test_all_mistakes_of_a_run_come_together(teacher: Whisper) -> None:
 def test_more_frozen_layers_than_the_student_has_are_refused(teacher: Whisper) -> None:
     config = run_config(student={"kind": "pretrained", "model": "x"}, freeze_below=9)
     assert places(config, student=random_whisper(encoder_layers=3), teachers=[teacher]) == ["freeze_below"]
-
-
-def test_runs_of_one_job_must_share_what_is_computed_once() -> None:
-    base = run_config()
-    other = base.model_copy(
-        update={
-            "name": "other",
-            "language": "de",
-            "training": base.training.model_copy(update={"audio_context": 12.0, "steps": 5}),
-        }
-    )
-    with pytest.raises(ConfigError) as caught:
-        require_shared([base, other])
-    assert [problem.where for problem in caught.value.problems] == ["other: language", "other: training.audio_context"]
 
 
 def test_clips_longer_than_the_context_are_named() -> None:

@@ -1,6 +1,6 @@
 """Settings: what a run is, as pydantic models without torch."""
 
-from core.config.ablation import SHARED_FIELDS, Ablation, Row, group_problems, groups, rows_needed
+from core.config.ablation import Ablation, Row, group_problems, groups, rows_needed
 from core.config.ensemble import Ensemble
 from core.config.files import (
     dump_run,
@@ -48,7 +48,6 @@ __all__ = [
     "LOSSES",
     "ROW",
     "RUN",
-    "SHARED_FIELDS",
     "SOURCES",
     "Ablation",
     "AlignmentSettings",

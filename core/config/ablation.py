@@ -19,6 +19,9 @@ from core.errors import Problem
 SHARED_FIELDS = ("family", "teachers", "student", "freeze_below", "language", "source", "evaluation")
 """Fields of RunConfig in which the runs of a group agree: they decide what is computed once."""
 
+SHARED_TRAINING = ("audio_context", "device")
+"""Fields of its training in which they agree for the same reason."""
+
 
 class Row(Settings):
     """One run of an ablation."""
@@ -91,17 +94,27 @@ def group_problems(configs: Sequence[RunConfig]) -> list[Problem]:
                 what = "there is no earlier row" if name not in known else "several earlier rows are called"
                 problems.append(Problem(f"{part[0].name}: teachers", f"{what} '{name}'; name one that comes before"))
         known += [config.name for config in part]
+        problems += _shared_problems(part)
     idle = [config for part in parts[:-1] for config in part if config.name not in taught]
     if idle and len(parts) > 1:
-        problems += [
-            Problem(
-                f"{config.name}: {field}", f"differs from '{first.name}'; runs of one job share it: start it on its own"
-            )
-            for first, config in ((configs[0], config) for part in parts[1:] for config in part)
-            for field in SHARED_FIELDS
-            if getattr(config, field) != getattr(first, field)
-        ]
+        problems += _shared_problems([configs[0], *(config for part in parts[1:] for config in part)])
     return problems
+
+
+def _shared_problems(configs: Sequence[RunConfig]) -> list[Problem]:
+    """Return where runs differ from the first in what is computed once for all of them."""
+    first = configs[0]
+    pairs = [
+        (f"{config.name}: {prefix}{field}", getattr(mine, field), getattr(theirs, field))
+        for config in configs[1:]
+        for prefix, mine, theirs, fields in (
+            ("", config, first, SHARED_FIELDS),
+            ("training.", config.training, first.training, SHARED_TRAINING),
+        )
+        for field in fields
+    ]
+    said = f"differs from '{first.name}'; runs of one job share it: start it on its own"
+    return [Problem(where, said) for where, mine, theirs in pairs if mine != theirs]
 
 
 def rows_needed(config: RunConfig) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.config.base import Settings
 
@@ -70,6 +70,13 @@ class PrunedStudent(Settings):
         min_length=1,
         description="Teacher decoder layers that are kept, from 0, ascending; none keeps all.",
     )
+
+    @field_validator("encoder_layers", "decoder_layers")
+    @classmethod
+    def _ascending(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if layers is not None and (list(layers) != sorted(set(layers)) or layers[0] < 0):
+            raise ValueError("must be ascending layer numbers from 0, each once")
+        return layers
 
 
 Student = Annotated[PretrainedStudent | PrunedStudent, Field(discriminator="kind")]
@@ -140,3 +147,9 @@ class Lora(Settings):
     mixture: Mixture | None = Field(
         default=None, description="Experts and a router in the place of each adapter; none: one adapter for all points."
     )
+
+    @model_validator(mode="after")
+    def _adapts_something(self) -> "Lora":
+        if not (self.encoder_targets or self.decoder_targets):
+            raise ValueError("adapts nothing: name encoder_targets or decoder_targets")
+        return self

@@ -3,7 +3,7 @@
 from pathlib import PurePath
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from core.config.base import Settings
 from core.config.ensemble import Ensemble
@@ -90,6 +90,7 @@ class RunConfig(Settings):
         default=2,
         ge=0,
         le=128,
+        validate_default=True,
         description="Student encoder layers below this number stay as they are; their output is computed once.",
     )
     language: str = Field(
@@ -101,18 +102,12 @@ class RunConfig(Settings):
     evaluation: Evaluation = Field(default=Evaluation(), description="How the result is measured.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of initialisation and data order.")
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "RunConfig":
-        if not (self.lora.encoder_targets or self.lora.decoder_targets):
-            raise ValueError("lora adapts nothing: name encoder_targets or decoder_targets")
-        if isinstance(self.student, PrunedStudent):
-            for field in ("encoder_layers", "decoder_layers"):
-                layers = getattr(self.student, field)
-                if layers is not None and (list(layers) != sorted(set(layers)) or layers[0] < 0):
-                    raise ValueError(f"student.{field} must be ascending layer numbers from 0, each once")
-            kept = self.student.encoder_layers
-            if kept is not None and self.freeze_below > len(kept):
-                raise ValueError(
-                    f"freeze_below is {self.freeze_below}, but the student keeps {len(kept)} encoder layers"
-                )
-        return self
+    @field_validator("freeze_below")
+    @classmethod
+    def _within_the_student(cls, layers: int, info: ValidationInfo) -> int:
+        # A student that is wrong itself is not there; its own mistake is told.
+        student = info.data.get("student")
+        kept = student.encoder_layers if isinstance(student, PrunedStudent) else None
+        if kept is not None and layers > len(kept):
+            raise ValueError(f"is {layers}, but the student keeps {len(kept)} encoder layers; lower it")
+        return layers

@@ -90,7 +90,14 @@ def printed(error: ConfigError) -> dict[str, str]:
         ({"training": {"learning_rat": 1}}, "training.learning_rat", "there is no such setting; is it learning_rate?"),
         ({"colour": "red"}, "colour", "there is no such setting; remove it or correct its name"),
         ({1: 2}, "1", "there is no such setting"),
-        ({"freeze_below": 9}, "", "freeze_below is 9, but the student keeps 3 encoder layers"),
+        ({"freeze_below": 9}, "freeze_below", "is 9, but the student keeps 3 encoder layers"),
+        ({"student": {"kind": "pruned", "encoder_layers": [0]}}, "freeze_below", "is 2, but the student keeps 1 "),
+        ({"lora": {"encoder_targets": []}}, "lora", "adapts nothing: name encoder_targets or decoder_targets"),
+        (
+            {"student": {"kind": "pruned", "encoder_layers": [1, 0]}},
+            "student.encoder_layers",
+            "must be ascending layer numbers from 0, each once",
+        ),
     ],
 )
 def test_a_mistake_is_told_where_it_stands_with_what_to_do(fields: dict[Any, Any], path: str, message: str) -> None:
@@ -240,8 +247,8 @@ def test_the_mistakes_of_all_rows_are_told_at_once_where_they_stand() -> None:
 
 def test_what_no_row_says_is_the_bases_mistake_and_told_once() -> None:
     assert list(ablation({}, {"seed": 1}, {"seed": 2})) == ["base.method"]
-    assert list(ablation({"freeze_below": 9, "method": CE}, {"seed": 1}, {"seed": 2})) == ["base"]
-    assert list(ablation({"method": CE}, {"seed": 1}, {"freeze_below": 9})) == ["rows.1.changes"]
+    assert list(ablation({"freeze_below": 9, "method": CE}, {"seed": 1}, {"seed": 2})) == ["base.freeze_below"]
+    assert list(ablation({"method": CE}, {"seed": 1}, {"freeze_below": 9})) == ["rows.1.changes.freeze_below"]
     assert list(ablation({1: 2, "method": CE}, {})) == ["base.1"]
 
 
@@ -288,3 +295,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, content: 
 def test_an_unknown_preset_is_told_with_those_that_exist() -> None:
     with pytest.raises(NotFoundError, match=r"'slowstart'.*quickstart"):
         read_preset("slowstart")
+
+
+def test_mistakes_between_fields_come_with_those_of_fields() -> None:
+    wrong = {"freeze_below": 9, "lora": {"encoder_targets": []}, "training": {"steps": 0}}
+    assert list(said({"method": CE, **wrong})) == ["lora", "freeze_below", "training.steps"]
