@@ -74,7 +74,7 @@ def _slider(name: str, label: str, named: Mapping[str, str], *, default: str) ->
     key = state.choice(name, list(named), default=default)
     if len(named) == 1:
         return state.chosen(name, next(iter(named)))
-    value = st.select_slider(label, list(named), key=key, width=250, format_func=named.__getitem__)
+    value = st.select_slider(label, list(named), key=key, width=190, format_func=named.__getitem__)
     return state.chosen(name, value)
 
 
