@@ -144,6 +144,7 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     # Maps wait for the last run: whoever draws them would take a core from those that train.
     for run_id in maps:
         store.request_map(run_id, "encoder", None, None, None, "utterances")
+        store.request_comparison(run_id, "encoder", max(item.step for item in store.alignments(run_id)))
     if failures:
         raise ManifoldError("\n".join(failures))
 

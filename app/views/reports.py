@@ -27,12 +27,12 @@ def show() -> None:
     if not jobs and not frozen:
         parts.nothing_yet("Nothing to show yet", "Finished jobs can be frozen into one page, or packed to travel.")
     left, right = st.columns(2, gap="large")
-    with left:
-        if jobs:
+    if jobs:
+        with left:
             _freeze(jobs)
-    with right:
-        if jobs:
+        with right:
             _export(jobs)
+    with right if jobs else left:
         _import()
     if frozen:
         _frozen(frozen, shown)

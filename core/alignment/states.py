@@ -206,6 +206,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise StoreError(f"{path} is not there: states are stored when a run gets to that step.") from None
+        raise StoreError(
+            f"{path} is not there. A run stores states when it gets to that step; one that came in a bundle without "
+            "adapters and states has none, and shows the maps that were drawn before."
+        ) from None
     except (OSError, SafetensorError) as error:
         raise StoreError(f"{path} cannot be read ({error}). Run it again to have its states.") from error

@@ -1,9 +1,10 @@
-"""What people need who do not use a mouse, or do not see the pages: names, titles, a visible focus."""
+"""What people need who do not use a mouse, or do not see the pages: names, titles, contrast, a visible focus."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import OpenStudio
+from tests.browser.conftest import OpenStudio, new_page
 from tests.browser.pages import open_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -19,7 +20,9 @@ ADDRESSES = (
     "alignment",
     "compare",
     "ablations",
+    "reports",
 )
+MORE_ADDRESSES = ("run?tab=Results", "run?tab=Settings", "run?tab=Files", "run?tab=Log", "new?launch=file")
 NAMED = ("button", "link", "radio", "radiogroup", "combobox", "textbox", "spinbutton", "slider", "graphics-document")
 """Roles of what can be used, and of charts; a screen reader has nothing to say of one without a name."""
 
@@ -47,6 +50,23 @@ def test_every_control_and_every_chart_has_a_name_and_every_page_one_heading(
         assert [name for role, name in found if role == "button"], "the controls are there"
 
 
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 375])
+def test_axe_finds_nothing_serious_on_any_page(
+    browser: Browser, sample_studio: OpenStudio, dark: bool, width: int
+) -> None:
+    found = {}
+    with new_page(browser, width=width, dark=dark) as page:
+        for address in (*ADDRESSES, *MORE_ADDRESSES):
+            open_page(page, f"{sample_studio.url}/{address}")
+            expect(page.get_by_test_id("stMainBlockContainer")).to_have_css("max-width", "1344px")
+            for violation in Axe().run(page).response["violations"]:
+                if violation["impact"] in ("serious", "critical"):
+                    nodes = [node["html"][:200] for node in violation["nodes"]]
+                    found[address, violation["id"]] = nodes
+    assert found == {}
+
+
 def test_each_page_has_a_title_of_its_own(page: Page, sample_studio: OpenStudio) -> None:
     titles = []
     for address in ("", "new", "run", "alignment", "compare", "ablations", "reports"):
@@ -57,6 +77,8 @@ def test_each_page_has_a_title_of_its_own(page: Page, sample_studio: OpenStudio)
 
 def test_links_and_buttons_show_that_the_keyboard_is_on_them(page: Page, sample_studio: OpenStudio) -> None:
     open_page(page, f"{sample_studio.url}/run?tab=Curves")
+    # The studio's own style comes with the page's first elements.
+    expect(page.get_by_test_id("stMainBlockContainer")).to_have_css("max-width", "1344px")
     met = []
     for _ in range(15):
         page.keyboard.press("Tab")
