@@ -1,5 +1,6 @@
 """The only file that touches session state, query parameters and caches."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,9 @@ PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare"
 
 LIVE_SECONDS = 2.0
 """How often what is alive is drawn again."""
+
+LATE_SECONDS = 3.0
+"""For so long after a choice the browser may still send the address that was there before."""
 
 
 @st.cache_resource(show_spinner="Opening the database")
@@ -106,9 +110,9 @@ def choice(name: str, options: Sequence[str], *, default: str | None = None) -> 
     The widget is made with that key and without a value of its own; `chosen` then puts its value into the address.
     An address that the user changes wins over the widget, the widget over the default.
     """
-    key, seen = f"choice:{name}", f"seen:{name}"
+    key = f"choice:{name}"
     wanted, value = query(name), st.session_state.get(key)
-    if wanted in options and (value is None or wanted != st.session_state.get(seen)):
+    if wanted in options and (value is None or _changed_by_user(name, wanted)):
         value = wanted
     if value not in options:
         value = default if default in options else options[0]
@@ -119,8 +123,21 @@ def choice(name: str, options: Sequence[str], *, default: str | None = None) -> 
 def chosen(name: str, value: str) -> str:
     """Put the value of a widget that `choice` prepared into the address and return it."""
     set_query(**{name: value})
-    st.session_state[f"seen:{name}"] = value
+    seen = f"seen:{name}"
+    if st.session_state.get(seen) != value:
+        st.session_state[f"left:{name}"] = (st.session_state.get(seen), time.monotonic())
+        st.session_state[seen] = value
     return value
+
+
+def _changed_by_user(name: str, wanted: str) -> bool:
+    """Return whether the address says something else than `chosen` put there.
+
+    Whoever presses a button right after choosing sends it along with the address that was there before.
+    """
+    before, since = st.session_state.get(f"left:{name}", (None, 0.0))
+    late = wanted == before and time.monotonic() - since < LATE_SECONDS
+    return wanted != st.session_state.get(f"seen:{name}") and not late
 
 
 def several(name: str, options: Sequence[str] | None = None, *, default: Sequence[str] = ()) -> str:

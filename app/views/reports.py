@@ -66,9 +66,12 @@ def _export(jobs: dict[str, JobRecord]) -> None:
     job_id = st.selectbox("Job to carry", list(jobs), format_func=lambda each: _named(jobs, each), key="bundled job")
     small = st.checkbox("Without adapters and states", help="Numbers, texts, clips and the maps that were drawn stay.")
 
+    # It is called where there is no session.
+    studio = state.studio()
+
     def packed() -> bytes:
         with tempfile.TemporaryDirectory() as folder:
-            return export_bundle(state.studio(), job_id, Path(folder) / "bundle.zip", small=small).path.read_bytes()
+            return export_bundle(studio, job_id, Path(folder) / "bundle.zip", small=small).path.read_bytes()
 
     name = f"{job_id}{'-small' if small else ''}.zip"
     st.download_button("Export the bundle", packed, name, "application/zip", icon=":material/archive:", key="bundle")

@@ -45,7 +45,7 @@ def test_a_click_on_a_point_plays_it_and_leaves_the_map_as_it_is(page: Page, sam
     page.mouse.click(*at)
     expect(page).to_have_url(re.compile("point=test-003"))
     expect(page.get_by_test_id("stAudio")).to_have_attribute("src", re.compile(r"\.flac$"))
-    expect(page.get_by_text("Nearest neighbours")).to_be_visible()
+    expect(page.get_by_text("Nearest neighbours", exact=True)).to_be_visible()
     for who in ("Said", "Teacher", "Student, step 160"):
         expect(page.get_by_text(who, exact=True).and_(page.locator("strong"))).to_be_visible()
     wait_until_drawn(page)
@@ -61,7 +61,7 @@ def test_a_row_brings_what_a_click_brings_and_the_map_stays(page: Page, sample_s
     choose_row(points, 1)
     expect(page).to_have_url(re.compile(f"point={second['Utterance']}"))
     expect(page.get_by_test_id("stAudio")).to_be_attached()
-    expect(page.get_by_text("Nearest neighbours")).to_be_visible()
+    expect(page.get_by_text("Nearest neighbours", exact=True)).to_be_visible()
     assert page.evaluate(MARKED)
 
 
