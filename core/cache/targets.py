@@ -1,6 +1,7 @@
 """What is kept of a teacher: its most likely tokens with what they leave over, and states in fewer bytes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -76,6 +77,26 @@ def top_teacher(
     normaliser = joined("normalisers", np.float32)[:, temperatures.index(temperature), None]
     softened = joined("log_probabilities", np.float32) / temperature - normaliser
     return TopTeacher(joined("tokens", np.int64), softened, temperature)
+
+
+@dataclass(frozen=True)
+class TopTokens:
+    """What is kept of a teacher's logits about one utterance.
+
+    Attributes:
+        entry: From `top_entry`.
+        temperatures: At which it can be asked for, in the order of `top_entry`.
+    """
+
+    entry: Entry
+    temperatures: tuple[float, ...]
+
+
+def joined_top(items: Sequence[TopTokens], temperature: float, device: torch.device | str) -> TopTeacher:
+    """Return the teacher of some utterances, kept for the same temperatures, token by token."""
+    return top_teacher(
+        [item.entry for item in items], temperature=temperature, temperatures=items[0].temperatures, device=device
+    )
 
 
 def held_mass(entry: Entry, *, temperature: float, temperatures: Sequence[float]) -> float:
