@@ -110,9 +110,7 @@ def prepare_utterances(
     for number in asked:
         teachers[number].wake()
     low = {pair.of for pair in pairs if pair.side == "encoder" and pair.teacher < freeze_below}
-    shared = {
-        number: number not in low and shares_start(student, teachers[number], freeze_below) for number in asked
-    }
+    shared = {number: number not in low and shares_start(student, teachers[number], freeze_below) for number in asked}
     even = (1 / len(teachers),) * len(teachers)
     prepared: list[Prepared] = []
     for batch in _batches(utterances, batch_size):

@@ -38,6 +38,14 @@ class Training(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: the first CUDA device, else the CPU."
     )
+    teacher_outputs: Literal["live", "cached"] = Field(
+        default="live",
+        description=(
+            "live: the teachers are run for each job, exactly. cached: what they say is kept on disk for all jobs, "
+            "states and frozen layers in bfloat16, soft labels as the most likely tokens (99.9 % of the probability, "
+            "at most 128) with what those leave over; a later job that finds all of it never runs a teacher."
+        ),
+    )
 
 
 class Evaluation(Settings):
