@@ -201,7 +201,9 @@ class Shelf:
         names = next(iter(entries.values())).keys()
         lengths = {name: [len(entry[name]) for entry in entries.values()] for name in names}
         offsets = {name: np.cumsum([0, *counts]).tolist() for name, counts in lengths.items()}
+        # What is laid out column by column would be written so, and read row by row.
         joined = {name: np.concatenate([entry[name] for entry in entries.values()]) for name in names}
+        joined = {name: np.ascontiguousarray(array) for name, array in joined.items()}
         shard = hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()[:16] + os.urandom(4).hex()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
