@@ -74,8 +74,8 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
     config = configs[0]
     device = device_of(config)
     progress.begin("Loading the models")
-    cached = config.training.teacher_outputs == "cached"
-    teachers, student = load_models(config, replace(finder, pretrained=find_asleep) if cached else finder)
+    live = config.training.teacher_outputs == "live"
+    teachers, student = load_models(config, finder if live else replace(finder, pretrained=find_asleep))
     require_sound(configs, student=student, teachers=teachers)
     for model in (*teachers, student):
         model.to(device)

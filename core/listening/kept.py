@@ -1,9 +1,9 @@
 """Listening that asks the cache first: what the teachers said once is read again by every later job.
 
 Kept are, each under a recipe of its own (`core.cache`): the student's states below `freeze_below` and the teachers'
-states of compared layers, in bfloat16; of a teacher's logits its most likely tokens and what they leave over, or, where
-a loss needs whole logits, its last decoder states, from which its head makes them again; the likelihood of transcripts,
-where there are several teachers; the teachers' own texts, with the seconds that they took; and the states of the probe.
+states of compared layers, in bfloat16; for a teacher's logits its last decoder states, from which its head makes them
+again, or, compact, its most likely tokens and what they leave over; the likelihood of transcripts, where there are
+several teachers; the teachers' own texts, with the seconds that they took; and the states of the probe.
 What a job has just made it reads back like any later one, so that both compute the same.
 """
 
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from core.cache import Cache, Entry, Shelf
-from core.cache.targets import TopTokens, enough_tokens, packed_states, top_entry, unpacked_states
+from core.cache.targets import TopTokens, enough_tokens, joined_top, packed_states, top_entry, unpacked_states
 from core.evaluation import Listener, Transcription
 from core.listening.live import PREPARE_BATCH, Advance, Models
-from core.listening.recipes import MASS, PRECISION, Recipes
+from core.listening.recipes import MASS, MOST, PRECISION, Recipes
 from core.listening.texts import AT_ONCE, kept_transcription, read
 from core.probes import every_layer
 from core.sources import Utterance
@@ -63,7 +63,8 @@ class Kept:
         cache: Where it is.
         found: Utterances about which nothing was missing.
         asked: Utterances that were listened to.
-        top: How many tokens are kept, and the share of the probability that they held when that was measured.
+        top: How many tokens are kept; 0 where that is not how logits are kept.
+        held: Mean share of the probability that they hold, by temperature, of the first utterances.
         size_before: Of the cache when this began, in bytes.
     """
 
@@ -72,7 +73,8 @@ class Kept:
     cache: Cache
     found: int = 0
     asked: int = 0
-    top: tuple[int, float] | None = None
+    top: int = 0
+    held: dict[float, float] = field(default_factory=dict)
     size_before: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +99,9 @@ class Kept:
             self._make(utterances, places[first : first + AT_ONCE], drawers, missing, audio_context, advance)
         for drawer in drawers:
             drawer.shelf.touch()
-        return self._read(utterances, drawers, audio_context, advance)
+        prepared = self._read(utterances, drawers, audio_context, advance)
+        self._note_top([top for item in prepared[:MEASURED] if (top := item.teachers[0].top) is not None])
+        return prepared
 
     def transcribe(
         self, prepared: Sequence[Prepared], listener: Listener, audio_context: float, *, advance: Advance
@@ -135,9 +139,18 @@ class Kept:
             "cache/bytes_before": self.size_before,
             "cache/bytes_after": self.cache.size,
         }
-        if self.top is not None:
-            values |= {"cache/top_tokens": self.top[0], "cache/top_mass": self.top[1]}
+        if self.top:
+            values["cache/top_tokens"] = self.top
+            values |= {f"cache/top_mass/{temperature:g}": mass for temperature, mass in self.held.items()}
         return values
+
+    def _note_top(self, items: Sequence[TopTokens]) -> None:
+        """Note what top tokens hold, where they are kept, of the first set that is listened to."""
+        if items and not self.top:
+            self.top = items[0].entry["tokens"].shape[-1]
+            for temperature in (1.0, *items[0].temperatures):
+                held = joined_top(items, temperature, "cpu").log_probabilities.exp().sum(dim=-1)
+                self.held[temperature] = float(held.mean())
 
     def _drawers(self, utterances: Sequence[Utterance], audio_context: float) -> list[Drawer]:
         """Return every shelf that a listening reads, the student's first."""
@@ -167,13 +180,11 @@ class Kept:
         if shelf.missing(["rule"]):
             first = [item for item in utterances if item.text][:MEASURED] or utterances[:MEASURED]
             made = self._run(first, [number], audio_context, lambda count: None)
-            count, mass = enough_tokens(torch.cat([self._logits(item, number) for item in made]), mass=MASS)
+            count, mass = enough_tokens(torch.cat([self._logits(item, number) for item in made]), mass=MASS, most=MOST)
             shelf.write({"rule": {"count": np.array([count]), "mass": np.array([mass])}})
         shelf.touch()
         rule = read(shelf, "rule")
-        count, mass = int(rule["count"][0]), float(rule["mass"][0])
-        self.top = self.top or (count, mass)
-        return count, mass
+        return int(rule["count"][0]), float(rule["mass"][0])
 
     # Making
 

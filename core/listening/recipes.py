@@ -16,6 +16,9 @@ from core.sources import Utterance
 MASS = 0.999
 """Share of the probability at temperature 1 that the top tokens should hold."""
 
+MOST = 32
+"""Top tokens at most, whatever they hold: a second of speech then takes half a KiB."""
+
 PRECISION = "bfloat16"
 """Of states."""
 
@@ -24,7 +27,9 @@ Logits = Literal["top", "states", "none"]
 
 
 def logits_kept(configs: Sequence[RunConfig], *, alike: bool) -> Logits:
-    """Return what some runs need of their teachers' logits.
+    """Return what some runs keep of their teachers' logits.
+
+    Top tokens stand for a single teacher's logits where nobody but soft labels reads them.
 
     Args:
         configs: Of one group.
@@ -33,14 +38,14 @@ def logits_kept(configs: Sequence[RunConfig], *, alike: bool) -> Logits:
     if not alike:
         return "none"
     losses = [loss for config in configs for loss in config.method.losses if isinstance(loss, TokenLossSettings)]
-    enough = all(isinstance(loss, CrossEntropy | SoftLabels) for loss in losses)
-    return "top" if enough and len(configs[0].teachers) == 1 else "states"
+    enough = all(isinstance(loss, CrossEntropy | SoftLabels) for loss in losses) and len(configs[0].teachers) == 1
+    return "top" if enough and configs[0].training.teacher_outputs == "compact" else "states"
 
 
 def temperatures_of(configs: Sequence[RunConfig]) -> tuple[float, ...]:
-    """Return the temperatures at which top tokens are asked for: those of soft labels, and 1 of evaluations."""
+    """Return the temperatures of soft labels beside 1, at which evaluations ask for top tokens anyway."""
     losses = [loss for config in configs for loss in config.method.losses]
-    return tuple(sorted({1.0} | {loss.temperature for loss in losses if isinstance(loss, SoftLabels)}))
+    return tuple(sorted({loss.temperature for loss in losses if isinstance(loss, SoftLabels)} - {1.0}))
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Recipes:
 
     def rule(self, number: int, audio_context: float) -> Recipe:
         """Return that of how many top tokens are kept."""
-        return self._of_text(number, "number of top tokens", audio_context, wanted=MASS)
+        return self._of_text(number, "number of top tokens", audio_context, wanted=MASS, most=MOST)
 
     def top(self, number: int, audio_context: float, *, count: int, mass: float) -> Recipe:
         """Return that of a teacher's most likely tokens.
@@ -96,7 +101,7 @@ class Recipes:
             count: How many.
             mass: What they held when that was measured.
         """
-        rule = {"tokens": count, "mass": mass, "wanted": MASS, "temperatures": list(self.temperatures)}
+        rule = {"tokens": count, "mass": mass, "wanted": MASS, "most": MOST, "temperatures": list(self.temperatures)}
         return self._of_text(number, "top tokens", audio_context, **rule)
 
     def log_likelihood(self, number: int, audio_context: float) -> Recipe:
