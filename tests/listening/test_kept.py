@@ -143,7 +143,7 @@ def test_a_miss_would_read_the_teacher(
     store: Store, runs: Path, student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_teachers(monkeypatch, but=student)
-    with pytest.raises(ModelError, match="weights .* were read"):
+    with pytest.raises(ModelError, match=r"weights .* were read"):
         finished(store, runs, config("cached", SOFT, student))
 
 
@@ -171,7 +171,7 @@ def test_a_student_that_is_cut_from_the_teacher_needs_its_file_and_lets_the_rest
 def test_students_that_are_trained_side_by_side_read_the_same_as_those_that_hear_a_teacher(
     store: Store, runs: Path, how: str
 ) -> None:
-    decoder = {"lora": {"rank": 4, "alpha": 8, "encoder_targets": [], "decoder_targets": ["q_proj"]}}
+    decoder: dict[str, Any] = {"lora": {"rank": 4, "alpha": 8, "encoder_targets": [], "decoder_targets": ["q_proj"]}}
     methods = {
         "soft": {"losses": [{"kind": "soft_labels", "temperature": 1}]},
         "softer": {"losses": [{"kind": "soft_labels"}, {"kind": "cross_entropy"}]},
