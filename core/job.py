@@ -19,10 +19,10 @@ from core.probes import ProbeSet
 from core.progress import Progress
 from core.pseudo_labels import training_set
 from core.recording import Recorder
-from core.shared import PREPARE_COST, PROBE_UTTERANCES, STEP_COST, TRANSCRIBE_COST, Shared, alike, share
+from core.shared import PREPARE_COST, PROBE_UTTERANCES, STEP_COST, TRANSCRIBE_COST, Shared, alike, contributions, share
 from core.side_by_side import Member, companies, train_side_by_side
 from core.store import RunRecord, Store
-from core.teacher_outputs import contributions, teachers_of, weighed
+from core.teacher_outputs import teachers_of, weighed
 from core.teachers import Finder
 from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher

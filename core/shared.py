@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from core.cache import Cache
 from core.config import RunConfig
 from core.evaluation import Listener, MostConfident, Student, Together, Transcription, listener_of
@@ -29,7 +31,7 @@ from core.recording import Recorder
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store.records import Subject, probe_folder
-from core.teacher_outputs import Prepared, Teachers, teacher_statistics, without_teacher_encoder
+from core.teacher_outputs import Prepared, Teachers, likeliest, teacher_statistics, without_teacher_encoder
 from core.teachers import Finder
 
 PROBE_UTTERANCES = 16
@@ -198,6 +200,40 @@ def listening_of(
 def alike(teachers: tuple[Whisper, ...], *, student: Whisper) -> Teachers | None:
     """Return the teachers that students diverge from, all counting alike, or None where token tables differ."""
     return Teachers(teachers) if all(same_tokens(student, teacher) for teacher in teachers) else None
+
+
+@torch.inference_mode()
+def contributions(
+    learnt: Sequence[Prepared], development: Sequence[Prepared], *, teachers: Teachers, wers: Sequence[float]
+) -> dict[str, float]:
+    """Return what each teacher contributes to a run, as metrics that bear its number.
+
+    ``weight``: how much it counts, a mean over the training set; ``likeliest``: share of the training utterances whose
+    transcript it finds likeliest of all; ``agreement``: share of the development set's tokens at which its most likely
+    token is that of all together; ``wer``: on the development set.
+
+    Args:
+        learnt: The training set, weighed.
+        development: The same; empty where token tables differ, which leaves the agreement out.
+        teachers: All of them.
+        wers: Of each on the development set, as fractions.
+    """
+    values: dict[str, float] = {}
+    likeliest_of = [likeliest(item) for item in learnt]
+    for number, wer in enumerate(wers):
+        values[f"teacher/{number}/weight"] = sum(item.weights[number] for item in learnt) / len(learnt)
+        values[f"teacher/{number}/likeliest"] = sum(each[number] for each in likeliest_of) / len(learnt)
+        values[f"teacher/{number}/wer"] = wer
+    agreed, tokens = [0] * len(wers), 0
+    for item in development:
+        teaching = teachers.teaching([item])
+        together = teaching.logits.argmax(dim=-1)
+        tokens += len(together)
+        for number, speaker in enumerate(teaching.speakers):
+            agreed[number] += int((speaker.logits.argmax(dim=-1) == together).sum())
+    if tokens:
+        values |= {f"teacher/{number}/agreement": count / tokens for number, count in enumerate(agreed)}
+    return values
 
 
 def test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:

@@ -304,40 +304,6 @@ def teachers_of(
     return teachers, teacher_statistics(sets[0], read=sets[1])
 
 
-@torch.inference_mode()
-def contributions(
-    learnt: Sequence[Prepared], development: Sequence[Prepared], *, teachers: Teachers, wers: Sequence[float]
-) -> dict[str, float]:
-    """Return what each teacher contributes to a run, as metrics that bear its number.
-
-    ``weight``: how much it counts, a mean over the training set; ``likeliest``: share of the training utterances whose
-    transcript it finds likeliest of all; ``agreement``: share of the development set's tokens at which its most likely
-    token is that of all together; ``wer``: on the development set.
-
-    Args:
-        learnt: The training set, weighed.
-        development: The same; empty where token tables differ, which leaves the agreement out.
-        teachers: All of them.
-        wers: Of each on the development set, as fractions.
-    """
-    values: dict[str, float] = {}
-    likeliest_of = [likeliest(item) for item in learnt]
-    for number, wer in enumerate(wers):
-        values[f"teacher/{number}/weight"] = sum(item.weights[number] for item in learnt) / len(learnt)
-        values[f"teacher/{number}/likeliest"] = sum(each[number] for each in likeliest_of) / len(learnt)
-        values[f"teacher/{number}/wer"] = wer
-    agreed, tokens = [0] * len(wers), 0
-    for item in development:
-        teaching = teachers.teaching([item])
-        together = teaching.logits.argmax(dim=-1)
-        tokens += len(together)
-        for number, speaker in enumerate(teaching.speakers):
-            agreed[number] += int((speaker.logits.argmax(dim=-1) == together).sum())
-    if tokens:
-        values |= {f"teacher/{number}/agreement": count / tokens for number, count in enumerate(agreed)}
-    return values
-
-
 def teacher_signals(prepared: Sequence[Prepared], teacher: Whisper, number: int = 0) -> Signals:
     """Return one teacher's signals of some utterances, points in the order of `Signals`."""
     keys = prepared[0].teachers[number].states.keys()
