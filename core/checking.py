@@ -22,7 +22,6 @@ from core.counting import parameter_counts
 from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
 from core.estimates import all_terms_at_once, measure
 from core.families.whisper import Whisper
-from core.job import require_usable, test_sets
 from core.lora import adapted_modules, add_adapters
 from core.mixture import expert_rank
 from core.preflight import (
@@ -36,6 +35,7 @@ from core.preflight import (
     within_budget,
 )
 from core.sample import Sample, take_sample
+from core.shared import require_usable, test_sets
 from core.sources import Splits, Utterance, prepare
 from core.store import Estimate, JobEstimate, Store
 from core.teacher_outputs import prepare_utterances, teacher_statistics, teachers_of, weighed

@@ -4,7 +4,7 @@ Mean, weighted and best after Gao et al. 2020, arXiv 2005.09310 (distilling know
 recognition); the temperature of the weights, and how states are combined, are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core.config import Ensemble
+from core.fused_head import TopTeacher
 from core.signals import Signals
 
 
@@ -68,12 +69,15 @@ class Teaching:
         weights: How much each teacher counts for each utterance; rows sum to one.
         targets: What states are compared with, by the number that layer pairs bear: the teachers, or their mean alone.
         token_counts: Tokens of each utterance, in order.
+        top: Returns a single teacher's most likely tokens at a temperature, where those are all that was kept of its
+            logits; None where the logits themselves can be made.
     """
 
     speakers: tuple[Signals, ...]
     weights: Float[Tensor, "utterances teachers"]
     targets: tuple[Signals, ...]
     token_counts: tuple[int, ...] = ()
+    top: Callable[[float], TopTeacher] | None = None
 
     @classmethod
     def alone(cls, teacher: Signals) -> "Teaching":

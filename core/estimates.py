@@ -18,16 +18,16 @@ import torch
 from core.checkpoints import save_adapters
 from core.config import RunConfig
 from core.families.whisper import Whisper
-from core.job import PROBE_UTTERANCES
 from core.launchers.slots import CPU, slot_taken
 from core.lora import add_adapters
 from core.mapping import PointMap, PointMaps
 from core.memory import PeakMemory, memory_free, memory_used
 from core.preflight import pairs_of, point_map_of, within_budget
-from core.probes import ProbeSet
+from core.probes import ProbeSet, every_layer
 from core.pseudo_labels import training_set
 from core.recording import Recorder
 from core.sample import Sample, filled, nothing, timed
+from core.shared import PROBE_UTTERANCES
 from core.store import Estimate, Store
 from core.teacher_outputs import teachers_of, weighed
 from core.training import Lesson, train
@@ -168,7 +168,8 @@ def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[list[flo
     probed = filled(sample.train, min(PROBE_UTTERANCES, sample.sizes[1]))
     context, frozen = config.training.audio_context, config.freeze_below
     of_job = ProbeSet(probed, sample.pairs, sample.statistics, context, frozen)
-    of_job.save_teacher(folder / "teacher", teacher=sample.teachers[0], student=sample.student, runs_folder=folder)
+    heard = [every_layer(item.utterance, teacher=sample.teachers[0], audio_context=context) for item in probed]
+    of_job.save_teacher(folder / "teacher", teacher=heard, student=sample.student, runs_folder=folder)
     probe = ProbeSet(teachers.met(probed), pairs, of_states, context, frozen)
     fresh = Path(tempfile.mkdtemp(dir=folder))
     saved = save_adapters(fresh, model=adapted, point_map=point_map, step=0, names=("last",))

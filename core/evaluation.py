@@ -12,6 +12,7 @@ from torch import Tensor
 from core.config import Ensemble, Evaluation
 from core.ensemble import teacher_weights
 from core.families.whisper import Whisper, transcribe_together
+from core.fused_head import Wanted, head_terms
 from core.losses.soft_labels import soft_labels_loss
 from core.teacher_outputs import Prepared, Teachers, log_likelihood, teacher_encoder_of
 from core.wer import WordErrors, total, word_errors
@@ -221,11 +222,18 @@ def _divergence(
     teachers: Teachers,
     audio_context: float,
 ) -> tuple[float, int]:
-    """Return the mean divergence over the batch's valid tokens, and how many there are."""
+    """Return the mean divergence over the batch's valid tokens, and how many there are.
+
+    Where only top tokens are kept, it is that of those and their tail, at most the whole one.
+    """
     collated = model.collate(
         [item.tokens for item in batch], [item.utterance.duration for item in batch], audio_context
     )
     states = model.decode(encoder_states, collated.inputs.to(encoder_states.device))[model.decoder_layers - 1]
     valid = states[collated.token_mask.to(states.device)]
-    value = soft_labels_loss(model.head(valid), teachers.teaching(batch).logits, temperature=1.0)
-    return float(value), len(valid)
+    teaching = teachers.teaching(batch)
+    if teaching.top is None:
+        return float(soft_labels_loss(model.head(valid), teaching.logits, temperature=1.0)), len(valid)
+    asked = Wanted(soft_labels=1.0)
+    (terms,) = head_terms([valid], model.vocabulary.detach(), wanted=[asked], teacher=teaching.top(asked.temperature))
+    return float(terms.soft_labels), len(valid)

@@ -6,89 +6,29 @@ models -> audio -> teacher and frozen layers (once) -> teacher and student befor
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.config import GeneratedSpeech, RunConfig, group_problems, groups
 from core.counting import parameter_counts
 from core.errors import ConfigError, ManifoldError, Stopped
-from core.evaluation import Student, Together, listener_of
-from core.families.whisper import Whisper
+from core.evaluation import Student
 from core.lora import add_adapters, deployed
-from core.mapping import Statistics
 from core.memory import PeakMemory
-from core.preflight import (
-    all_pairs,
-    device_of,
-    ensembles_of,
-    load_models,
-    pairs_of,
-    point_map_of,
-    require_fits,
-    require_readable,
-    require_sound,
-    same_tokens,
-    within_budget,
-)
+from core.preflight import pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet
 from core.progress import Progress
-from core.pseudo_labels import PseudoLabelled, pseudo_labelled, training_set
+from core.pseudo_labels import training_set
 from core.recording import Recorder
+from core.shared import PREPARE_COST, PROBE_UTTERANCES, STEP_COST, TRANSCRIBE_COST, Shared, alike, contributions, share
 from core.side_by_side import Member, companies, train_side_by_side
-from core.sources import Splits, Utterance, prepare
-from core.sources.manifest import read_manifest
 from core.store import RunRecord, Store
-from core.store.records import probe_folder
-from core.teacher_outputs import (
-    Prepared,
-    Teachers,
-    contributions,
-    prepare_utterances,
-    teacher_statistics,
-    teachers_of,
-    weighed,
-    without_teacher_encoder,
-)
+from core.teacher_outputs import teachers_of, weighed
 from core.teachers import Finder
 from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher
 
-PROBE_UTTERANCES = 16
-PREPARE_BATCH = 8
-
-# Relative costs of the parts of a job, per utterance, for its progress bar, guessed from Whisper tiny on a CPU.
-PREPARE_COST = 0.3
-STEP_COST = 0.08
-TRANSCRIBE_COST = 0.15
 UNKNOWN_SOURCE_SIZES = (400, 50, 50)
 """Utterances for training, development and test that the bar assumes before a manifest is read."""
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What is computed once for all runs of a group.
-
-    Attributes:
-        teachers: Frozen.
-        student: Frozen, as it is before any run.
-        train: With the teachers' outputs and the source's transcripts, at the training context.
-        pseudo: The same audio with the teachers' transcripts, where a run learns from them.
-        development: The same for the set that chooses the checkpoint.
-        tests: Test sets by name, at the evaluation context.
-        read: The utterances that decoder states have their statistics from.
-        statistics: Of each teacher's states over the training set, by (side, layer).
-        wers: Of each teacher on the development set, as fractions.
-    """
-
-    teachers: tuple[Whisper, ...]
-    student: Whisper
-    train: list[Prepared]
-    pseudo: list[PseudoLabelled]
-    development: list[Prepared]
-    tests: dict[str, list[Prepared]]
-    read: list[Prepared]
-    statistics: tuple[Statistics, ...]
-    wers: tuple[float, ...]
 
 
 def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> None:
@@ -126,7 +66,7 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
             advance=lambda utterances: progress.advance(utterances * TRANSCRIBE_COST),
             group=number,
         )
-        shared = _share(group, finder=finder, recorder=recorder, progress=progress)
+        shared = share(group, finder=finder, recorder=recorder, progress=progress)
         of_group = [run for run in runs if run.group == number]
         with_ranks = [within_budget(config, student=shared.student, teachers=shared.teachers) for config in group]
         for company in companies(with_ranks):
@@ -147,96 +87,6 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
         store.request_comparison(run_id, "encoder", max(item.step for item in store.alignments(run_id)))
     if failures:
         raise ManifoldError("\n".join(failures))
-
-
-def _share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, progress: Progress) -> Shared:
-    """Load, check, listen once, and measure teachers, their ensembles and the student as they are."""
-    config = configs[0]
-    device = device_of(config)
-    progress.begin("Loading the models")
-    teachers, student = load_models(config, finder)
-    require_sound(configs, student=student, teachers=teachers)
-    for model in (*teachers, student):
-        model.to(device)
-    progress.begin("Preparing the speech")
-    splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
-    tests = test_sets(config, splits)
-    require_usable(config, splits, tests, student=student)
-    pairs = all_pairs(configs, student=student, teachers=teachers)
-    ensembles = ensembles_of(configs, teachers=teachers)
-    wers: list[float] = []
-
-    def listen(utterances: Sequence[Utterance], audio_context: float, *, keep_teacher_encoder: bool) -> list[Prepared]:
-        progress.begin("Listening with the teacher")
-        return prepare_utterances(
-            utterances,
-            teachers=teachers,
-            student=student,
-            freeze_below=config.freeze_below,
-            pairs=pairs,
-            audio_context=audio_context,
-            keep_teacher_encoder=keep_teacher_encoder,
-            batch_size=PREPARE_BATCH,
-            advance=lambda count: progress.advance(count * len(teachers) * PREPARE_COST),
-        )
-
-    def listen_and_transcribe(utterances: Sequence[Utterance], audio_context: float, test_set: str) -> list[Prepared]:
-        prepared = listen(utterances, audio_context, keep_teacher_encoder=True)
-        progress.begin(f"Transcribing with the teacher ({test_set})")
-        rates = []
-        for number, (settings, model) in enumerate(zip(config.teachers, teachers, strict=True)):
-            alone = Together((model,), (number,), (1.0,))
-            said = recorder.evaluate(
-                prepared, listener=alone, subject="teacher", label=settings.label, test_set=test_set
-            )
-            rates.append(said.total.wer)
-        # The first set is the development set: its rates are what the teachers are weighted by.
-        wers.extend([] if wers else rates)
-        for ensemble in ensembles:
-            progress.begin(f"Transcribing with the ensemble, {ensemble.label} ({test_set})")
-            together = listener_of(ensemble, teachers, wers)
-            recorder.evaluate(prepared, listener=together, subject="ensemble", label=ensemble.label, test_set=test_set)
-        return without_teacher_encoder(prepared)
-
-    context = config.training.audio_context
-    with_pseudo = any(each.method.transcripts == "teacher" for each in configs)
-    train_set = listen(splits.train, context, keep_teacher_encoder=with_pseudo)
-    pseudo = []
-    if with_pseudo:
-        progress.begin("Transcribing the training set with the teacher")
-        pseudo = pseudo_labelled(
-            train_set,
-            teachers=teachers,
-            settings=config.evaluation,
-            audio_context=context,
-            listen=lambda utterances: listen(utterances, context, keep_teacher_encoder=False),
-            advance=lambda count: progress.advance(count * TRANSCRIBE_COST),
-        )
-        train_set = without_teacher_encoder(train_set)
-    development = listen_and_transcribe(splits.development, context, "development")
-    test_context = config.evaluation.audio_context
-    prepared_tests = {name: listen_and_transcribe(items, test_context, name) for name, items in tests.items()}
-    # Decoder states of audio without a transcript are states of no text.
-    read = [item for item in train_set if item.utterance.text] or [item.prepared for item in pseudo]
-    statistics = teacher_statistics(train_set, read=read)
-    probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
-    folder = recorder.runs_folder / probe_folder(recorder.job_id, recorder.group)
-    probe.save_teacher(folder, teacher=teachers[0], student=student, runs_folder=recorder.runs_folder)
-    for name, prepared in (prepared_tests or {"development": development}).items():
-        progress.begin(f"Transcribing with the student before training ({name})")
-        recorder.evaluate(
-            prepared,
-            listener=Student(student, config.freeze_below),
-            teachers=alike(teachers, student=student),
-            subject="student_before",
-            test_set=name,
-        )
-    return Shared(teachers, student, train_set, pseudo, development, prepared_tests, read, statistics, wers=tuple(wers))
-
-
-def alike(teachers: tuple[Whisper, ...], *, student: Whisper) -> Teachers | None:
-    """Return the teachers that students diverge from, all counting alike, or None where token tables differ."""
-    return Teachers(teachers) if all(same_tokens(student, teacher) for teacher in teachers) else None
 
 
 def _run_together(
@@ -304,7 +154,7 @@ def _member(
         read=shared.read,
         wers=shared.wers,
     )
-    store.add_metrics(run.id, 0, {"data/utterances": len(learnt)})
+    store.add_metrics(run.id, 0, {"data/utterances": len(learnt), **shared.kept})
     if len(shared.teachers) > 1:
         heard = development if alike(shared.teachers, student=shared.student) else ()
         store.add_metrics(run.id, 0, contributions(learnt, heard, teachers=teachers, wers=shared.wers))
@@ -346,32 +196,6 @@ def _measure(
             step=watcher.best_step,
         )
     recorder.store.run_state(run.id, "finished")
-
-
-def test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance]]:
-    """Return the test sets by name, the source's own first, then each extra manifest; none if they stay unread."""
-    if not config.evaluation.test:
-        return {}
-    tests: dict[str, Sequence[Utterance]] = {"test": splits.test}
-    for path in config.evaluation.extra_tests:
-        tests[Path(path).stem] = read_manifest(Path(path))
-    return tests
-
-
-def require_usable(
-    config: RunConfig, splits: Splits, tests: dict[str, Sequence[Utterance]], *, student: Whisper
-) -> None:
-    """Check that all speech of a job can be heard and counted.
-
-    Raises:
-        ConfigError: If clips are longer than the audio context that they are read at.
-        DataError: If texts are longer than the decoder, or have no words to count.
-    """
-    learnt = [*splits.train, *splits.development]
-    tested = [item for items in tests.values() for item in items]
-    require_fits(learnt, audio_context=config.training.audio_context, field="training.audio_context")
-    require_fits(tested, audio_context=config.evaluation.audio_context, field="evaluation.audio_context")
-    require_readable([*learnt, *tested], [*splits.development, *tested], student=student)
 
 
 def _total_cost(configs: Sequence[RunConfig]) -> float:

@@ -25,7 +25,7 @@ from core.lora import adapted_modules, count_parameters, rank_within
 from core.mapping import Depth, LayerPair, PointMap, PointMaps, Statistics, layer_pairs, width_problem
 from core.mixture import expert_rank
 from core.sources import Utterance
-from core.weights.load import load_whisper
+from core.weights.load import describe_whisper, load_whisper
 from core.wer import normalise
 
 Find = Callable[[str, str | None, str], Whisper]
@@ -41,8 +41,17 @@ def find_pretrained(model: str, revision: str | None, language: str) -> Whisper:
     return Whisper(load_whisper(model, revision), language=language)
 
 
+def find_asleep(model: str, revision: str | None, language: str) -> Whisper:
+    """Return the same model without its weights, which are read when it wakes.
+
+    Raises:
+        ModelError: If it cannot be found, read or trusted.
+    """
+    return Whisper(describe_whisper(model, revision), language=language)
+
+
 def load_models(config: RunConfig, find: Find = find_pretrained) -> tuple[tuple[Whisper, ...], Whisper]:
-    """Return teachers and student, frozen, on the CPU.
+    """Return teachers and student, frozen, on the CPU; teachers that are found asleep stay so.
 
     Raises:
         ModelError: If a model cannot be found, read or trusted.
@@ -56,13 +65,20 @@ def load_models(config: RunConfig, find: Find = find_pretrained) -> tuple[tuple[
 
 
 def load_student(config: RunConfig, find: Find = find_pretrained, *, first_teacher: Whisper | None = None) -> Whisper:
-    """Return the student as it is before training, on the CPU; `first_teacher` spares loading it again."""
+    """Return the student as it is before training, on the CPU; `first_teacher` spares loading it again.
+
+    A student that is cut from a model that is asleep needs that model's weights: they are read, and all that was cut
+    off is let go at once. The model itself sleeps on.
+    """
     student, first = config.student, config.teachers[0]
     if not isinstance(student, PrunedStudent):
-        return find(student.model, student.revision, config.language)
+        return find(student.model, student.revision, config.language).wake()
     if student.model is not None:
-        return prune(find(student.model, None, config.language), student)
-    return prune(first_teacher or find(first.model, first.revision, config.language), student)
+        source = find(student.model, None, config.language)
+    else:
+        source = first_teacher or find(first.model, first.revision, config.language)
+    whole = source.with_model(source.loaded.read(), source.revision) if source.asleep else source
+    return prune(whole, student)
 
 
 def pairs_of(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> tuple[LayerPair, ...]:

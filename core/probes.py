@@ -8,7 +8,7 @@ runs/<run>/states/000050.safetensors         student.<side>.<layer>, and where t
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from core.audio import read_audio, stored_path
 from core.families.whisper import Whisper, frame_count
 from core.mapping import LayerPair, PointMap, PointMaps, Side, Statistics
+from core.sources import Utterance
 from core.teacher_outputs import Prepared, student_signals
 
 FRAME_STRIDE = 4
@@ -43,16 +44,22 @@ class ProbeSet:
     audio_context: float
     freeze_below: int
 
-    def save_teacher(self, folder: Path, *, teacher: Whisper, student: Whisper, runs_folder: Path) -> None:
+    def save_teacher(
+        self, folder: Path, *, teacher: Sequence[Mapping[str, Tensor]], student: Whisper, runs_folder: Path
+    ) -> None:
         """Write the teacher's states, those of the student's frozen layers, and which point each is.
 
         Args:
             folder: The job's.
-            teacher: The model.
+            teacher: Its states about each utterance, see `every_layer`.
             student: Before training.
             runs_folder: Audio inside it is named relative to it, so that it can be moved.
         """
-        tensors = self._every_layer(teacher=teacher, student=student)
+        parts = [
+            {**theirs, **self._frozen_layers(item, student)}
+            for item, theirs in zip(self.prepared, teacher, strict=True)
+        ]
+        tensors = {name: torch.cat([states[name] for states in parts]).contiguous() for name in parts[0]}
         for pair in self.pairs:
             if pair.of:  # maps are drawn with the first teacher
                 continue
@@ -81,31 +88,17 @@ class ProbeSet:
         (folder / "probe.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
 
     @torch.inference_mode()
-    def _every_layer(self, *, teacher: Whisper, student: Whisper) -> dict[str, Tensor]:
-        """Return the teacher's states of every layer, and the student's of those that are never trained."""
-        parts: dict[str, list[Tensor]] = {}
-        for item in self.prepared:
-            audio, frames = [read_audio(item.utterance.audio_path)], frame_count(item.utterance.duration)
-            start = teacher.encode_start(teacher.mel(audio, self.audio_context).to(teacher.device), 0)
-            encoder = teacher.encode_rest(start, 0)
-            inputs = teacher.collate(
-                [teacher.tokens(item.utterance.text)], [item.utterance.duration], self.audio_context
-            )
-            decoder = teacher.decode(encoder[teacher.encoder_layers - 1], inputs.inputs.to(teacher.device))
-            found = {
-                f"teacher.encoder.{layer}": _thinned("encoder", each[0, :frames]) for layer, each in encoder.items()
-            }
-            found |= {f"teacher.decoder.{layer}": each[0][inputs.token_mask[0]] for layer, each in decoder.items()}
-            if self.freeze_below:
-                start = student.encode_start(student.mel(audio, self.audio_context).to(student.device), 0)
-                lower = student.encode_rest(start, 0)
-                found |= {
-                    f"student.encoder.{layer}": _thinned("encoder", lower[layer][0, :frames])
-                    for layer in range(self.freeze_below)
-                }
-            for name, states in found.items():
-                parts.setdefault(name, []).append(states.half().cpu())
-        return {name: torch.cat(pieces).contiguous() for name, pieces in parts.items()}
+    def _frozen_layers(self, item: Prepared, student: Whisper) -> dict[str, Tensor]:
+        """Return the student's states of the layers that are never trained, half precision, on the CPU."""
+        if not self.freeze_below:
+            return {}
+        mel = student.mel([read_audio(item.utterance.audio_path)], self.audio_context).to(student.device)
+        lower = student.encode_rest(student.encode_start(mel, 0), 0)
+        frames = frame_count(item.utterance.duration)
+        return {
+            f"student.encoder.{layer}": _thinned("encoder", lower[layer][0, :frames]).half().cpu()
+            for layer in range(self.freeze_below)
+        }
 
     def teacher_states(self, pair: LayerPair) -> Tensor:
         """Return the states of a pair's teacher layer, [points, width]."""
@@ -142,6 +135,25 @@ class ProbeSet:
             pair: point_map(pair, student=states[pair.side, pair.student], teacher=self.teacher_states(pair))
             for pair in self.pairs
         }
+
+
+@torch.inference_mode()
+def every_layer(utterance: Utterance, *, teacher: Whisper, audio_context: float) -> dict[str, Tensor]:
+    """Return a teacher's states of every layer about an utterance, by name, half precision, on the CPU.
+
+    Args:
+        utterance: Which.
+        teacher: It is woken.
+        audio_context: In seconds.
+    """
+    audio, frames = [read_audio(utterance.audio_path)], frame_count(utterance.duration)
+    mel = teacher.wake().mel(audio, audio_context).to(teacher.device)
+    encoder = teacher.encode_rest(teacher.encode_start(mel, 0), 0)
+    collated = teacher.collate([teacher.tokens(utterance.text)], [utterance.duration], audio_context)
+    decoder = teacher.decode(encoder[teacher.encoder_layers - 1], collated.inputs.to(teacher.device))
+    found = {f"teacher.encoder.{layer}": _thinned("encoder", each[0, :frames]) for layer, each in encoder.items()}
+    found |= {f"teacher.decoder.{layer}": each[0][collated.token_mask[0]] for layer, each in decoder.items()}
+    return {name: states.half().cpu() for name, states in found.items()}
 
 
 def save_student(

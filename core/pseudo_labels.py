@@ -8,10 +8,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.config import Evaluation, Method
+from core.config import Method
 from core.errors import ConfigError
-from core.evaluation import MostConfident, transcribe_set
-from core.families.whisper import Whisper
+from core.evaluation import Transcription
 from core.sources import Utterance
 from core.teacher_outputs import Prepared
 from core.wer import normalise, word_errors
@@ -33,28 +32,18 @@ class PseudoLabelled:
 def pseudo_labelled(
     prepared: Sequence[Prepared],
     *,
-    teachers: tuple[Whisper, ...],
-    settings: Evaluation,
-    audio_context: float,
+    transcribe: Callable[[Sequence[Prepared]], Transcription],
     listen: Callable[[Sequence[Utterance]], list[Prepared]],
-    advance: Callable[[int], None],
 ) -> list[PseudoLabelled]:
-    """Transcribe utterances with the teachers, of several with the surest; those without a word are left out.
+    """Return utterances with the teachers' transcripts; those without a word are left out.
 
     Args:
-        prepared: With the teachers' last encoder states.
-        teachers: Frozen; each may have tokens of its own.
-        settings: Of decoding.
-        audio_context: Of the prepared states, in seconds.
+        prepared: The utterances.
+        transcribe: Transcribes with the teachers, of several with the surest; it sees no references.
         listen: Runs the teachers' decoders over the new transcripts.
-        advance: Called with the number of utterances done since the last call; may raise to stop.
     """
-    said = transcribe_set(
-        [dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text="")) for item in prepared],
-        listener=MostConfident(teachers),
-        settings=settings,
-        audio_context=audio_context,
-        advance=advance,
+    said = transcribe(
+        [dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text="")) for item in prepared]
     )
     heard = [(item.utterance, text) for item, text in zip(prepared, said.hypotheses, strict=True) if text]
     again = listen([dataclasses.replace(utterance, text=text) for utterance, text in heard])

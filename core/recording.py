@@ -9,6 +9,7 @@ from pathlib import Path
 from core.audio import stored_path
 from core.config import RunConfig
 from core.evaluation import Listener, Transcription, decoding_description, transcribe_set
+from core.families.whisper import Whisper
 from core.memory import weight_bytes
 from core.store.records import Subject, UtteranceResult
 from core.store.store import Store
@@ -60,18 +61,60 @@ class Recorder:
             run_id: The run, for a trained student.
             step: Step of the student's adapters.
         """
-        config = self.config
-        context = config.training.audio_context if test_set == "development" else config.evaluation.audio_context
         began = time.perf_counter()
         result = transcribe_set(
             prepared,
             listener=listener,
-            settings=config.evaluation,
+            settings=self.config.evaluation,
             teachers=teachers,
-            audio_context=context,
+            audio_context=self.context(test_set),
             advance=self.advance,
         )
-        total = result.total
+        self.record(
+            prepared,
+            result,
+            models=listener.models,
+            subject=subject,
+            test_set=test_set,
+            label=label,
+            run_id=run_id,
+            step=step,
+            seconds=time.perf_counter() - began,
+        )
+        return result
+
+    def context(self, test_set: str) -> float:
+        """Return the audio context at which a set is read, in seconds."""
+        chosen = self.config.training if test_set == "development" else self.config.evaluation
+        return chosen.audio_context
+
+    def record(
+        self,
+        prepared: Sequence[Prepared],
+        result: Transcription,
+        *,
+        models: Sequence[Whisper],
+        subject: Subject,
+        test_set: str,
+        label: str = "",
+        run_id: str | None = None,
+        step: int | None = None,
+        seconds: float,
+    ) -> None:
+        """Store counts and texts of a set that was transcribed; see `evaluate`.
+
+        Args:
+            prepared: The set.
+            result: What came out.
+            models: All that transcribed it.
+            subject: Of which kind they are.
+            test_set: Its name.
+            label: Which teacher, or which ensemble.
+            run_id: The run, for a trained student.
+            step: Step of the student's adapters.
+            seconds: That the evaluation took.
+        """
+        config, total = self.config, result.total
         self.store.add_evaluation(
             job_id=self.job_id,
             run_id=run_id,
@@ -79,7 +122,7 @@ class Recorder:
             test_set=test_set,
             test_set_hash=_set_hash(prepared),
             step=step,
-            audio_context=context,
+            audio_context=self.context(test_set),
             normaliser=NORMALISER,
             decoding=decoding_description(config.evaluation),
             wer=total.wer,
@@ -90,10 +133,10 @@ class Recorder:
             words=total.words,
             heldout_kl=result.heldout_kl,
             real_time_factor=result.seconds / sum(item.utterance.duration for item in prepared),
-            seconds=time.perf_counter() - began,
+            seconds=seconds,
             label=label,
             group=self.group,
-            memory=sum(weight_bytes(model.model) for model in listener.models),
+            memory=sum(weight_bytes(model.model) for model in models),
             results=[
                 UtteranceResult(
                     utterance_id=item.utterance.id,
@@ -113,7 +156,6 @@ class Recorder:
                 )
             ],
         )
-        return result
 
 
 def _set_hash(prepared: Sequence[Prepared]) -> str:

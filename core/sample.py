@@ -14,12 +14,13 @@ from typing import TypeVar
 import torch
 
 from core.config import GeneratedSpeech, RunConfig
-from core.evaluation import Listener, Student, Together, transcribe_set
+from core.evaluation import Listener, MostConfident, Student, Together, transcribe_set
 from core.families.whisper import Whisper
-from core.job import PREPARE_BATCH, alike, require_usable, test_sets
+from core.listening import PREPARE_BATCH
 from core.mapping import LayerPair, Statistics
 from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
+from core.shared import alike, require_usable, test_sets
 from core.sources import Splits, Utterance, prepare
 from core.sources.generated import is_made
 from core.teacher_outputs import (
@@ -153,11 +154,14 @@ def take_sample(
     if any(each.method.transcripts == "teacher" for each in configs):
         pseudo = pseudo_labelled(
             heard[: len(clips)],
-            teachers=teachers,
-            settings=config.evaluation,
-            audio_context=config.training.audio_context,
+            transcribe=lambda items: transcribe_set(
+                items,
+                listener=MostConfident(teachers),
+                settings=config.evaluation,
+                audio_context=config.training.audio_context,
+                advance=nothing,
+            ),
             listen=lambda items: listen(items, config.training.audio_context),
-            advance=nothing,
         )
     encoder_bytes, kept = _mean_bytes(again, whole=True), _mean_bytes(heard)
     learnt = 2 * sizes[0] if pseudo else sizes[0]

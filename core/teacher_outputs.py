@@ -3,18 +3,19 @@
 One pass over the audio makes the student's frozen lower states and, from the same states where teacher and student
 share their first layers, each teacher's. Kept per utterance are the valid points only: the teachers' states of the
 layers that some run compares, and the last decoder state, from which logits are made when a loss asks (384 numbers a
-token instead of 51,864). This is the seam where a cache on disk goes: losses see `Signals` and never know where they
-came from.
+token instead of 51,864). Losses see `Signals` and never know where they came from: from a pass just made, or, with
+`core.listening`, from the disk.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from core.audio import read_audio
+from core.cache.targets import TopTokens, joined_top
 from core.config import Ensemble
 from core.ensemble import Teaching, one_of, teacher_weights
 from core.families.whisper import Whisper, frame_count, shares_start
@@ -29,16 +30,18 @@ class Heard:
     """What one teacher makes of an utterance.
 
     Attributes:
-        states: By (side, layer), valid points only.
+        states: By (side, layer), valid points only; the last decoder layer's are there unless `top` stands for it.
         encoder: Its last encoder states at the context; only where they were asked for.
         log_likelihood: Of the transcript, in nats; only where there are several teachers.
         seconds: That its encoder took, whole.
+        top: Its most likely tokens, where they are all that is kept of its logits.
     """
 
     states: dict[tuple[str, int], Tensor]
     encoder: Tensor | None = None
     log_likelihood: float = 0.0
     seconds: float = 0.0
+    top: TopTokens | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def prepare_utterances(
     keep_teacher_encoder: bool,
     batch_size: int,
     advance: Callable[[int], None],
+    asked: Collection[int] | None = None,
 ) -> list[Prepared]:
     """Run the teachers and the student's frozen layers over some utterances.
 
@@ -100,9 +104,13 @@ def prepare_utterances(
         keep_teacher_encoder: Keep what transcribing with the teachers needs.
         batch_size: Utterances per pass.
         advance: Called with the number of utterances done since the last call; may raise to stop.
+        asked: Numbers of the teachers that are run, the others say nothing; None runs all.
     """
+    asked = range(len(teachers)) if asked is None else asked
+    for number in asked:
+        teachers[number].wake()
     low = {pair.of for pair in pairs if pair.side == "encoder" and pair.teacher < freeze_below}
-    shared = [number not in low and shares_start(student, each, freeze_below) for number, each in enumerate(teachers)]
+    shared = {number: number not in low and shares_start(student, teachers[number], freeze_below) for number in asked}
     even = (1 / len(teachers),) * len(teachers)
     prepared: list[Prepared] = []
     for batch in _batches(utterances, batch_size):
@@ -111,8 +119,9 @@ def prepare_utterances(
         mel = student.mel(audio, audio_context).to(student.device)
         start = student.encode_start(mel, freeze_below)
         start_seconds = _seconds_since(began, start) / len(batch)
-        heard: list[list[Heard]] = []
-        for number, teacher in enumerate(teachers):
+        heard = [[Heard({})] * len(batch) for _ in teachers]
+        for number in asked:
+            teacher = teachers[number]
             began = time.perf_counter()
             if shared[number]:
                 began -= start_seconds * len(batch)
@@ -132,7 +141,7 @@ def prepare_utterances(
                 keep_encoder=keep_teacher_encoder,
                 scored=len(teachers) > 1,
             )
-            heard.append([replace(each, seconds=seconds) for each in of_one])
+            heard[number] = [replace(each, seconds=seconds) for each in of_one]
         for row, item in enumerate(batch):
             said = tuple(of_one[row] for of_one in heard)
             prepared.append(Prepared(item, student.tokens(item.text), start[row].clone(), said, even, start_seconds))
@@ -259,11 +268,13 @@ class Teachers:
     def teaching(self, prepared: Sequence[Prepared]) -> Teaching:
         """Return what they say about some utterances, points in the order of `Signals`."""
         speakers = tuple(teacher_signals(prepared, model, number) for number, model in enumerate(self.models))
+        tops = [top for item in prepared if (top := item.teachers[0].top) is not None]
         return Teaching(
             speakers=speakers,
             weights=torch.tensor([item.weights for item in prepared]),
             targets=(teacher_signals(self.met(prepared), self.models[0]),) if self.centres else speakers,
             token_counts=tuple(len(item.tokens) + 1 for item in prepared),
+            top=(lambda temperature: joined_top(tops, temperature, self.device)) if tops else None,
         )
 
 
@@ -293,49 +304,16 @@ def teachers_of(
     return teachers, teacher_statistics(sets[0], read=sets[1])
 
 
-@torch.inference_mode()
-def contributions(
-    learnt: Sequence[Prepared], development: Sequence[Prepared], *, teachers: Teachers, wers: Sequence[float]
-) -> dict[str, float]:
-    """Return what each teacher contributes to a run, as metrics that bear its number.
-
-    ``weight``: how much it counts, a mean over the training set; ``likeliest``: share of the training utterances whose
-    transcript it finds likeliest of all; ``agreement``: share of the development set's tokens at which its most likely
-    token is that of all together; ``wer``: on the development set.
-
-    Args:
-        learnt: The training set, weighed.
-        development: The same; empty where token tables differ, which leaves the agreement out.
-        teachers: All of them.
-        wers: Of each on the development set, as fractions.
-    """
-    values: dict[str, float] = {}
-    likeliest_of = [likeliest(item) for item in learnt]
-    for number, wer in enumerate(wers):
-        values[f"teacher/{number}/weight"] = sum(item.weights[number] for item in learnt) / len(learnt)
-        values[f"teacher/{number}/likeliest"] = sum(each[number] for each in likeliest_of) / len(learnt)
-        values[f"teacher/{number}/wer"] = wer
-    agreed, tokens = [0] * len(wers), 0
-    for item in development:
-        teaching = teachers.teaching([item])
-        together = teaching.logits.argmax(dim=-1)
-        tokens += len(together)
-        for number, speaker in enumerate(teaching.speakers):
-            agreed[number] += int((speaker.logits.argmax(dim=-1) == together).sum())
-    if tokens:
-        values |= {f"teacher/{number}/agreement": count / tokens for number, count in enumerate(agreed)}
-    return values
-
-
 def teacher_signals(prepared: Sequence[Prepared], teacher: Whisper, number: int = 0) -> Signals:
     """Return one teacher's signals of some utterances, points in the order of `Signals`."""
     keys = prepared[0].teachers[number].states.keys()
     joined = {key: torch.cat([item.teachers[number].states[key] for item in prepared]) for key in keys}
+    has_logits = prepared[0].teachers[number].top is None and ("decoder", teacher.decoder_layers - 1) in keys
     return Signals(
         encoder={layer: states for (side, layer), states in joined.items() if side == "encoder"},
         decoder={layer: states for (side, layer), states in joined.items() if side == "decoder"},
-        head=teacher.head,
-        vocabulary=teacher.vocabulary,
+        head=teacher.head if has_logits else None,
+        vocabulary=teacher.vocabulary if has_logits else None,
     )
 
 

@@ -5,6 +5,7 @@ run:rabcdefg              the student of a finished run, its best adapters at wo
 row:fast speech           the student of an earlier row of the same job
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from core.config import ROW, RUN, RunConfig
 from core.errors import ModelError
 from core.families.whisper import Whisper
 from core.lora import deployed
-from core.preflight import find_pretrained, load_student
+from core.preflight import Find, find_pretrained, load_student
 from core.store import Store
+from core.weights.files import file_sha256
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class Finder:
         store: Where other runs are.
         runs_folder: Where their adapters are.
         job_id: Whose rows are meant; None knows no rows.
+        pretrained: Finds all that are no run's student; `find_asleep` leaves their weights where they are.
     """
 
     store: Store
     runs_folder: Path
     job_id: str | None = None
+    pretrained: Find = find_pretrained
 
     def __call__(self, model: str, revision: str | None, language: str) -> Whisper:
         """Return a model, on the CPU.
@@ -46,7 +50,7 @@ class Finder:
             if name not in rows:
                 raise ModelError(no_row(name))
             return self._student(rows[name], language)
-        return find_pretrained(model, revision, language)
+        return self.pretrained(model, revision, language)
 
     def _student(self, run_id: str, language: str) -> Whisper:
         run = self.store.run(run_id)
@@ -57,7 +61,8 @@ class Finder:
             raise ModelError(f"The adapters of the run {run.id} ({run.name}) are gone from {adapters}. Put them back.")
         config = RunConfig.model_validate({**run.config, "language": language})
         student = load_student(config, Finder(self.store, self.runs_folder, run.job_id))
-        return student.with_model(deployed(student.plain, adapters).eval())
+        revision = f"{student.revision} {folder_hash(adapters)}"
+        return student.with_model(deployed(student.plain, adapters).eval(), revision)
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,14 @@ class Rehearsal:
         if model.startswith(RUN):
             raise ModelError(f"'{model}' is looked for in a database, and none was given.")
         return find_pretrained(model, revision, language)
+
+
+def folder_hash(folder: Path) -> str:
+    """Return a sha256 of what the files in a folder hold and what they are called."""
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        total.update(f"{path.name} {file_sha256(path)}\n".encode())
+    return total.hexdigest()
 
 
 def no_row(name: str) -> str:

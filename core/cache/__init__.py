@@ -8,6 +8,6 @@ batch size nor machine. A shard is published whole or not at all, so that a job 
 one that was damaged later is noticed by its hash, thrown away and made again.
 """
 
-from core.cache.shelves import Cache, Recipe, Shelf, ShelfRecord, utterance_key
+from core.cache.shelves import Cache, Entry, Recipe, Shelf, ShelfRecord, transcript_key, utterance_key
 
-__all__ = ["Cache", "Recipe", "Shelf", "ShelfRecord", "utterance_key"]
+__all__ = ["Cache", "Entry", "Recipe", "Shelf", "ShelfRecord", "transcript_key", "utterance_key"]

@@ -63,9 +63,13 @@ def utterance_key(audio: Path, tokens: Sequence[int] | None = None) -> str:
                 digest.update(part)
     except OSError as error:
         raise StoreError(f"{audio} cannot be read: {error.strerror}. Is it still there?") from error
-    if tokens is not None:
-        digest.update(("\n" + ",".join(map(str, tokens))).encode())
-    return digest.hexdigest()[:32]
+    key = digest.hexdigest()[:32]
+    return key if tokens is None else transcript_key(key, tokens)
+
+
+def transcript_key(audio: str, tokens: Sequence[int]) -> str:
+    """Return the key of an utterance with its tokens, from that of its audio."""
+    return hashlib.sha256(f"{audio}\n{','.join(map(str, tokens))}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,14 @@ class ShelfRecord:
         recipe: Which.
         entries: Utterances.
         size: Of all files, in bytes.
+        audio_seconds: Length of the utterances; 0 where nobody said.
         used: When it was read or written last, seconds since 1970.
     """
 
     recipe: Recipe
     entries: int
     size: int
+    audio_seconds: float
     used: float
 
 
@@ -100,6 +106,11 @@ class Cache:
         """Return what is kept, used last first."""
         found = [self._record(path.parent) for path in self.folder.glob("*/recipe.json")]
         return sorted((record for record in found if record), key=lambda record: -record.used)
+
+    @property
+    def size(self) -> int:
+        """Of all files, in bytes."""
+        return sum(record.size for record in self.records())
 
     def prune(self, *, keep_bytes: int = 0, unused_seconds: float = 0.0) -> list[ShelfRecord]:
         """Throw shelves away, the longest unused first, and return which.
@@ -124,9 +135,11 @@ class Cache:
     def _record(self, folder: Path) -> ShelfRecord | None:
         try:
             recipe = Recipe(**json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
-            entries = sum(len(entry["keys"]) for _, entry in _indices(folder))
+            indices = [index for _, index in _indices(folder)]
+            entries = sum(len(index["keys"]) for index in indices)
+            seconds = sum(index.get("audio_seconds", 0.0) for index in indices)
             size = sum(file.stat().st_size for file in folder.iterdir())
-            return ShelfRecord(recipe, entries, size, (folder / USED).stat().st_mtime)
+            return ShelfRecord(recipe, entries, size, seconds, (folder / USED).stat().st_mtime)
         except (OSError, ValueError, TypeError):
             # Somebody else is throwing it away, or never finished making it.
             return None
@@ -173,8 +186,12 @@ class Shelf:
         rows = {name: (offsets[number], offsets[number + 1]) for name, offsets in index["offsets"].items()}
         return {name: opened.get_slice(name)[first:last] for name, (first, last) in rows.items()}
 
-    def write(self, entries: Mapping[str, Entry]) -> None:
+    def write(self, entries: Mapping[str, Entry], *, audio_seconds: float = 0.0) -> None:
         """Publish answers as one shard, whole or not at all.
+
+        Args:
+            entries: By key.
+            audio_seconds: Length of these utterances.
 
         Raises:
             StoreError: If the disk refuses; nothing half written is left.
@@ -184,7 +201,9 @@ class Shelf:
         names = next(iter(entries.values())).keys()
         lengths = {name: [len(entry[name]) for entry in entries.values()] for name in names}
         offsets = {name: np.cumsum([0, *counts]).tolist() for name, counts in lengths.items()}
+        # What is laid out column by column would be written so, and read row by row.
         joined = {name: np.concatenate([entry[name] for entry in entries.values()]) for name in names}
+        joined = {name: np.ascontiguousarray(array) for name, array in joined.items()}
         shard = hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()[:16] + os.urandom(4).hex()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -193,7 +212,13 @@ class Shelf:
                 _publish(recipe, lambda path: path.write_text(json.dumps(asdict(self.recipe)), encoding="utf-8"))
             data = self._folder / f"{shard}.safetensors"
             _publish(data, lambda path: save_file(joined, path))
-            index = {"sha256": _sha256(data), "size": data.stat().st_size, "keys": list(entries), "offsets": offsets}
+            index = {
+                "sha256": _sha256(data),
+                "size": data.stat().st_size,
+                "keys": list(entries),
+                "offsets": offsets,
+                "audio_seconds": audio_seconds,
+            }
             _publish(
                 self._folder / f"{shard}.json",
                 lambda path: path.write_text(json.dumps(index, separators=(",", ":")), encoding="utf-8"),
@@ -202,6 +227,11 @@ class Shelf:
         except OSError as error:
             raise StoreError(f"The cache in {self._folder} cannot be written: {error.strerror}.") from error
         self.look()
+
+    def touch(self) -> None:
+        """Note that it was used now; nothing is made where there is nothing."""
+        if self._places:
+            (self._folder / USED).touch()
 
     def fetch(
         self, keys: Sequence[str], make: Callable[[list[str]], Mapping[str, Entry]], *, at_once: int = 64
@@ -217,7 +247,7 @@ class Shelf:
         for first in range(0, len(missing), at_once):
             self.write(make(missing[first : first + at_once]))
         if keys and not missing:
-            (self._folder / USED).touch()
+            self.touch()
         for key in keys:
             yield key, self.read(key)
 

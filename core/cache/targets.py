@@ -1,6 +1,7 @@
 """What is kept of a teacher: its most likely tokens with what they leave over, and states in fewer bytes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ Precision = Literal["bfloat16", "int8"]
 
 
 def enough_tokens(
-    logits: Float[Tensor, "tokens vocabulary"], *, mass: float, temperature: float = 1.0
+    logits: Float[Tensor, "tokens vocabulary"], *, mass: float, temperature: float = 1.0, most: int = COUNTS[-1]
 ) -> tuple[int, float]:
     """Return how many of the most likely tokens hold a share of the probability, on average, and the share they hold.
 
@@ -26,8 +27,9 @@ def enough_tokens(
         logits: Raw, of some typical tokens.
         mass: The share, below 1.
         temperature: At which it is asked for.
+        most: So many at most, whatever they hold.
     """
-    top = (logits.float() / temperature).softmax(dim=-1).topk(min(COUNTS[-1], logits.shape[-1]), dim=-1).values
+    top = (logits.float() / temperature).softmax(dim=-1).topk(min(most, logits.shape[-1]), dim=-1).values
     held = top.cumsum(dim=-1).mean(dim=0)
     counts = [count for count in COUNTS if count <= len(held)] or [len(held)]
     count = next((count for count in counts if float(held[count - 1]) >= mass), counts[-1])
@@ -41,7 +43,7 @@ def top_entry(
 
     Tokens and their log-probabilities at temperature 1, two bytes each; and, for every temperature that may be asked
     for, the logarithm of the sum over *all* tokens of p^(1/T), without which a softened distribution of the top tokens
-    could not tell what they leave over.
+    could not tell what they leave over; at temperature 1 it is 0, and need not be named.
 
     Args:
         logits: Raw.
@@ -50,12 +52,14 @@ def top_entry(
     """
     log_probabilities = logits.float().log_softmax(dim=-1)
     top, tokens = log_probabilities.topk(count, dim=-1)
-    normalisers = [(log_probabilities / temperature).logsumexp(dim=-1) for temperature in temperatures]
-    return {
+    entry = {
         "tokens": tokens.cpu().numpy().astype(np.uint16 if logits.shape[-1] <= 1 << 16 else np.uint32),
         "log_probabilities": top.cpu().numpy().astype(np.float16),
-        "normalisers": torch.stack(normalisers, dim=-1).cpu().numpy().astype(np.float32),
     }
+    if temperatures:
+        normalisers = [(log_probabilities / temperature).logsumexp(dim=-1) for temperature in temperatures]
+        entry["normalisers"] = torch.stack(normalisers, dim=-1).cpu().numpy().astype(np.float32)
+    return entry
 
 
 def top_teacher(
@@ -65,7 +69,7 @@ def top_teacher(
 
     Args:
         entries: From `top_entry`, in order.
-        temperature: Which of those that were kept.
+        temperature: Which of those that were kept, or 1.
         temperatures: Those, in the order of `top_entry`.
         device: Where it is wanted.
     """
@@ -73,9 +77,30 @@ def top_teacher(
     def joined(name: str, kind: type) -> Tensor:
         return torch.from_numpy(np.concatenate([entry[name] for entry in entries]).astype(kind)).to(device)
 
-    normaliser = joined("normalisers", np.float32)[:, temperatures.index(temperature), None]
-    softened = joined("log_probabilities", np.float32) / temperature - normaliser
+    softened = joined("log_probabilities", np.float32) / temperature
+    if temperature != 1:
+        softened -= joined("normalisers", np.float32)[:, temperatures.index(temperature), None]
     return TopTeacher(joined("tokens", np.int64), softened, temperature)
+
+
+@dataclass(frozen=True)
+class TopTokens:
+    """What is kept of a teacher's logits about one utterance.
+
+    Attributes:
+        entry: From `top_entry`.
+        temperatures: At which it can be asked for beside 1, in the order of `top_entry`.
+    """
+
+    entry: Entry
+    temperatures: tuple[float, ...]
+
+
+def joined_top(items: Sequence[TopTokens], temperature: float, device: torch.device | str) -> TopTeacher:
+    """Return the teacher of some utterances, kept for the same temperatures, token by token."""
+    return top_teacher(
+        [item.entry for item in items], temperature=temperature, temperatures=items[0].temperatures, device=device
+    )
 
 
 def held_mass(entry: Entry, *, temperature: float, temperatures: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ DAY = 86_400.0
 
 @cache.command("list")
 def list_cache(runs: Runs = RUNS, as_json: Json = False) -> None:
-    """List what is kept, used last first, with its size."""
+    """List what is kept, used last first, with its size, in all and per second of audio."""
     records = Cache(runs / "cache").records()
     if as_json:
         print(json.dumps([{**asdict(record), "key": record.recipe.key} for record in records]))
@@ -28,10 +28,13 @@ def list_cache(runs: Runs = RUNS, as_json: Json = False) -> None:
     if not records:
         print("Nothing is kept: a job that listens with a teacher fills the cache.")
         return
-    table = Table("Teacher", "Kept", "Utterances", "Size", "Last used")
+    table = Table("Model", "Kept", "Utterances", "Size", "KiB/s", "Last used")
     for record in records:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.used))
-        table.add_row(record.recipe.model, record.recipe.content, f"{record.entries:,}", size(record.size), used)
+        dense = f"{record.size / record.audio_seconds / 1024:.2f}" if record.audio_seconds else ""
+        context = record.recipe.settings.get("audio_context")
+        kept = record.recipe.content + (f", {context:g} s" if context else "")
+        table.add_row(record.recipe.model, kept, f"{record.entries:,}", size(record.size), dense, used)
     Console(highlight=False).print(table)
     print(f"{size(sum(record.size for record in records))} in {runs / 'cache'}.")
 

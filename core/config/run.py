@@ -38,6 +38,15 @@ class Training(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: the first CUDA device, else the CPU."
     )
+    teacher_outputs: Literal["live", "cached", "compact"] = Field(
+        default="live",
+        description=(
+            "live: the teachers are run for each job. cached: what they say is kept on disk for all jobs, states in "
+            "bfloat16, and a job that finds it runs no teacher. compact: the same, but of a single teacher's logits "
+            "only its likeliest tokens and what they leave over, at most 32: a fifth of the space, and a divergence "
+            "that falls short where they hold little of the probability, as at temperatures above 1."
+        ),
+    )
 
 
 class Evaluation(Settings):

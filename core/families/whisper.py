@@ -54,10 +54,21 @@ def frame_count(seconds: float) -> int:
 
 
 class Whisper:
-    """A Whisper model, teacher or student, taken apart where distillation needs it."""
+    """A Whisper model, teacher or student, taken apart where distillation needs it.
+
+    It is asleep where it was only described: it has shapes, tokens and features, and `wake` reads its weights.
+
+    Attributes:
+        revision: Of its weights, equal where they are; None where nobody knows, as while they are trained.
+    """
 
     def __init__(
-        self, loaded: LoadedWhisper, *, language: str, model: PreTrainedModel | PeftModel | None = None
+        self,
+        loaded: LoadedWhisper,
+        *,
+        language: str,
+        model: PreTrainedModel | PeftModel | None = None,
+        revision: str | None = None,
     ) -> None:
         """Wrap a loaded model, or another model with the same tokens and features.
 
@@ -67,14 +78,34 @@ class Whisper:
         self.loaded = loaded
         self.language = language
         self.model = loaded.model if model is None else model
+        self.revision = loaded.revision if model is None else revision
+        self._wanted_on = torch.device("cpu")
+        self._head: Tensor | None = None
         self.prompt = list(loaded.prompt(language))
         self.end_token = cast(int, loaded.tokenizer.convert_tokens_to_ids("<|endoftext|>"))
         self.suppress = sorted({*loaded.suppress_tokens})
         self.suppress_first = sorted({*loaded.suppress_tokens, *loaded.begin_suppress_tokens})
 
-    def with_model(self, model: PreTrainedModel | PeftModel) -> "Whisper":
+    def with_model(self, model: PreTrainedModel | PeftModel, revision: str | None = None) -> "Whisper":
         """Return another model that reads and writes as this one does."""
-        return Whisper(self.loaded, language=self.language, model=model)
+        return Whisper(self.loaded, language=self.language, model=model, revision=revision)
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the weights were not read yet."""
+        return self.model is self.loaded.model and next(self.model.parameters()).is_meta
+
+    def wake(self) -> "Whisper":
+        """Read the weights, if that was not done yet, and return this.
+
+        Raises:
+            ModelError: If they cannot be read.
+        """
+        if self.asleep:
+            self.model = self.loaded.read().requires_grad_(False)
+            self._head = None
+            self.to(self._wanted_on)
+        return self
 
     @property
     def encoder(self) -> WhisperEncoder:
@@ -94,12 +125,14 @@ class Whisper:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
-        return next(self.model.parameters()).device
+        """Where the model computes, or will once it is awake."""
+        return self._wanted_on if self.asleep else next(self.model.parameters()).device
 
     def to(self, device: torch.device) -> "Whisper":
-        """Move the model and return this."""
-        nn.Module.to(self.model, device)
+        """Move the model, or let it wake there, and return this."""
+        self._wanted_on = device
+        if not self.asleep:
+            nn.Module.to(self.model, device)
         return self
 
     @property
@@ -196,12 +229,16 @@ class Whisper:
 
     def head(self, states: Float[Tensor, "*points width"]) -> Float[Tensor, "*points vocabulary"]:
         """Return raw logits."""
-        return cast(nn.Linear, self.model.get_output_embeddings())(states)
+        return nn.functional.linear(states, self.vocabulary)
 
     @property
     def vocabulary(self) -> Float[Tensor, "vocabulary width"]:
-        """All that the head is: a matrix without bias."""
-        return cast(nn.Linear, self.model.get_output_embeddings()).weight
+        """All that the head is: a matrix without bias. A model that is asleep reads nothing else for it, once."""
+        if not self.asleep:
+            return cast(nn.Linear, self.model.get_output_embeddings()).weight
+        if self._head is None:
+            self._head = self.loaded.read_head().to(self._wanted_on)
+        return self._head
 
     @torch.inference_mode()
     def transcribe(self, encoder_states: Float[Tensor, "batch frames width"], *, token_caps: list[int]) -> list[str]:
@@ -280,7 +317,7 @@ def prune(teacher: Whisper, student: PrunedStudent) -> Whisper:
     if problems:
         raise ConfigError("The student cannot be cut from this teacher:", problems)
     model = copy.deepcopy(teacher.plain)
-    pruned = teacher.with_model(model)
+    pruned = teacher.with_model(model, teacher.revision and f"{teacher.revision} {kept}")
     for part, layers in ((pruned.encoder, kept["encoder"]), (pruned.decoder, kept["decoder"])):
         part.layers = nn.ModuleList([part.layers[layer] for layer in layers])
     for number, layer in enumerate(pruned.decoder.layers):

@@ -37,7 +37,7 @@ from core.config import (
     TokenLossSettings,
 )
 from core.ensemble import Teaching
-from core.fused_head import HeadTerms, LiveTeacher, Wanted, head_terms
+from core.fused_head import HeadTerms, LiveTeacher, TopTeacher, Wanted, head_terms
 from core.losses.attention_transfer import attention_transfer_loss
 from core.losses.cka import cka_loss
 from core.losses.cosine import cosine_loss
@@ -120,7 +120,8 @@ class Objective:
         kinds = {type(loss) for loss in losses}
         fused = student.vocabulary is not None and not student.vocabulary.requires_grad
         if SoftLabels in kinds:
-            fused = fused and len(teacher.speakers) == 1 and teacher.speakers[0].vocabulary is not None
+            there = teacher.top is not None or teacher.speakers[0].vocabulary is not None
+            fused = fused and len(teacher.speakers) == 1 and there
         if not losses or not fused or not kinds <= {CrossEntropy, SoftLabels}:
             return None
         temperature = next((loss.temperature for loss in losses if isinstance(loss, SoftLabels)), 1.0)
@@ -200,16 +201,25 @@ class Objective:
 
 
 def terms_of_head(students: Sequence[Signals], teacher: Teaching, wanted: Sequence[Wanted]) -> list[HeadTerms]:
-    """Return the fused terms of students over the same tokens, one student or several side by side."""
+    """Return the fused terms of students over the same tokens, one student or several side by side.
+
+    Students share a pass; where the teacher's top tokens are all that is known, those of one temperature do.
+    """
     first = students[0]
     assert first.vocabulary is not None
-    return head_terms(
-        [student.last_states for student in students],
-        first.vocabulary,
-        wanted=wanted,
-        targets=_targets(first) if any(one.cross_entropy for one in wanted) else None,
-        teacher=_head_teacher(teacher) if any(one.soft_labels for one in wanted) else None,
-    )
+    made: dict[int, HeadTerms] = {}
+    for temperature in dict.fromkeys(one.temperature if teacher.top else None for one in wanted):
+        chosen = [number for number, one in enumerate(wanted) if temperature in (None, one.temperature)]
+        asked = [wanted[number] for number in chosen]
+        terms = head_terms(
+            [students[number].last_states for number in chosen],
+            first.vocabulary,
+            wanted=asked,
+            targets=_targets(first) if any(one.cross_entropy for one in asked) else None,
+            teacher=_head_teacher(teacher, temperature) if any(one.soft_labels for one in asked) else None,
+        )
+        made |= dict(zip(chosen, terms, strict=True))
+    return [made[number] for number in range(len(wanted))]
 
 
 def compare(
@@ -257,7 +267,9 @@ def compare(
             raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
 
 
-def _head_teacher(teaching: Teaching) -> LiveTeacher:
+def _head_teacher(teaching: Teaching, temperature: float | None) -> LiveTeacher | TopTeacher:
+    if teaching.top is not None and temperature is not None:
+        return teaching.top(temperature)
     (teacher,) = teaching.speakers
     assert teacher.vocabulary is not None
     return LiveTeacher(teacher.last_states, teacher.vocabulary)

@@ -26,10 +26,16 @@ def read_parts(files: ModelFiles) -> ModelParts:
     settings = read_json(files.folder / "config.json")
     return ModelParts(
         config=_config(architecture, tokenizer),
-        state={name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()},
+        # The arrays are views of the file: only what is asked for is read.
+        state=lambda: {name: _tensor(array) for name, array in arrays.items()},
+        head=lambda: _tensor(arrays["proj_out.weight"]),
         tokenizer=tokenizer,
         generation=_generation(settings, architecture, tokenizer, files.folder),
     )
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array.astype(np.float32))
 
 
 def _config(architecture: Architecture, tokenizer: WhisperTokenizer) -> WhisperConfig:

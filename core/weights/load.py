@@ -1,6 +1,8 @@
 """A Whisper model in memory, from any of the places where models come from."""
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -17,7 +19,8 @@ class LoadedWhisper:
     """A Whisper model and what is needed to speak with it.
 
     Attributes:
-        model: float32, evaluation mode, no gradients, scaled-dot-product attention, with its generation config.
+        model: float32, evaluation mode, scaled-dot-product attention, with its generation config; of `describe_whisper`
+            on the meta device, with shapes and without weights.
         tokenizer: Complete: the text tokens, the specials, and the 1,501 times.
         feature_extractor: 16 kHz audio to log-mel frames.
         suppress_tokens: Ids that are never written.
@@ -25,6 +28,8 @@ class LoadedWhisper:
         is_multilingual: Whether the prompt names language and task.
         origin: Where the weights came from, a few words.
         revision: sha256 over config and weights; equal models have equal revisions.
+        read: Reads all weights into a model of its own, on the CPU; raises ModelError if they cannot be used.
+        read_head: Reads the head's matrix alone, [vocabulary, width]; raises as well.
     """
 
     model: WhisperForConditionalGeneration
@@ -35,6 +40,8 @@ class LoadedWhisper:
     is_multilingual: bool
     origin: str
     revision: str
+    read: Callable[[], WhisperForConditionalGeneration]
+    read_head: Callable[[], torch.Tensor]
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -74,12 +81,27 @@ def load_whisper(model: str, revision: str | None = None, *, hub: Hub | None = N
     return load_files(resolve(model, revision, hub=hub))
 
 
+def describe_whisper(model: str, revision: str | None = None, *, hub: Hub | None = None) -> LoadedWhisper:
+    """Return all of a Whisper model but its weights, which `LoadedWhisper.read` reads; see `load_whisper`.
+
+    Raises:
+        ModelError: If it cannot be found, read or trusted, as far as that shows without the weights.
+    """
+    return describe_files(resolve(model, revision, hub=hub))
+
+
 def load_files(files: ModelFiles) -> LoadedWhisper:
     """Load a Whisper model from files that were found already."""
+    described = describe_files(files)
+    return replace(described, model=described.read())
+
+
+def describe_files(files: ModelFiles) -> LoadedWhisper:
+    """Return all of a model but its weights, from files that were found already."""
     read_parts = ctranslate2_model.read_parts if files.layout == "ctranslate2" else transformers_model.read_parts
     parts = read_parts(files)
     return LoadedWhisper(
-        model=_build(parts, files),
+        model=_finished(_empty(parts, files), parts),
         tokenizer=parts.tokenizer,
         feature_extractor=WhisperFeatureExtractor(feature_size=parts.config.num_mel_bins),
         suppress_tokens=tuple(parts.generation.suppress_tokens or ()),
@@ -87,21 +109,39 @@ def load_files(files: ModelFiles) -> LoadedWhisper:
         is_multilingual=parts.config.vocab_size >= MULTILINGUAL_VOCABULARY,
         origin=files.origin,
         revision=files.content_hash(),
+        read=lambda: _build(parts, files),
+        read_head=parts.head,
     )
+
+
+def _empty(parts: ModelParts, files: ModelFiles) -> WhisperForConditionalGeneration:
+    """Return the model's shapes: no memory and no initialisation."""
+    try:
+        with torch.device("meta"):
+            return WhisperForConditionalGeneration(copy.deepcopy(parts.config))
+    except (RuntimeError, ValueError, TypeError) as error:  # sizes that cannot be
+        raise _unfit(files, error) from error
 
 
 def _build(parts: ModelParts, files: ModelFiles) -> WhisperForConditionalGeneration:
     """Put the weights into a model, each of them and nothing else."""
+    model = _empty(parts, files)
     try:
-        with torch.device("meta"):  # no memory and no initialisation before names and shapes agree
-            model = WhisperForConditionalGeneration(parts.config)
-        result = model.load_state_dict(parts.state, strict=False, assign=True)
-    except (RuntimeError, ValueError, TypeError) as error:  # shapes that differ; sizes that cannot be
-        raise ModelError(f"The weights in {files.folder} do not fit its configuration: {error}") from error
+        result = model.load_state_dict(parts.state(), strict=False, assign=True)
+    except (RuntimeError, ValueError, TypeError) as error:  # shapes that differ
+        raise _unfit(files, error) from error
     wrong = [f"missing {name}" for name in result.missing_keys] + [f"unknown {name}" for name in result.unexpected_keys]
     if wrong:
         raise ModelError(f"The weights in {files.folder} are not complete: {', '.join(wrong[:5])}.")
+    return _finished(model, parts)
+
+
+def _finished(model: WhisperForConditionalGeneration, parts: ModelParts) -> WhisperForConditionalGeneration:
     model.tie_weights()
-    model.generation_config = parts.generation
+    model.generation_config = copy.deepcopy(parts.generation)
     model.set_attn_implementation("sdpa")
     return model.eval()
+
+
+def _unfit(files: ModelFiles, error: Exception) -> ModelError:
+    return ModelError(f"The weights in {files.folder} do not fit its configuration: {error}")

@@ -1,5 +1,6 @@
 """What a model folder is read into, whatever its layout, and the checks that all layouts share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,10 +17,19 @@ TIMES = tuple(f"<|{index * 0.02:.2f}|>" for index in range(1501))
 
 @dataclass(frozen=True)
 class ModelParts:
-    """A model, taken apart: sizes, weights by name, tokenizer, and how to generate."""
+    """A model, taken apart.
+
+    Attributes:
+        config: Sizes.
+        state: Reads the weights, float32 by name; raises ModelError if they cannot be used.
+        head: Reads the head's matrix alone, float32, [vocabulary, width]; raises as well.
+        tokenizer: Complete.
+        generation: How to generate.
+    """
 
     config: WhisperConfig
-    state: dict[str, torch.Tensor]
+    state: Callable[[], dict[str, torch.Tensor]]
+    head: Callable[[], torch.Tensor]
     tokenizer: WhisperTokenizer
     generation: GenerationConfig
 

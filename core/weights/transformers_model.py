@@ -1,5 +1,6 @@
 """The parts of a model from a transformers folder: safetensors and JSON only."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +10,8 @@ from transformers import GenerationConfig, WhisperConfig, WhisperTokenizer
 from core.errors import ModelError
 from core.weights.files import ModelFiles, read_json
 from core.weights.parts import ModelParts, complete_tokens, token_id
+
+HEADS = ("proj_out.weight", "model.decoder.embed_tokens.weight")
 
 LARGEST = {
     "d_model": 8192,
@@ -33,13 +36,24 @@ def read_parts(files: ModelFiles) -> ModelParts:
         ModelError: If the weights, the tokenizer or the configuration cannot be used.
     """
     config = _config(files.folder)
-    state: dict[str, torch.Tensor] = {}
-    for path in files.weights:
-        state.update(_tensors(path))
-    state.setdefault("proj_out.weight", state.get("model.decoder.embed_tokens.weight", torch.empty(0)))
     tokenizer = _tokenizer(files.folder)
     complete_tokens(tokenizer, config.vocab_size, files.folder)
-    return ModelParts(config, state, tokenizer, _generation(files.folder, config, tokenizer))
+    return ModelParts(
+        config=config,
+        state=lambda: _state(files),
+        head=lambda: _state(files, only=HEADS)["proj_out.weight"],
+        tokenizer=tokenizer,
+        generation=_generation(files.folder, config, tokenizer),
+    )
+
+
+def _state(files: ModelFiles, *, only: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
+    """Read the weights, or only some of them; the head is the token table where a folder does not hold it twice."""
+    state: dict[str, torch.Tensor] = {}
+    for path in files.weights:
+        state.update(_tensors(path, only))
+    state.setdefault("proj_out.weight", state.get("model.decoder.embed_tokens.weight", torch.empty(0)))
+    return state
 
 
 def _config(folder: Path) -> WhisperConfig:
@@ -56,10 +70,11 @@ def _config(folder: Path) -> WhisperConfig:
         raise ModelError(f"{folder / 'config.json'} is no Whisper configuration ({error}).") from error
 
 
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
+def _tensors(path: Path, only: Sequence[str] | None) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+            names = [name for name in file.keys() if only is None or name in only]  # noqa: SIM118 - not a dictionary
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as safetensors ({error}). Copy the model folder again.") from error
     if not all(tensor.is_floating_point() for tensor in tensors.values()):

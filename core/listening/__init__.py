@@ -1,0 +1,10 @@
+"""How a job hears its speech: what the teachers say of it, what they write, and what their layers hold.
+
+`Live` runs the teachers. `Kept` asks a cache first, and runs them for what is not there.
+"""
+
+from core.listening.kept import Kept
+from core.listening.live import PREPARE_BATCH, Listening, Live, Models
+from core.listening.recipes import Recipes, logits_kept, temperatures_of
+
+__all__ = ["PREPARE_BATCH", "Kept", "Listening", "Live", "Models", "Recipes", "logits_kept", "temperatures_of"]

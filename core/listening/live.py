@@ -1,0 +1,120 @@
+"""What a job asks of its teachers, and the teachers that are run whenever they are asked."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from core.config import Evaluation
+from core.evaluation import Listener, Transcription, transcribe_set
+from core.families.whisper import Whisper
+from core.mapping import LayerPair
+from core.probes import every_layer
+from core.sources import Utterance
+from core.teacher_outputs import Prepared, prepare_utterances
+
+PREPARE_BATCH = 8
+
+Advance = Callable[[int], None]
+"""Called with the number of utterances done since the last call; may raise to stop."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who listens, and to what in particular.
+
+    Attributes:
+        teachers: Frozen.
+        student: Its first `freeze_below` encoder layers are run.
+        freeze_below: See RunConfig.
+        pairs: Teacher layers that some run compares.
+        decoding: How texts are written.
+    """
+
+    teachers: tuple[Whisper, ...]
+    student: Whisper
+    freeze_below: int
+    pairs: tuple[LayerPair, ...]
+    decoding: Evaluation
+
+
+class Listening(Protocol):
+    """What a job asks of its teachers."""
+
+    def listen(
+        self, utterances: Sequence[Utterance], audio_context: float, *, to_transcribe: bool, advance: Advance
+    ) -> list[Prepared]:
+        """Return utterances as training and evaluation read them.
+
+        Args:
+            utterances: Which.
+            audio_context: Seconds that the encoders see.
+            to_transcribe: Whether `transcribe` will be asked about them.
+            advance: See `Advance`.
+        """
+        ...
+
+    def transcribe(
+        self, prepared: Sequence[Prepared], listener: Listener, audio_context: float, *, advance: Advance
+    ) -> Transcription:
+        """Return the texts that teachers write.
+
+        Args:
+            prepared: From `listen`.
+            listener: Which teachers, and how they come to one text.
+            audio_context: As in `listen`.
+            advance: See `Advance`.
+        """
+        ...
+
+    def every_layer(self, utterances: Sequence[Utterance], audio_context: float) -> list[dict[str, Tensor]]:
+        """Return the first teacher's states of every layer about some utterances; see `core.probes.every_layer`."""
+        ...
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return what was found and kept so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class Live:
+    """Teachers that are run.
+
+    Attributes:
+        models: Them and the student.
+    """
+
+    models: Models
+
+    def listen(
+        self, utterances: Sequence[Utterance], audio_context: float, *, to_transcribe: bool, advance: Advance
+    ) -> list[Prepared]:
+        """Run teachers and frozen layers; keep the teachers' whole encoder output where they are to transcribe."""
+        return prepare_utterances(
+            utterances,
+            teachers=self.models.teachers,
+            student=self.models.student,
+            freeze_below=self.models.freeze_below,
+            pairs=self.models.pairs,
+            audio_context=audio_context,
+            keep_teacher_encoder=to_transcribe,
+            batch_size=PREPARE_BATCH,
+            advance=advance,
+        )
+
+    def transcribe(
+        self, prepared: Sequence[Prepared], listener: Listener, audio_context: float, *, advance: Advance
+    ) -> Transcription:
+        """Decode from the encoder output that was kept."""
+        return transcribe_set(
+            prepared, listener=listener, settings=self.models.decoding, audio_context=audio_context, advance=advance
+        )
+
+    def every_layer(self, utterances: Sequence[Utterance], audio_context: float) -> list[dict[str, Tensor]]:
+        """Run the first teacher once more."""
+        return [every_layer(item, teacher=self.models.teachers[0], audio_context=audio_context) for item in utterances]
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return nothing: nothing is kept."""
+        return {}
