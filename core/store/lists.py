@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import ScalarSelect, Text, func, select, type_coerce
+from sqlalchemy import ScalarSelect, Select, Text, func, select, type_coerce
 
 from core.errors import NotFoundError
 from core.store.reads import Reads, run_record
@@ -68,27 +69,9 @@ class Lists(Reads):
 
     def summaries(self, *, in_bin: bool = False) -> list[RunSummary]:
         """Return the newest runs first, at most 5,000: those in the bin, or those that are not."""
-        trained = parameters.c.adapters + parameters.c.projections
-        columns = {
-            **{name: runs.c[name] for name in OF_THE_RUN},
-            "tags": type_coerce(runs.c.tags, Text),
-            "job": jobs.c.name,
-            "wer": evaluations.c.wer,
-            "test_set": evaluations.c.test_set,
-            "share_of_teacher": trained * 1.0 / parameters.c.teacher,
-        }
-        query = (
-            select(*(columns[name].label(name) for name in RunSummary._fields))
-            .join(jobs, jobs.c.id == runs.c.job_id)
-            .outerjoin(evaluations, evaluations.c.id == _judging())
-            .outerjoin(parameters, parameters.c.run_id == runs.c.id)
-            .where(runs.c.deleted_at.is_not(None) if in_bin else runs.c.deleted_at.is_(None))
-            .order_by(runs.c.created_at.desc(), runs.c.job_id, runs.c.position)
-            .limit(MOST_RUNS)
-        )
         tags = RunSummary._fields.index("tags")
         with self._read() as connection:
-            found = connection.execute(query).all()
+            found = connection.execute(_summaries(in_bin)).all()
         # Most runs are tagged alike: JSON is read once for each set of tags, not once for each run.
         read = {text: tuple(json.loads(text)) for text in {row[tags] for row in found}}
         return [RunSummary(*row[:tags], read[row[tags]], *row[tags + 1 :]) for row in found]
@@ -140,6 +123,28 @@ class Lists(Reads):
         newest = select(func.max(runs.c.created_at), func.max(runs.c.deleted_at), func.max(runs.c.ended_at))
         with self._read() as connection:
             return (*map(tuple, connection.execute(counts).all()), *connection.execute(newest).one())
+
+
+@cache
+def _summaries(in_bin: bool) -> Select[*tuple[Any, ...]]:
+    trained = parameters.c.adapters + parameters.c.projections
+    columns = {
+        **{name: runs.c[name] for name in OF_THE_RUN},
+        "tags": type_coerce(runs.c.tags, Text),
+        "job": jobs.c.name,
+        "wer": evaluations.c.wer,
+        "test_set": evaluations.c.test_set,
+        "share_of_teacher": trained * 1.0 / parameters.c.teacher,
+    }
+    return (
+        select(*(columns[name].label(name) for name in RunSummary._fields))
+        .join(jobs, jobs.c.id == runs.c.job_id)
+        .outerjoin(evaluations, evaluations.c.id == _judging())
+        .outerjoin(parameters, parameters.c.run_id == runs.c.id)
+        .where(runs.c.deleted_at.is_not(None) if in_bin else runs.c.deleted_at.is_(None))
+        .order_by(runs.c.created_at.desc(), runs.c.job_id, runs.c.position)
+        .limit(MOST_RUNS)
+    )
 
 
 def _judging() -> ScalarSelect[int]:
