@@ -74,7 +74,7 @@ class Lists(Reads):
             found = connection.execute(_summaries(in_bin)).all()
         # Most runs are tagged alike: JSON is read once for each set of tags, not once for each run.
         read = {text: tuple(json.loads(text)) for text in {row[tags] for row in found}}
-        return [RunSummary(*row[:tags], read[row[tags]], *row[tags + 1 :]) for row in found]
+        return [RunSummary._make((*row[:tags], read[row[tags]], *row[tags + 1 :])) for row in found]
 
     def runs_of(self, run_ids: Sequence[str]) -> list[RunRecord]:
         """Return runs by their ids, in that order.
