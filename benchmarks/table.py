@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from benchmarks.measuring import RESULTS, ROOT
+from benchmarks import charts
+from benchmarks.measuring import RESULTS, ROOT, Growth
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -28,13 +29,16 @@ def rows(results: Path = RESULTS) -> str:
         f"{stamp['versions']['torch']}, transformers {stamp['versions']['transformers']}, PEFT "
         f"{stamp['versions']['peft']}. {NOTE}",
     ]
+    for growth in (Growth(**each) for each in json.loads((results / "growth.json").read_text(encoding="utf-8"))):
+        picture = f"![{growth.title}, by {growth.work}](assets/benchmarks/{growth.name}.svg)"
+        lines += ["", f"{growth.title}:", "", *charts.table(growth), "", picture]
     return "\n".join(lines) + "\n"
 
 
 NOTE = (
     "Ratios of median CPU seconds, rivals measured in turn in one run; the spread is of single rounds. Models have the "
     "shape of Whisper base and of base pruned to four decoder layers, with random weights, on which speed does not "
-    "depend; the exactness of a group is measured on the real tiny.en."
+    "depend; the exactness of a group, the size of cached targets and transcribing are measured on the real tiny.en."
 )
 
 
