@@ -44,4 +44,4 @@ def measure(bench: Bench) -> Found:
         "transcribing, ours in float32": transcribed,
         "transcribing, faster-whisper in int8": by_faster_whisper,
     }
-    return Found(seconds=bench.in_turn(ways, rounds=2 if bench.quick else 5))
+    return Found(seconds=bench.in_turn(ways, rounds=1 if bench.quick else 5))

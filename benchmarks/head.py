@@ -23,7 +23,7 @@ TOP = 32
 def measure(bench: Bench) -> Found:
     """Measure the time and the peak memory of each form of the divergence, and the distance of its gradient."""
     forms = _forms(bench.device)
-    seconds = bench.in_turn(forms, rounds=2 if bench.quick else 7)
+    seconds = bench.in_turn(forms, rounds=1 if bench.quick else 7)
     memory = {}
     for name, act in forms.items():
         bench.say(f"memory, {name}")

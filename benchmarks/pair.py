@@ -87,8 +87,9 @@ def base_shape(bench: Bench) -> Whisper:
 
 def speech(bench: Bench, count: int) -> list[Utterance]:
     """Return some generated utterances of 2 to 10 seconds; all parts of a run share what is generated."""
-    source = GeneratedSpeech(train=16 if bench.quick else MOST_UTTERANCES + 8, development=1, test=1)
-    made = prepare(source, bench.folder, lambda done, total: bench.say(f"generating speech, {done} of {total}")).train
+    bench.say("generating speech")
+    source = GeneratedSpeech(train=MOST_UTTERANCES + 8, development=1, test=1)
+    made = prepare(source, bench.folder, lambda done, total: None).train
     return [item for item in made if 2 <= item.duration <= AUDIO_CONTEXT][:count]
 
 

@@ -21,7 +21,7 @@ def measure(bench: Bench) -> Found:
     names = {goal.name: act for goal, act in acts.items()}
     peaks: list[float] = []
     acts_in_turn = {**names, "the fastest matrix product": lambda: peaks.append(product_peak(bench))}
-    seconds = bench.in_turn(acts_in_turn, rounds=3 if bench.quick else 7)
+    seconds = bench.in_turn(acts_in_turn, rounds=2 if bench.quick else 7)
     found = Found()
     for goal in acts:
         each = sorted(operations[goal] / time / peak for time, peak in zip(seconds[goal.name], peaks[1:], strict=True))
