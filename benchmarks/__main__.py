@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import charts, decoding, growth, head, kept, likeness, steps, table, use, views
+from benchmarks import charts, decoding, growth, head, kept, likeness, profiling, steps, table, use, views
 from benchmarks.goals import judged
 from benchmarks.measuring import RESULTS, Bench, Found, circumstances, write
 
@@ -26,6 +26,7 @@ PARTS = {
     "decoding": decoding,
     "kept": kept,
     "growth": growth,
+    "profiling": profiling,
 }
 ON_A_DEVICE = ("steps", "head", "use", "growth")
 

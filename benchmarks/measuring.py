@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
+import resource
 import shutil
 import statistics
 import sys
@@ -219,6 +220,7 @@ def circumstances(bench: Bench) -> dict[str, object]:
         },
         "date": datetime.date.today().isoformat(),
         "quick": bench.quick,
+        "most memory": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "clock": "CPU seconds of the process" if bench.device.type == "cpu" else "seconds by the wall, synchronised",
     }
 

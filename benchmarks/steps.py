@@ -8,7 +8,7 @@ from benchmarks.pair import AUDIO_CONTEXT, DECODER, EVERYWHERE, Pair
 from benchmarks.peers import distil_whisper_step, peft_step
 from core.errors import ManifoldError
 from core.side_by_side import train_side_by_side
-from core.training import train
+from core.training import Watcher, train
 
 STUDENTS, EPOCHS = 8, 3
 FULL_CONTEXT, FULL_LABELS = 30.0, 448
@@ -73,13 +73,15 @@ def one(pair: Pair, workload: dict[str, object]) -> Paced:
     return Paced(loop)
 
 
-def several(pair: Pair, workload: dict[str, object], students: int = STUDENTS, *, batch: int | None = None) -> Paced:
-    """Return the training loop of some students side by side; their learning rates differ."""
+def company(
+    pair: Pair, workload: dict[str, object], students: int = STUDENTS, *, batch: int | None = None
+) -> Callable[[Watcher], None]:
+    """Return the training loop of some students side by side, whose last one is watched; learning rates differ."""
     config = pair.config(workload, batch=batch)
     prepared = pair.prepared(config)
     rates = [config.training.model_copy(update={"learning_rate": 1e-4 * (1 + number)}) for number in range(students)]
 
-    def loop(watcher: Paced) -> None:
+    def loop(watcher: Watcher) -> None:
         members = [
             # The last one's pause is the group's.
             pair.member(config.model_copy(update={"training": rate}), prepared, watcher if last else Unseen())
@@ -87,7 +89,12 @@ def several(pair: Pair, workload: dict[str, object], students: int = STUDENTS, *
         ]
         train_side_by_side(members, frozen=pair.student, failed=_refuse)
 
-    return Paced(loop)
+    return loop
+
+
+def several(pair: Pair, workload: dict[str, object], students: int = STUDENTS, *, batch: int | None = None) -> Paced:
+    """Return the same step by step."""
+    return Paced(company(pair, workload, students, batch=batch))
 
 
 class Unseen:
