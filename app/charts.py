@@ -48,7 +48,7 @@ def curve(
     """Draw one or a few series over the steps of a run.
 
     Args:
-        frame: Columns ``step``, ``series`` (label) and ``value``; thinned to at most 500 steps a series, and 3,000 in all.
+        frame: Columns ``step``, ``series`` (label) and ``value``, thinned; see `thinned`.
         description: What the chart shows, for people who do not see it.
         height: In pixels, axis and legend included.
         markers: Whether to mark each value, for series of few values.
@@ -152,7 +152,7 @@ def most_points(series: int) -> int:
 
 def thinned(frame: pd.DataFrame) -> pd.DataFrame:
     """Return at most 500 rows of each series, fewer where there are many, evenly spread, always with its last."""
-    kept, most = [], most_points(frame["series"].nunique())
+    kept, most = [], most_points(len(set(frame["series"])))
     for _, series in frame.groupby("series", sort=False):
         every = -(-len(series) // most)
         kept.append(series.iloc[::-1].iloc[::every].iloc[::-1])

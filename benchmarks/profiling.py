@@ -1,4 +1,4 @@
-"""Where the time of a step of eight students goes: a table of the costliest operations by the shapes of their inputs."""
+"""Where the time of a step of eight students goes: the costliest operations by the shapes of their inputs."""
 
 from torch.profiler import ProfilerActivity, profile
 
