@@ -52,5 +52,5 @@ def test_a_chart_of_many_series_has_few_points_of_each_with_its_last() -> None:
     )
     kept = charts.thinned(frame)
     assert len(kept) <= charts.MOST_POINTS
-    assert set(kept.groupby("series")["step"].max()) == {1000}
-    assert kept.groupby("series").size().min() >= 50
+    assert {max(part["step"]) for _, part in kept.groupby("series")} == {1000}
+    assert min(len(part) for _, part in kept.groupby("series")) >= 50
