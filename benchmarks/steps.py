@@ -39,7 +39,7 @@ def measure(bench: Bench) -> Found:
         "PEFT, 30 s, adapters in the decoder": peft_step(pair, seconds=FULL_CONTEXT, everywhere=False),
         "PEFT, true length, adapters in the decoder": peft_step(pair, seconds=AUDIO_CONTEXT, everywhere=False),
     }
-    seconds = bench.in_turn({**rivals, **ours}, rounds=2 if bench.quick else 3)
+    seconds = bench.in_turn({**rivals, **ours}, rounds=1 if bench.quick else 3)
     for loop in ours.values():
         loop.close()
     single, eight = seconds["ours, adapters everywhere"], seconds["eight of ours, adapters everywhere"]
