@@ -5,10 +5,10 @@ BIN := .venv/bin
 POCKETSPHINX := pocketsphinx==5.1.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format assets bench clean recorded
+.PHONY: help setup run test check format assets bench bench-studio clean recorded
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
 
 setup: .venv/.stamp ## make the environment in .venv
 
@@ -33,8 +33,14 @@ format: setup ## put the code in order
 assets: setup ## take the README's pictures from the quick start in experiments.db
 	$(BIN)/python assets/take_screenshots.py
 
-bench: setup ## what a training step costs beside other loops, against the goals; QUICK=1 takes five minutes
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+# Without what it depends on: its kernels for GPUs need triton, the loss that is compared does not.
+bench: setup ## what training costs beside other loops, against the goals; QUICK=1 takes five minutes, DEVICE=cuda a GPU
+	@$(BIN)/pip install -qq --no-deps -c constraints.txt liger-kernel || echo "Liger's loss is left out."
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DEVICE),--device $(DEVICE))
+
+bench-studio: setup ## how quick pages are with 1,000 runs and a map of 20,000 points, in Chromium
+	$(BIN)/python -m benchmarks.many_runs
+	$(BIN)/python -m benchmarks.map_click
 
 clean: ## remove .venv and what tools left; experiments.db and runs/ stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

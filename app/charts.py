@@ -20,6 +20,12 @@ MOST_POINTS_OF_A_CURVE = 500
 SMALL = 210
 """Height of a small chart with its axis and its legend, in pixels: charts in a row end on one line."""
 
+MOST_NAMED = 10
+"""Series that a legend names; it would be larger than the chart of more. Of those, the pointer tells the name."""
+
+MOST_POINTS = 3000
+"""Of all series of a chart together: a browser draws no more of them at once."""
+
 TERMS = ("#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL, "#0891B2", "#C2410C", "#7C6FE0", "#5F8A1E", "#C2417E", "#A1694B")
 """Colours of the terms of an objective, none of them the teacher's or the student's."""
 
@@ -42,7 +48,7 @@ def curve(
     """Draw one or a few series over the steps of a run.
 
     Args:
-        frame: Columns ``step``, ``series`` (label) and ``value``; thinned to at most 500 steps a series.
+        frame: Columns ``step``, ``series`` (label) and ``value``, thinned; see `thinned`.
         description: What the chart shows, for people who do not see it.
         height: In pixels, axis and legend included.
         markers: Whether to mark each value, for series of few values.
@@ -61,7 +67,7 @@ def curve(
             "series:N",
             title=None,
             scale=alt.Scale(domain=names, range=palette[: len(names)]),
-            legend=_legend(symbolType="stroke") if len(names) > 1 else None,
+            legend=_legend(symbolType="stroke") if 1 < len(names) <= MOST_NAMED else None,
         ),
         tooltip=[
             alt.Tooltip("series:N", title="Curve"),
@@ -139,11 +145,16 @@ def _legend(**fields: Any) -> alt.Legend:
     return alt.Legend(orient="bottom", columns=3, labelFontSize=11, symbolSize=70, offset=4, **fields)
 
 
+def most_points(series: int) -> int:
+    """Return how many points each of some series has at most."""
+    return min(MOST_POINTS_OF_A_CURVE, MOST_POINTS // max(1, series))
+
+
 def thinned(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return at most 500 rows of each series, evenly spread, always with its last."""
-    kept = []
+    """Return at most 500 rows of each series, fewer where there are many, evenly spread, always with its last."""
+    kept, most = [], most_points(len(set(frame["series"])))
     for _, series in frame.groupby("series", sort=False):
-        every = -(-len(series) // MOST_POINTS_OF_A_CURVE)
+        every = -(-len(series) // most)
         kept.append(series.iloc[::-1].iloc[::every].iloc[::-1])
     return pd.concat(kept) if kept else frame
 

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import map_charts, map_tables, tables, text
+from app import charts, map_charts, map_tables, tables, text
 from core.errors import ManifoldError, NotFoundError
 from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio, UtteranceResult
 
@@ -234,7 +234,8 @@ def curves(run: RunRecord) -> pd.DataFrame:
 def _compared_curves(
     _studio: Studio, url: str, steps: tuple[tuple[str, str, int], ...], names: tuple[str, ...]
 ) -> pd.DataFrame:
-    return tables.curves_of(_studio.store.curves([run_id for run_id, *_ in steps], names))
+    most = charts.most_points(len(steps))
+    return tables.curves_of(_studio.store.curves([run_id for run_id, *_ in steps], names, most=most))
 
 
 def compared_curves(runs: Sequence[RunRecord], names: Sequence[str]) -> pd.DataFrame:

@@ -1,9 +1,11 @@
 """What training costs beside other loops: `make bench`, or `make bench QUICK=1` in under five minutes.
 
-Results go to assets/benchmarks, and from there into the README's table.
+Results go to assets/benchmarks, and from there into the README's tables. On a GPU (`make bench DEVICE=cuda`) only what
+computes there is measured, and the results stay in files of their own.
 """
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 import warnings
@@ -11,52 +13,76 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import decoding, head, likeness, steps, table, use
-from benchmarks.goals import Goal, judged
-from benchmarks.measuring import Ratio, circumstances, write
+from benchmarks import charts, decoding, growth, head, kept, likeness, profiling, steps, table, use, views
+from benchmarks.goals import judged
+from benchmarks.measuring import RESULTS, Bench, Found, circumstances, write
 
-PARTS = ("steps", "head", "likeness", "use", "decoding")
+PARTS = {
+    "views": views,
+    "steps": steps,
+    "head": head,
+    "likeness": likeness,
+    "use": use,
+    "decoding": decoding,
+    "kept": kept,
+    "growth": growth,
+    "profiling": profiling,
+}
+ON_A_DEVICE = ("steps", "head", "use", "growth")
 
 
 def main() -> None:
     """Measure, write and print; the exit status says whether every gate was kept."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--quick", action="store_true", help="fewer utterances and rounds")
-    asked.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="print these parts, and store nothing")
+    asked.add_argument("--only", nargs="+", choices=PARTS, help="print these parts, and store nothing")
+    asked.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where models compute")
     given = asked.parse_args()
+    if given.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("There is no CUDA device that PyTorch can use here. Leave DEVICE out to measure on the CPU.")
     # Ratios of one thread: what a second one adds depends on who else is there.
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-    measured: dict[Goal, Ratio] = {}
-    seconds: dict[str, list[float]] = {}
-    memory: dict[str, int] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if "steps" in given.only:
-            found, timed = steps.measure(folder, quick=given.quick)
-            measured, seconds = measured | found, seconds | timed
-        if "head" in given.only:
-            found, timed, memory = head.measure(quick=given.quick)
-            measured, seconds = measured | found, seconds | timed
-        if "likeness" in given.only:
-            measured |= likeness.measure(folder, quick=given.quick)
-        if "use" in given.only:
-            measured |= use.measure(folder, quick=given.quick)
-        if "decoding" in given.only:
-            seconds |= decoding.measure(folder, quick=given.quick)
-    results = judged(measured)
-    if set(given.only) == set(PARTS):
-        write("goals.json", results)
-        write("measurements.json", {**circumstances(quick=given.quick), "seconds": seconds, "memory": memory})
+    found = Found()
+    parts = given.only or (tuple(PARTS) if given.device == "cpu" else ON_A_DEVICE)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), given.quick, torch.device(given.device))
+        for number, name in enumerate(parts, 1):
+            found.add(PARTS[name].measure(dataclasses.replace(bench, part=f"[{number}/{len(parts)}] {name}")))
+    print(file=sys.stderr)
+    if given.only:
+        _print(found)
+    else:
+        _store(found, bench)
+    sys.exit(not all(row["met"] for row in judged(found.goals)))
+
+
+def _store(found: Found, bench: Bench) -> None:
+    """Write the results; those of a CPU go into the README, too."""
+    end = "" if bench.device.type == "cpu" else f"-{bench.device.type}"
+    write(f"goals{end}.json", judged(found.goals))
+    measured = {**circumstances(bench), "seconds": found.seconds, "memory": found.memory}
+    write(f"measurements{end}.json", measured)
+    write(f"growth{end}.json", found.growth)
+    for each in found.growth:
+        (RESULTS / f"{each.name}{end}.svg").write_text(charts.picture(each), encoding="utf-8")
+    if end:
+        _print(found)
+    else:
         table.update_readme()
         print(table.rows())
-    else:
-        for row in results:
-            print(row)
-        for name, values in seconds.items():
-            print(f"{name:50} {[round(value, 3) for value in values]}")
-        print(memory)
-    sys.exit(not all(row["met"] for row in results))
+
+
+def _print(found: Found) -> None:
+    for row in judged(found.goals):
+        kept = "kept" if row["met"] else "MISSED"
+        print(f"{row['number']} {row['goal']}: {row['measured']:.3g} {row['unit']} (gate {row['gate']:g}, {kept})")
+    for name, values in found.seconds.items():
+        print(f"{name:50} {[round(value, 3) for value in values]} s")
+    for name, size in found.memory.items():
+        print(f"{name:50} {size / 2**20:.0f} MiB")
+    for each in found.growth:
+        print("\n".join(["", each.title, *charts.table(each)]))
 
 
 if __name__ == "__main__":

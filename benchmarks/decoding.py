@@ -4,12 +4,11 @@ Both transcribe the same generated speech with the real tiny.en, greedily, padde
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from faster_whisper import WhisperModel
 
-from benchmarks.measuring import in_turn
+from benchmarks.measuring import Bench, Found
 from benchmarks.pair import speech
 from core.audio import read_audio
 from core.families.whisper import Whisper
@@ -20,22 +19,18 @@ CONTEXT = 30.0
 CAP = 90
 
 
-def measure(folder: Path, *, quick: bool) -> dict[str, list[float]]:
-    """Return the CPU seconds of each way.
-
-    Args:
-        folder: For generated speech.
-        quick: Fewer utterances and rounds.
-    """
-    audio = [read_audio(item.audio_path) for item in speech(folder, 4 if quick else 16)]
-    ours = Whisper(load_whisper("openai/whisper-tiny.en"), language="en")
-    theirs = WhisperModel(
-        str(package_folder(PACKAGES["openai/whisper-tiny.en"])), device="cpu", compute_type="int8", cpu_threads=1
-    )
+def measure(bench: Bench) -> Found:
+    """Measure each way of transcribing."""
+    audio = [read_audio(item.audio_path) for item in speech(bench, 4 if bench.quick else 16)]
+    ours = Whisper(load_whisper("openai/whisper-tiny.en"), language="en").to(bench.device)
+    folder = str(package_folder(PACKAGES["openai/whisper-tiny.en"]))
+    theirs = WhisperModel(folder, device=bench.device.type, compute_type="int8", cpu_threads=1)
 
     @torch.inference_mode()
     def transcribed() -> None:
-        states = ours.encode_rest(ours.encode_start(ours.mel(audio, CONTEXT), 0), 0)[ours.encoder_layers - 1]
+        states = ours.encode_rest(ours.encode_start(ours.mel(audio, CONTEXT).to(bench.device), 0), 0)[
+            ours.encoder_layers - 1
+        ]
         ours.transcribe(states, token_caps=[CAP] * len(audio))
 
     def by_faster_whisper() -> None:
@@ -49,4 +44,4 @@ def measure(folder: Path, *, quick: bool) -> dict[str, list[float]]:
         "transcribing, ours in float32": transcribed,
         "transcribing, faster-whisper in int8": by_faster_whisper,
     }
-    return in_turn(ways, rounds=2 if quick else 5)
+    return Found(seconds=bench.in_turn(ways, rounds=1 if bench.quick else 5))

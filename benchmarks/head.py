@@ -12,40 +12,38 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import goals
-from benchmarks.goals import Goal
-from benchmarks.measuring import Ratio, in_turn, ratio
+from benchmarks.goals import Ratio
+from benchmarks.measuring import Bench, Found, ratio
 from core.fused_head import LiveTeacher, TopTeacher, Wanted, head_terms, top_teacher
 
 VOCABULARY, WIDTH, TOKENS, TEMPERATURE = 51_864, 512, 1_024, 2.0
 TOP = 32
 
 
-def measure(*, quick: bool) -> tuple[dict[Goal, Ratio], dict[str, list[float]], dict[str, int]]:
-    """Return the goals that were measured, the CPU seconds of each form, and its peak memory in bytes.
-
-    Args:
-        quick: Fewer rounds.
-    """
-    forms = _forms()
-    rounds = 3 if quick else 7
-    seconds = in_turn(forms, rounds=rounds)
-    memory = {name: _peak_memory(name) for name in forms}
-    share = memory["fused divergence"] / memory["written-out divergence"]
-    distance = _gradient_distance()
-    return (
-        {
-            goals.FUSED: Ratio(distance, 1, distance, distance),
-            goals.MEMORY: Ratio(share, 1, share, share),
-            goals.TIME: ratio(seconds["fused divergence"], seconds["written-out divergence"]),
-        },
-        seconds,
-        memory,
+def measure(bench: Bench) -> Found:
+    """Measure the time and the peak memory of each form of the divergence, and the distance of its gradient."""
+    forms = _forms(bench.device)
+    seconds = bench.in_turn(forms, rounds=1 if bench.quick else 7)
+    memory = {}
+    weighed = (
+        forms if not bench.quick else {name: forms[name] for name in ("written-out divergence", "fused divergence")}
     )
+    for name, act in weighed.items():
+        bench.say(f"memory, {name}")
+        memory[name] = _peak_memory(name) if bench.device.type == "cpu" else _peak_on_device(act, bench.device)
+    share = memory["fused divergence"] / memory["written-out divergence"]
+    distance = _gradient_distance(bench.device)
+    found = {
+        goals.FUSED: Ratio(distance, 1, distance, distance),
+        goals.MEMORY: Ratio(share, 1, share, share),
+        goals.TIME: ratio(seconds["fused divergence"], seconds["written-out divergence"]),
+    }
+    return Found(goals=found, seconds=seconds, memory=memory)
 
 
-def _forms() -> dict[str, Callable[[], Tensor]]:
+def _forms(device: torch.device) -> dict[str, Callable[[], Tensor]]:
     """Return each form of the divergence, as what makes the gradient of the student's states."""
-    vocabulary, states, theirs, targets = _material()
+    vocabulary, states, theirs, targets = _material(device)
     live = LiveTeacher(theirs, vocabulary)
     top = top_teacher(theirs @ vocabulary.T, count=TOP, temperature=TEMPERATURE)
     forms = {
@@ -60,12 +58,13 @@ def _forms() -> dict[str, Callable[[], Tensor]]:
     return forms
 
 
-def _material() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _material(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     vocabulary = torch.randn(VOCABULARY, WIDTH, generator=generator) / WIDTH**0.5
     states = torch.randn(TOKENS, WIDTH, generator=generator)
     theirs = states + torch.randn(TOKENS, WIDTH, generator=generator) / 3
-    return vocabulary, states, theirs, torch.randint(VOCABULARY, (TOKENS,), generator=generator)
+    targets = torch.randint(VOCABULARY, (TOKENS,), generator=generator)
+    return vocabulary.to(device), states.to(device), theirs.to(device), targets.to(device)
 
 
 def _written_out(states: Tensor, vocabulary: Tensor, theirs: Tensor, targets: Tensor | None) -> Tensor:
@@ -107,13 +106,21 @@ def _liger(states: Tensor, vocabulary: Tensor, theirs: Tensor, targets: Tensor) 
     return act
 
 
-def _gradient_distance() -> float:
+def _gradient_distance(device: torch.device) -> float:
     """Return how far the fused gradient is from one in float64, relative to its length."""
-    vocabulary, states, theirs, targets = _material()
+    vocabulary, states, theirs, targets = _material(device)
     few = slice(0, 64)
     exact = _written_out(states[few].double(), vocabulary.double(), theirs[few].double(), targets[few])
     fused = _fused(states[few], vocabulary, LiveTeacher(theirs[few], vocabulary), targets[few])
     return float((fused.double() - exact).norm() / exact.norm())
+
+
+def _peak_on_device(act: Callable[[], Tensor], device: torch.device) -> int:
+    """Return by how many bytes the device's memory grows while a form's gradient is made."""
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    act()
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def _peak_memory(form: str) -> int:
@@ -129,7 +136,7 @@ def _peak_memory(form: str) -> int:
 
 def _grow(form: str, answer: Connection) -> None:
     torch.set_num_threads(1)
-    act = _forms()[form]
+    act = _forms(torch.device("cpu"))[form]
     # What making the material took at most must not hide the form's own peak.
     _forget_peak()
     before = _peak()

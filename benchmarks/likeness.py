@@ -1,12 +1,10 @@
 """Goal 4: a student in a group against the same student alone, after 50 steps of the real tiny.en."""
 
-from pathlib import Path
-
 import torch
 
 from benchmarks import goals
-from benchmarks.goals import Goal
-from benchmarks.measuring import Ratio
+from benchmarks.goals import Ratio
+from benchmarks.measuring import Bench, Found
 from benchmarks.pair import DECODER, Pair, speech
 from benchmarks.steps import Unseen
 from core.config import PrunedStudent
@@ -22,20 +20,15 @@ SEEDS = (0, 0, 1)
 """Two students of the same data, and one whose data come in another order: every student then has rows of its own."""
 
 
-def measure(folder: Path, *, quick: bool) -> dict[Goal, Ratio]:
-    """Return the largest distance of adapters, relative to their length.
-
-    Args:
-        folder: For generated speech.
-        quick: Fewer students and utterances.
-    """
+def measure(bench: Bench) -> Found:
+    """Measure the largest distance of adapters, relative to their length."""
     teacher = Whisper(load_whisper("openai/whisper-tiny.en"), language="en")
     student = prune(teacher, PrunedStudent(decoder_layers=(0, 1, 3)))
     for model in (teacher, student):
-        model.model.requires_grad_(False).eval()
-    pair = Pair(teacher, student, speech(folder, 4))
+        model.to(bench.device).model.requires_grad_(False).eval()
+    pair = Pair(teacher, student, speech(bench, 4))
     workload = {**DECODER, "freeze_below": 4, "student": {"kind": "pruned", "decoder_layers": [0, 1, 3]}}
-    seeds = SEEDS[1:] if quick else SEEDS
+    seeds = SEEDS[1:] if bench.quick else SEEDS
     configs = []
     for number, seed in enumerate(seeds):
         config = pair.config(workload, steps=STEPS, seed=seed)
@@ -44,11 +37,13 @@ def measure(folder: Path, *, quick: bool) -> dict[Goal, Ratio]:
     prepared = pair.prepared(configs[0])
     singles = [pair.member(config, prepared, Unseen()) for config in configs]
     group = [pair.member(config, prepared, Unseen()) for config in configs]
-    for one in singles:
+    for number, one in enumerate(singles, 1):
+        bench.say(f"{STEPS} steps of student {number} of {len(singles)} alone")
         train(one.config, student=one.student, point_map=one.point_map, lesson=one.lesson, watcher=one.watcher)
+    bench.say(f"{STEPS} steps of all side by side")
     train_side_by_side(group, frozen=student, failed=_refuse)
     apart = [_distance(mine, theirs) for mine, theirs in zip(group, singles, strict=True)]
-    return {goals.ALIKE: Ratio(max(apart), len(apart), min(apart), max(apart))}
+    return Found(goals={goals.ALIKE: Ratio(max(apart), len(apart), min(apart), max(apart))})
 
 
 def _distance(mine: Member, theirs: Member) -> float:

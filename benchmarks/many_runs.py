@@ -1,6 +1,6 @@
 """How quick the studio stays with a thousand runs and ten million values of curves.
 
-    .venv/bin/python benchmarks/many_runs.py
+    make bench-studio
 
 makes such a database in a temporary folder (some minutes, half a gigabyte), then measures reading it, and opening its
 pages in Chromium without a window. ``--folder`` keeps the database, and goes on with it.
@@ -27,6 +27,7 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from app import charts, tables
+from benchmarks.measuring import write
 from core.config import RunConfig, parse_run, read_preset
 from core.runs import AlignmentRecord, ParameterCounts, Studio
 from core.store import Store
@@ -46,7 +47,7 @@ CURVES = (
 USUAL = ("loss/total", "development/wer")
 LIMIT = 2.0
 """Seconds within which a page can be used."""
-COMPARED, ON_THE_PAGE = 50, 10
+COMPARED = 50
 alt.data_transformers.enable("default", max_rows=None)  # as Streamlit sets it
 REPEATS = 5
 
@@ -64,11 +65,12 @@ def main() -> None:
         studio = Studio(f"sqlite:///{folder / 'experiments.db'}", folder / "runs")
         there = len(studio.store.summaries())
         if there < given.runs:
-            _fill(studio.store, runs=given.runs - there, steps=given.steps)
+            fill(studio.store, runs=given.runs - there, steps=given.steps)
         rows = _reading(studio)
         studio.close()
         if not given.no_browser:
             rows += _pages(folder)
+        write("many-runs.json", [{"what": what, "seconds": taken, "limit": LIMIT} for what, taken in rows])
         _print(rows)
         sys.exit(any(seconds > LIMIT for _, seconds in rows))
     finally:
@@ -76,8 +78,9 @@ def main() -> None:
             shutil.rmtree(folder)
 
 
-def _fill(store: Store, *, runs: int, steps: int) -> None:
-    began, random = time.perf_counter(), np.random.default_rng(0)
+def fill(store: Store, *, runs: int, steps: int) -> None:
+    """Store finished runs with curves, evaluations and alignments, in jobs as large as the quick start."""
+    random = np.random.default_rng(0)
     configs = _configs(steps)
     for number in range(-(-runs // len(configs))):
         job = store.create_job(f"job {number:03d}", configs[: runs - number * len(configs)])
@@ -100,11 +103,13 @@ def _fill(store: Store, *, runs: int, steps: int) -> None:
         for run in store.runs(job_id=job.id):
             store.run_state(run.id, "finished")
         store.job_state(job.id, "finished")
-        if sys.stdout.isatty():
-            print(f"\rmaking runs: {min(runs, (number + 1) * len(configs))} of {runs}", end="", flush=True)
-    values = runs * (len(CURVES) * steps + 3)
-    size = store.path.stat().st_size / 1e6
-    print(f"\r{runs} runs, {values:,} values, {size:.0f} MB, made in {time.perf_counter() - began:.0f} s")
+        if sys.stderr.isatty():
+            print(
+                f"\rmaking runs: {min(runs, (number + 1) * len(configs))} of {runs}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _configs(steps: int) -> list[RunConfig]:
@@ -181,13 +186,13 @@ def _pages(folder: Path) -> list[tuple[str, float]]:
     store = Store.open(f"sqlite:///{folder / 'experiments.db'}")
     ids = [run.id for run in store.summaries()]
     store.close()
-    compared = ",".join(ids[:: max(1, len(ids) // ON_THE_PAGE)][:ON_THE_PAGE])
+    compared = ",".join(ids[:: max(1, len(ids) // COMPARED)][:COMPARED])
     with serving(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         rows = []
         for name, address, sign in (
             ("open the list of runs", url, "[data-testid=stDataFrame] canvas"),
-            (f"open a comparison of {ON_THE_PAGE} runs", f"{url}/compare?runs={compared}", "[role=graphics-document]"),
+            (f"open a comparison of {COMPARED} runs", f"{url}/compare?runs={compared}", "[role=graphics-document]"),
         ):
             # The first window of a browser fetches the app's own files; its next ones, as a user's, have them.
             context = browser.new_context()

@@ -1,17 +1,16 @@
 """How quick maps are made, and how quick a click on a map of 20,000 points is answered.
 
-    .venv/bin/python -m benchmarks.map_click
+    make bench-studio
 
 generates the stored states of a run (200 utterances of 100 frames), draws its map as the analysis worker does, opens it
 in Chromium without a window, and clicks points: a click is answered when audio, texts and neighbours of the point are
-there. Then it fits UMAP to 20,000 states in this process, warm, and to 5,000 in a new one.
+there. How long UMAP takes, `make bench` measures.
 """
 
 import argparse
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,72 +22,31 @@ from playwright.sync_api import Page, sync_playwright
 from safetensors.numpy import save_file
 
 from benchmarks.many_runs import serving
+from benchmarks.measuring import write
+from benchmarks.views import FRAMES, states
 from core.analysis import make_map
 from core.config import parse_run
 from core.store import AlignmentRecord, RunRecord, Store, UtteranceResult
 
-UTTERANCES, FRAMES, WIDTH, STEP = 200, 100, 384, 100
+UTTERANCES, STEP = 200, 100
 CLICKS = 9
-ROOT = Path(__file__).parents[1]
-MOST_CLICK_SECONDS, MOST_WARM_SECONDS, MOST_COLD_SECONDS = 1.0, 10.0, 15.0
+MOST_CLICK_SECONDS = 1.0
 ARGUMENTS = ["--no-sandbox", "--use-gl=swiftshader", "--enable-unsafe-swiftshader"]
 SAID = ("she", "keeps", "the", "old", "maps", "in", "a", "drawer", "under", "the", "window")
 
-COLD = """
-import time
-import numpy as np
-from benchmarks.map_click import states
-from core.alignment.maps import joint_map
-student, teacher = states(2_500)
-joint_map(student=student, teacher=teacher, seed=0)
-print(time.process_time())
-"""
-
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--no-browser", action="store_true", help="measure UMAP alone")
-    given = asked.parse_args()
-    rows: list[tuple[str, float, float]] = []
-    folder = Path(tempfile.mkdtemp(prefix="map-click-"))
-    try:
-        if not given.no_browser:
-            clicks = _clicks(folder)
-            rows.append((f"click on one of {UTTERANCES * FRAMES:,} points, median", statistics.median(clicks), 1.0))
-            rows.append((f"the slowest of {len(clicks)}", max(clicks), MOST_CLICK_SECONDS))
-        rows.append(("UMAP of 20,000 states, warm, CPU", _warm(), MOST_WARM_SECONDS))
-        # What a new process pays: importing, compiling, and the fit.
-        cold = subprocess.run(
-            [sys.executable, "-c", COLD], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        ).stdout
-        rows.append(("UMAP of 5,000 states, new process, CPU", float(cold), MOST_COLD_SECONDS))
-    finally:
-        shutil.rmtree(folder)
-    print(f"\n{'':<44}{'s':>8}{'goal':>8}")
-    for name, seconds, goal in rows:
-        print(f"{name:<44}{seconds:>8.2f}{goal:>8.0f}   {'met' if seconds <= goal else 'MISSED'}")
-    sys.exit(any(seconds > goal for _, seconds, goal in rows))
-
-
-def states(points: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return student and teacher states that wander as frames of speech do, [points, WIDTH] each."""
-    random = np.random.default_rng(seed)
-    speech = random.normal(size=(-(-points // FRAMES), 1, WIDTH)) + 0.3 * np.cumsum(
-        random.normal(size=(-(-points // FRAMES), FRAMES, WIDTH)), axis=1
-    )
-    teacher = speech.reshape(-1, WIDTH)[:points].astype(np.float32)
-    student = teacher + random.normal(size=teacher.shape).astype(np.float32)
-    return student, teacher
-
-
-def _warm() -> float:
-    from core.alignment.maps import joint_map
-
-    student, teacher = states(10_000)
-    joint_map(student=student[:200], teacher=teacher[:200], seed=0)
-    began = time.process_time()
-    joint_map(student=student, teacher=teacher, seed=0)
-    return time.process_time() - began
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    with tempfile.TemporaryDirectory(prefix="map-click-") as folder:
+        clicks = _clicks(Path(folder))
+    measured = [
+        (f"click on one of {UTTERANCES * FRAMES:,} points, median", statistics.median(clicks), MOST_CLICK_SECONDS),
+        (f"the slowest of {len(clicks)}", max(clicks), MOST_CLICK_SECONDS),
+    ]
+    write("map-click.json", [{"what": what, "seconds": taken, "limit": limit} for what, taken, limit in measured])
+    for what, taken, limit in measured:
+        print(f"{what:<52}{taken:>8.2f} s   {'below' if taken <= limit else 'NOT BELOW'} {limit:g} s")
+    sys.exit(any(taken > limit for _, taken, limit in measured))
 
 
 def _clicks(folder: Path) -> list[float]:
@@ -148,7 +106,7 @@ def _click(page: Page, number: int) -> float:
     page.get_by_text(chosen.split("@")[0]).and_(page.locator("strong")).first.wait_for()
     page.locator(f"strong:has-text('{chosen}')").first.wait_for()
     page.get_by_test_id("stAudio").first.wait_for()
-    page.get_by_text("Nearest neighbours").wait_for()
+    page.get_by_text("Nearest neighbours", exact=True).wait_for()
     page.locator("[data-test-script-state=notRunning]").wait_for(state="attached")
     return time.perf_counter() - began
 

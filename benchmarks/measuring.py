@@ -1,52 +1,128 @@
-"""Measuring on a machine that others use too: CPU time of one thread, rivals in turn, medians of the same run."""
+"""Measuring on a machine that others use too: CPU time of one thread, rivals in turn, medians of the same run.
+
+On a GPU the clock is the wall's, read when the device has done all that it was told to do.
+"""
 
 import datetime
 import importlib.metadata
 import json
 import platform
+import resource
+import shutil
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 
+from benchmarks.goals import Goal, Ratio
 from core.errors import Stopped
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "assets" / "benchmarks"
-PACKAGES = ("torch", "transformers", "peft", "numpy", "faster-whisper", "ctranslate2")
+PACKAGES = ("torch", "transformers", "peft", "numpy", "faster-whisper", "ctranslate2", "liger-kernel", "umap-learn")
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """How many times one thing costs another.
+class Growth:
+    """What costs as work grows: one table and one chart.
 
     Attributes:
-        value: Ratio of the medians.
-        n: Rounds in which both were measured, one after the other.
-        lowest: Smallest ratio of one round.
-        highest: Largest ratio of one round.
+        name: Of its files.
+        title: What it shows.
+        work: What grows.
+        amounts: How much of it.
+        costs: Median seconds of everything that was timed, amount by amount.
     """
 
-    value: float
-    n: int
-    lowest: float
-    highest: float
+    name: str
+    title: str
+    work: str
+    amounts: list[int]
+    costs: dict[str, list[float]]
 
 
-def in_turn(rivals: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
-    """Return the CPU seconds of each rival, measured in turn, round by round, after one round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for number in range(rounds + 1):
-        for name, act in rivals.items():
+@dataclass
+class Found:
+    """What parts of the benchmark have found.
+
+    Attributes:
+        goals: Measures of goals.
+        seconds: Of everything that was timed, round by round.
+        memory: Of everything whose memory was measured, in bytes.
+        growth: Tables of what costs as work grows.
+    """
+
+    goals: dict[Goal, Ratio] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    growth: list[Growth] = field(default_factory=list)
+
+    def add(self, other: "Found") -> None:
+        """Take in what another part has found."""
+        self.goals |= other.goals
+        self.seconds |= other.seconds
+        self.memory |= other.memory
+        self.growth += other.growth
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How one run of the benchmark measures.
+
+    Attributes:
+        folder: For generated speech and databases; it goes when the run ends.
+        quick: Fewer utterances and rounds.
+        device: Where models compute.
+        part: What is being measured, for people who wait.
+    """
+
+    folder: Path
+    quick: bool
+    device: torch.device
+    part: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+    def say(self, what: str) -> None:
+        """Tell people who wait what happens now; on a terminal, in one line that is written over."""
+        spent = round(time.monotonic() - self.began)
+        line = f"{spent // 60:3}:{spent % 60:02}  {self.part}: {what}"
+        end = "\n"
+        if sys.stderr.isatty():
+            line, end = f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}", ""
+        print(line, end=end, file=sys.stderr, flush=True)
+
+    def seconds_of(self, act: Callable[[], object]) -> float:
+        """Return the seconds that something takes: of the processor, or by the clock on the wall with a GPU."""
+        if self.device.type == "cpu":
             began = time.process_time()
             act()
-            if number:
-                seconds[name].append(time.process_time() - began)
-    return seconds
+            return time.process_time() - began
+        torch.cuda.synchronize(self.device)
+        began = time.perf_counter()
+        act()
+        torch.cuda.synchronize(self.device)
+        return time.perf_counter() - began
+
+    def in_turn(self, rivals: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
+        """Return the seconds of each rival, in turn, round by round, after one round that does not count."""
+        seconds: dict[str, list[float]] = {name: [] for name in rivals}
+        for number in range(rounds + 1):
+            for name, act in rivals.items():
+                self.say(f"{f'round {number} of {rounds}' if number else 'warming up'}, {name}")
+                taken = self.seconds_of(act)
+                if number:
+                    seconds[name].append(taken)
+        return seconds
+
+
+def medians(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return the median of everything that was timed."""
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def ratio(costly: Sequence[float], cheap: Sequence[float], *, times: float = 1.0) -> Ratio:
@@ -115,19 +191,17 @@ class Paced:
         self._stands.release()
 
 
-def product_peak() -> float:
-    """Return the floating-point operations per second of the fastest matrix product here, on one thread."""
+def product_peak(bench: Bench) -> float:
+    """Return the floating-point operations per second of the fastest matrix product here."""
     best = 0.0
-    for size in (1024, 2048):
-        left, right = torch.randn(size, size), torch.randn(size, size)
+    for size in (1024, 2048) if bench.device.type == "cpu" else (4096, 8192):
+        left, right = torch.randn(2, size, size, device=bench.device)
         for _ in range(3):
-            began = time.process_time()
-            torch.mm(left, right)
-            best = max(best, 2 * size**3 / (time.process_time() - began))
+            best = max(best, 2 * size**3 / bench.seconds_of(lambda left=left, right=right: torch.mm(left, right)))
     return best
 
 
-def circumstances(*, quick: bool) -> dict[str, object]:
+def circumstances(bench: Bench) -> dict[str, object]:
     """Return the machine, the versions and the date that results are stamped with."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
@@ -135,15 +209,27 @@ def circumstances(*, quick: bool) -> dict[str, object]:
         names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     return {
-        "machine": {"processor": model, "system": platform.platform(), "threads": torch.get_num_threads()},
+        "machine": {
+            "processor": torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else model,
+            "system": platform.platform(),
+            "threads": torch.get_num_threads(),
+        },
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
+            **{name: version for name in PACKAGES if (version := _version(name))},
         },
         "date": datetime.date.today().isoformat(),
-        "quick": quick,
-        "clock": "CPU seconds of the process",
+        "quick": bench.quick,
+        "most memory": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "clock": "CPU seconds of the process" if bench.device.type == "cpu" else "seconds by the wall, synchronised",
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def write(name: str, content: object) -> Path:

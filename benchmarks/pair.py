@@ -7,12 +7,13 @@ project.
 import copy
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
+from benchmarks.measuring import Bench
 from core.audio import read_audio
 from core.config import GeneratedSpeech, PrunedStudent, RunConfig, parse_run
 from core.families.whisper import Whisper, prune
@@ -26,6 +27,7 @@ from core.weights.load import load_whisper
 
 AUDIO_CONTEXT = 10.0
 RANK, ALPHA = 8, 16
+MOST_UTTERANCES = 32
 DECODER_LAYERS = (0, 2, 3, 5)
 
 EVERYWHERE = {
@@ -58,7 +60,7 @@ DECODER = {
 """Adapters in the decoder alone: the encoder's output is cached."""
 
 
-def base_shape() -> Whisper:
+def base_shape(bench: Bench) -> Whisper:
     """Return Whisper base's layers with random weights, and tiny.en's tokens and features."""
     loaded = load_whisper("openai/whisper-tiny.en")
     real = loaded.model.config
@@ -79,12 +81,15 @@ def base_shape() -> Whisper:
             decoder_start_token_id=real.decoder_start_token_id,
         )
     )
-    return Whisper(dataclasses.replace(loaded, model=model.eval().requires_grad_(False)), language="en")
+    nn.Module.to(model.eval().requires_grad_(False), bench.device)
+    return Whisper(dataclasses.replace(loaded, model=model), language="en")
 
 
-def speech(folder: Path, count: int) -> list[Utterance]:
-    """Return some generated utterances of 2 to 10 seconds."""
-    made = prepare(GeneratedSpeech(train=2 * count, development=1, test=1), folder, lambda done, total: None).train
+def speech(bench: Bench, count: int) -> list[Utterance]:
+    """Return some generated utterances of 2 to 10 seconds; all parts of a run share what is generated."""
+    bench.say("generating speech")
+    source = GeneratedSpeech(train=MOST_UTTERANCES + 8, development=1, test=1)
+    made = prepare(source, bench.folder, lambda done, total: None).train
     return [item for item in made if 2 <= item.duration <= AUDIO_CONTEXT][:count]
 
 
@@ -97,12 +102,12 @@ class Pair:
     utterances: list[Utterance]
 
     @classmethod
-    def of_base(cls, folder: Path, *, batch: int) -> "Pair":
+    def of_base(cls, bench: Bench, *, batch: int) -> "Pair":
         """Return the benchmark's own pair."""
-        teacher = base_shape()
+        teacher = base_shape(bench)
         student = prune(teacher, PrunedStudent(decoder_layers=DECODER_LAYERS))
         student.model.requires_grad_(False)
-        return cls(teacher, student, speech(folder, batch))
+        return cls(teacher, student, speech(bench, batch))
 
     def with_other_encoder(self) -> "Pair":
         """Return the pair with another last encoder layer in the student: equal states would have nothing to learn."""
@@ -117,13 +122,22 @@ class Pair:
         """The utterances' samples."""
         return [read_audio(item.audio_path) for item in self.utterances]
 
-    def config(self, workload: dict[str, object], *, steps: int = 10_000, **changes: object) -> RunConfig:
-        """Return a run that takes all utterances in every step."""
+    @property
+    def device(self) -> torch.device:
+        """Where both compute."""
+        return self.student.device
+
+    def config(
+        self, workload: dict[str, object], *, steps: int = 10_000, batch: int | None = None, **changes: object
+    ) -> RunConfig:
+        """Return a run that takes all utterances in every step, or some, in float32 as all rivals do."""
         training = {
             "steps": steps,
-            "batch_size": len(self.utterances),
+            "batch_size": batch or len(self.utterances),
             "audio_context": AUDIO_CONTEXT,
             "evaluations": 1,
+            "precision": "float32",
+            "device": self.device.type,
         }
         student = {"kind": "pruned", "decoder_layers": DECODER_LAYERS}
         return parse_run({**workload, "student": student, "training": training, **changes})
@@ -138,7 +152,7 @@ class Pair:
             pairs=pairs_of(config, student=self.student, teachers=[self.teacher]) if config.method.aligns else (),
             audio_context=config.training.audio_context,
             keep_teacher_encoder=False,
-            batch_size=len(self.utterances),
+            batch_size=config.training.batch_size,
             advance=lambda count: None,
         )
 
@@ -147,6 +161,7 @@ class Pair:
         adapted = add_adapters(self.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
         statistics = teacher_statistics(prepared) if config.method.aligns else ()
         point_map = point_map_of(config, student=self.student, teachers=[self.teacher], statistics=statistics)
+        point_map.to(self.device)
         pairs = pairs_of(config, student=self.student, teachers=[self.teacher]) if config.method.aligns else ()
         return Member(
             config,

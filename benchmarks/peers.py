@@ -33,17 +33,20 @@ def labels(pair: Pair, *, longest: int | None) -> tuple[Tensor, Tensor]:
     for row, sequence in enumerate(sequences):
         inputs[row, : len(sequence) - 1] = torch.tensor(sequence[:-1])
         targets[row, len(model.prompt) - 1 : len(sequence) - 1] = torch.tensor(sequence[len(model.prompt) :])
-    return inputs, targets
+    return inputs.to(pair.device), targets.to(pair.device)
 
 
 def features(pair: Pair, seconds: float) -> Tensor:
     """Return log-mel features padded to some seconds."""
-    return pair.student.mel(pair.audio, seconds)
+    return pair.student.mel(pair.audio, seconds).to(pair.device)
 
 
 def cut(model: Any, seconds: float) -> Any:
-    """Return a copy of a model whose encoder takes audio of this length: transformers' own takes 30 s only."""
-    copied = copy.deepcopy(model)
+    """Return a model whose encoder takes audio of this length: transformers' own takes 30 s only.
+
+    Weights are shared with the model that is given, and frozen.
+    """
+    copied = copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
     frames = round(50 * seconds)
     if frames != copied.config.max_source_positions:
         encoder = copied.model.encoder
@@ -73,7 +76,7 @@ def peft_step(
     paths = adapted_modules(student, chosen, freeze_below=0)
     student = get_peft_model(student, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=paths))
     student.train()
-    projection = nn.Linear(pair.student.width, pair.teacher.width, bias=False)
+    projection = nn.Linear(pair.student.width, pair.teacher.width, bias=False, device=pair.device)
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     if everywhere:
         trained += projection.parameters()
@@ -83,6 +86,7 @@ def peft_step(
     frames = torch.zeros(len(mel), round(50 * seconds), dtype=torch.bool)
     for row, item in enumerate(pair.utterances):
         frames[row, : round(50 * item.duration)] = True
+    frames = frames.to(pair.device)
 
     def step() -> None:
         with torch.no_grad():
@@ -102,10 +106,13 @@ def peft_step(
 
 
 def distil_whisper_step(pair: Pair) -> Callable[[], None]:
-    """Return a step of Distil-Whisper's recipe (Gandhi et al. 2023, arXiv 2311.00430, and its documentation).
+    """Return a step of Distil-Whisper's recipe (Gandhi et al. 2023, arXiv 2311.00430).
 
-    Audio is padded to 30 s and labels to 448; the teacher runs in every step; the divergence is taken over the whole
-    vocabulary at all positions; the student is trained whole, with its encoder frozen and its output given to both.
+    Written from the description in training/README.md and from what `train_step` of training/run_distillation.py does
+    in github.com/huggingface/distil-whisper at commit cc96130f6e4cc74cab4545f3c6e7e5c204ced871 (January 2025), with
+    --freeze_encoder. Audio is padded to 30 s and labels to the model's 448; the teacher's decoder runs in every step;
+    the divergence is taken over the whole vocabulary at all positions, at temperature 2, and masked after; the student
+    is trained whole but for its encoder, whose output serves the teacher, too.
     """
     teacher, student = pair.teacher.plain, copy.deepcopy(pair.student.plain)
     student.requires_grad_(True).train()

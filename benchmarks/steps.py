@@ -1,31 +1,26 @@
 """Goals 1, 2 and 3: what a training step costs, beside the loops that people write otherwise."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from benchmarks import goals
-from benchmarks.goals import Goal
-from benchmarks.measuring import Paced, Ratio, in_turn, ratio
+from benchmarks.measuring import Bench, Found, Paced, ratio
 from benchmarks.pair import AUDIO_CONTEXT, DECODER, EVERYWHERE, Pair
 from benchmarks.peers import distil_whisper_step, peft_step
 from core.errors import ManifoldError
 from core.side_by_side import train_side_by_side
-from core.training import train
+from core.training import Watcher, train
 
 STUDENTS, EPOCHS = 8, 3
 FULL_CONTEXT, FULL_LABELS = 30.0, 448
 
 
-def measure(folder: Path, *, quick: bool) -> tuple[dict[Goal, Ratio], dict[str, list[float]]]:
-    """Return the goals that were measured, and the CPU seconds of every step.
+def measure(bench: Bench) -> Found:
+    """Measure steps.
 
-    Args:
-        folder: For generated speech.
-        quick: Fewer utterances and rounds.
+    A batch of the recipe's padding holds tables of logits of 93 MB for each utterance, several of them at once.
     """
-    pair = Pair.of_base(folder, batch=2 if quick else 8)
+    pair = Pair.of_base(bench, batch=1 if bench.quick else 4)
     other = pair.with_other_encoder()
-    rounds = 2 if quick else 5
     ours = {
         "ours, adapters everywhere": one(other, EVERYWHERE),
         "eight of ours, adapters everywhere": several(other, EVERYWHERE),
@@ -44,7 +39,7 @@ def measure(folder: Path, *, quick: bool) -> tuple[dict[Goal, Ratio], dict[str, 
         "PEFT, 30 s, adapters in the decoder": peft_step(pair, seconds=FULL_CONTEXT, everywhere=False),
         "PEFT, true length, adapters in the decoder": peft_step(pair, seconds=AUDIO_CONTEXT, everywhere=False),
     }
-    seconds = in_turn({**rivals, **ours}, rounds=rounds)
+    seconds = bench.in_turn({**rivals, **ours}, rounds=1 if bench.quick else 3)
     for loop in ours.values():
         loop.close()
     single, eight = seconds["ours, adapters everywhere"], seconds["eight of ours, adapters everywhere"]
@@ -54,7 +49,7 @@ def measure(folder: Path, *, quick: bool) -> tuple[dict[Goal, Ratio], dict[str, 
     together = [
         listening + EPOCHS * step for listening, step in zip(seconds["the cache's pass"], eight_cached, strict=True)
     ]
-    return {
+    found = {
         goals.SHIPPED: ratio(seconds["the recipe's padding, adapters everywhere"], single),
         goals.PADDED_ONE: ratio(padded, single),
         goals.PADDED_EIGHT: ratio(padded, eight, times=STUDENTS),
@@ -62,7 +57,8 @@ def measure(folder: Path, *, quick: bool) -> tuple[dict[Goal, Ratio], dict[str, 
         goals.TRUE_EIGHT: ratio(true, eight, times=STUDENTS),
         goals.EIGHT: ratio(eight_cached, cached),
         goals.EPOCHS: ratio(apart, together),
-    }, seconds
+    }
+    return Found(goals=found, seconds=seconds)
 
 
 def one(pair: Pair, workload: dict[str, object]) -> Paced:
@@ -77,21 +73,28 @@ def one(pair: Pair, workload: dict[str, object]) -> Paced:
     return Paced(loop)
 
 
-def several(pair: Pair, workload: dict[str, object]) -> Paced:
-    """Return the training loop of eight students side by side; their learning rates differ."""
-    config = pair.config(workload)
+def company(
+    pair: Pair, workload: dict[str, object], students: int = STUDENTS, *, batch: int | None = None
+) -> Callable[[Watcher], None]:
+    """Return the training loop of some students side by side, whose last one is watched; learning rates differ."""
+    config = pair.config(workload, batch=batch)
     prepared = pair.prepared(config)
-    rates = [config.training.model_copy(update={"learning_rate": 1e-4 * (1 + number)}) for number in range(STUDENTS)]
+    rates = [config.training.model_copy(update={"learning_rate": 1e-4 * (1 + number)}) for number in range(students)]
 
-    def loop(watcher: Paced) -> None:
+    def loop(watcher: Watcher) -> None:
         members = [
             # The last one's pause is the group's.
             pair.member(config.model_copy(update={"training": rate}), prepared, watcher if last else Unseen())
-            for rate, last in zip(rates, [False] * (STUDENTS - 1) + [True], strict=True)
+            for rate, last in zip(rates, [False] * (students - 1) + [True], strict=True)
         ]
         train_side_by_side(members, frozen=pair.student, failed=_refuse)
 
-    return Paced(loop)
+    return loop
+
+
+def several(pair: Pair, workload: dict[str, object], students: int = STUDENTS, *, batch: int | None = None) -> Paced:
+    """Return the same step by step."""
+    return Paced(company(pair, workload, students, batch=batch))
 
 
 class Unseen:

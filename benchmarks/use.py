@@ -1,36 +1,31 @@
 """Goal 7: the useful share of the peak: operations that true lengths need, over time and the fastest product."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import goals
-from benchmarks.goals import Goal
-from benchmarks.measuring import Ratio, in_turn, product_peak
+from benchmarks.goals import Ratio
+from benchmarks.measuring import Bench, Found, product_peak
 from benchmarks.pair import DECODER, EVERYWHERE, Pair
 from benchmarks.steps import Unseen
 from core.teacher_outputs import Teachers
 from core.training import Learner, method_terms
 
 
-def measure(folder: Path, *, quick: bool) -> dict[Goal, Ratio]:
-    """Return the shares of a cached step and of the teacher's pass.
-
-    Args:
-        folder: For generated speech.
-        quick: Fewer utterances and rounds.
-    """
-    pair = Pair.of_base(folder, batch=4 if quick else 8)
+def measure(bench: Bench) -> Found:
+    """Measure the shares of a cached step and of the teacher's pass."""
+    pair = Pair.of_base(bench, batch=4 if bench.quick else 8)
     acts = {goals.CACHED_USE: _step(pair), goals.TEACHER_USE: lambda: pair.prepared(pair.config(EVERYWHERE))}
     operations = {goal: _operations(act) for goal, act in acts.items()}
     names = {goal.name: act for goal, act in acts.items()}
     peaks: list[float] = []
-    seconds = in_turn({**names, "peak": lambda: peaks.append(product_peak())}, rounds=3 if quick else 7)
-    found = {}
+    acts_in_turn = {**names, "the fastest matrix product": lambda: peaks.append(product_peak(bench))}
+    seconds = bench.in_turn(acts_in_turn, rounds=2 if bench.quick else 7)
+    found = Found()
     for goal in acts:
         each = sorted(operations[goal] / time / peak for time, peak in zip(seconds[goal.name], peaks[1:], strict=True))
-        found[goal] = Ratio(each[len(each) // 2], len(each), each[0], each[-1])
+        found.goals[goal] = Ratio(each[len(each) // 2], len(each), each[0], each[-1])
     return found
 
 

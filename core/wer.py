@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -132,7 +132,9 @@ def word_difference(reference: str, hypothesis: str) -> list[WordChange]:
     ]
 
 
+@lru_cache(maxsize=20_000)
 def _normalised_reference(text: str) -> str:
+    # Every run, checkpoint and test set context of a job is judged by the same texts.
     reference = normalise(text)
     if not reference:
         raise DataError(f"The reference {text!r} has no words after normalising. Correct or remove the utterance.")

@@ -1,11 +1,11 @@
-"""Compare: up to ten runs side by side, differences only."""
+"""Compare: up to fifty runs side by side, differences only."""
 
 import streamlit as st
 
 from app import charts, parts, state, tables, text
 from core.runs import Comparison, RunSummary
 
-MOST_RUNS = 10
+MOST_RUNS = 50
 USUAL = ("loss/total", "development/wer")
 """Curves that are drawn when nobody chose any."""
 HEIGHT = 300

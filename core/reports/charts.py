@@ -80,13 +80,14 @@ def dots(rows: Sequence[Dot], *, label: str, unit: str, signed: bool = False) ->
     return _markup(svg)
 
 
-def lines(series: Mapping[str, Sequence[Point]], *, label: str, unit: str) -> Markup:
+def lines(series: Mapping[str, Sequence[Point]], *, label: str, unit: str, along: str = "step") -> Markup:
     """Draw values over the steps of some runs, told apart by colour, dashes and a legend.
 
     Args:
         series: (step, value) by run, in the order of the legend; values that are not finite are left out.
         label: What the chart shows, for people who do not see it.
         unit: Of the values, above the axis.
+        along: What the other axis counts.
     """
     known = {name: [point for point in points if math.isfinite(point[1])] for name, points in series.items()}
     known = {name: points for name, points in known.items() if points}
@@ -111,7 +112,7 @@ def lines(series: Mapping[str, Sequence[Point]], *, label: str, unit: str) -> Ma
     for step in steps:
         _text(svg, across(step), bottom + 16, f"{step:g}", "middle")
     _text(svg, 0, 12, unit, "start")
-    _text(svg, WIDTH - RIGHT, bottom + 32, "step", "end")
+    _text(svg, WIDTH - RIGHT, bottom + 32, along, "end")
     for place, (name, points) in enumerate(known.items()):
         kind = f"series s{place % 8}"
         path = " ".join(f"{across(step):.1f},{up(value):.1f}" for step, value in points)

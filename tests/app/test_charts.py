@@ -44,3 +44,13 @@ def test_a_term_that_sets_in_later_has_no_share_before() -> None:
 def test_a_chart_says_in_words_what_it_shows() -> None:
     frame = pd.DataFrame({"name": ["a"], "role": ["Student"], "wer": [12.0]})
     assert charts.rates(frame, description="WER of a: 12 %").to_dict()["description"] == "WER of a: 12 %"
+
+
+def test_a_chart_of_many_series_has_few_points_of_each_with_its_last() -> None:
+    frame = pd.DataFrame(
+        [(name, step, 1 / step) for name in range(50) for step in range(1, 1001)], columns=["series", "step", "value"]
+    )
+    kept = charts.thinned(frame)
+    assert len(kept) <= charts.MOST_POINTS
+    assert {max(part["step"]) for _, part in kept.groupby("series")} == {1000}
+    assert min(len(part) for _, part in kept.groupby("series")) >= 50

@@ -71,12 +71,12 @@ def test_rates_that_were_measured_differently_are_refused_with_what_differs(
     assert "development" in page.dataframe[0].value.columns
 
 
-def test_more_runs_than_ten_are_cut_and_that_is_said(open_page: OpenPage, store: Store) -> None:
-    runs = [run for _ in range(3) for run in store.runs(job_id=store.create_job("a", sample.rows("quickstart")).id)]
+def test_more_runs_than_fifty_are_cut_and_that_is_said(open_page: OpenPage, store: Store) -> None:
+    runs = [run for _ in range(13) for run in store.runs(job_id=store.create_job("a", sample.rows("quickstart")).id)]
     page = open_page("compare", runs=address(runs))
     assert not page.exception
-    assert "The address names 12 runs. The first 10 are shown." in texts(page)
-    assert list(page.dataframe[0].value["Id"]) == [run.id for run in runs[:10]]
+    assert "The address names 52 runs. The first 50 are shown." in texts(page)
+    assert list(page.dataframe[0].value["Id"]) == [run.id for run in runs[:50]]
 
 
 def test_a_run_in_the_bin_is_still_compared(open_page: OpenPage, store: Store, runs: list[RunRecord]) -> None:
