@@ -8,7 +8,7 @@ from benchmarks import goals
 from benchmarks.goals import Goal
 from benchmarks.measuring import Ratio
 from benchmarks.pair import DECODER, Pair, speech
-from benchmarks.steps import Unseen
+from core.pacing import Unseen
 from core.config import PrunedStudent
 from core.errors import ManifoldError
 from core.families.whisper import Whisper, prune

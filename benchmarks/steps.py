@@ -5,10 +5,11 @@ from pathlib import Path
 
 from benchmarks import goals
 from benchmarks.goals import Goal
-from benchmarks.measuring import Paced, Ratio, in_turn, ratio
+from benchmarks.measuring import Ratio, in_turn, ratio
 from benchmarks.pair import AUDIO_CONTEXT, DECODER, EVERYWHERE, Pair
 from benchmarks.peers import distil_whisper_step, peft_step
 from core.errors import ManifoldError
+from core.pacing import Paced, Unseen
 from core.side_by_side import train_side_by_side
 from core.training import train
 
@@ -92,16 +93,6 @@ def several(pair: Pair, workload: dict[str, object]) -> Paced:
         train_side_by_side(members, frozen=pair.student, failed=_refuse)
 
     return Paced(loop)
-
-
-class Unseen:
-    """A watcher that watches nothing."""
-
-    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
-        """Let the step be."""
-
-    def pause(self, step: int) -> None:
-        """Let it go on."""
 
 
 def _refuse(number: int, error: ManifoldError) -> None:

@@ -9,7 +9,7 @@ from benchmarks import goals
 from benchmarks.goals import Goal
 from benchmarks.measuring import Ratio, in_turn, product_peak
 from benchmarks.pair import DECODER, EVERYWHERE, Pair
-from benchmarks.steps import Unseen
+from core.pacing import Unseen
 from core.teacher_outputs import Teachers
 from core.training import Learner, method_terms
 
