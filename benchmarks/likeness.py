@@ -8,11 +8,11 @@ from benchmarks import goals
 from benchmarks.goals import Goal
 from benchmarks.measuring import Ratio
 from benchmarks.pair import DECODER, Pair, speech
-from core.pacing import Unseen
 from core.config import PrunedStudent
 from core.errors import ManifoldError
 from core.families.whisper import Whisper, prune
 from core.lora import adapter_parameters
+from core.pacing import Unseen
 from core.side_by_side import Member, train_side_by_side
 from core.training import train
 from core.weights.load import load_whisper

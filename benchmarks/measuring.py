@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "assets" / "benchmarks"
 PACKAGES = ("torch", "transformers", "peft", "numpy", "faster-whisper", "ctranslate2")

@@ -11,8 +11,9 @@ import importlib.metadata
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ from core.weights.load import LoadedWhisper, load_whisper
 PACKAGES = ("torch", "transformers", "peft")
 ROUNDS = 3
 MANY_STEPS = 100_000
-WORDS = "the quick brown fox jumps over the lazy dog and finds the cat asleep beside the warm stove ".split()
+TEXT = "the quick brown fox jumps over the lazy dog and finds the cat asleep beside the warm stove"
 
 ENCODER = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 QUERIES_VALUES = ("q_proj", "v_proj")
@@ -83,7 +84,7 @@ class Trial:
     encoder: tuple[str, ...] = ()
     decoder: tuple[str, ...] = ()
     rank: int = 8
-    losses: Sequence[dict[str, object]] = ()
+    losses: Sequence[Mapping[str, object]] = ()
     students: int = 1
     compared: bool = False
     held_out: bool = False
@@ -415,7 +416,7 @@ class _Bench:
         """Return clips of noise with texts of the usual length."""
         draw = np.random.default_rng(0)
         words = max(1, round(TOKENS_PER_SECOND * trial.seconds))
-        text = " ".join(WORDS[number % len(WORDS)] for number in range(words))
+        text = " ".join(islice(cycle(TEXT.split()), words))
         clips = []
         for number in range(trial.batch):
             path = self._folder / f"{trial.seconds:g}-{number}.flac"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.companies import companies
 from core.config import GeneratedSpeech, RunConfig, group_problems, groups
 from core.counting import parameter_counts
 from core.errors import ConfigError, ManifoldError, Stopped
@@ -34,7 +35,8 @@ from core.probes import ProbeSet
 from core.progress import Progress
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled, training_set
 from core.recording import Recorder
-from core.side_by_side import Member, companies, train_side_by_side
+from core.scaling.work import PREPARE_BATCH
+from core.side_by_side import Member, train_side_by_side
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store import RunRecord, Store
@@ -54,7 +56,6 @@ from core.training import Lesson, train
 from core.watching import PROBE_POINTS, RunWatcher
 
 PROBE_UTTERANCES = 16
-PREPARE_BATCH = 8
 
 # Relative costs of the parts of a job, per utterance, for its progress bar, guessed from Whisper tiny on a CPU.
 PREPARE_COST = 0.3

@@ -16,10 +16,11 @@ import torch
 from core.config import GeneratedSpeech, RunConfig
 from core.evaluation import Listener, Student, Together, transcribe_set
 from core.families.whisper import Whisper
-from core.job import PREPARE_BATCH, alike, require_usable, test_sets
+from core.job import alike, require_usable, test_sets
 from core.mapping import LayerPair, Statistics
 from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
+from core.scaling.work import PREPARE_BATCH
 from core.sources import Splits, Utterance, prepare
 from core.sources.generated import is_made
 from core.teacher_outputs import (

@@ -112,7 +112,9 @@ class Calibration:
     def __post_init__(self) -> None:
         fitted = {part: [point for point in self._fitted() if point.part == part] for part in PARTS}
         factors = {
-            part: dict(zip(KINDS, _factors([p.work.as_list() for p in points], [p.seconds for p in points]), strict=True))
+            part: dict(
+                zip(KINDS, _factors([p.work.as_list() for p in points], [p.seconds for p in points]), strict=True)
+            )
             for part, points in fitted.items()
             if points
         }

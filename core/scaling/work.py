@@ -13,9 +13,13 @@ from core.scaling.shapes import Shape
 FRAMES_PER_SECOND = 50
 TOKENS_PER_SECOND = 4
 """Decoder tokens that a second of audio is counted with: English is spoken at 150 words a minute or so, 2.5 a second,
-and a word is 1.3 to 1.6 of Whisper's tokens."""
+and a word is 1.3 to 1.6 of Whisper's tokens. One pass reads them all, as in training; a decoder with a key-value cache
+computes nearly the same, token after token."""
 
 PROMPT_TOKENS = 2
+PREPARE_BATCH = 8
+"""Utterances in a pass of the teachers."""
+
 MODULES = {
     "encoder": {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 1, "fc2": 1},
     "decoder": {"q_proj": 2, "k_proj": 2, "v_proj": 2, "out_proj": 2, "fc1": 1, "fc2": 1},
@@ -207,16 +211,17 @@ def aligned_layers(config: RunConfig, student: Shape) -> tuple[int, int]:
     mapping = config.method.mapping
     aligning = [loss for loss in config.method.losses if loss.needs_states]
     counts = []
-    for side, layers in (("encoder", student.encoder_layers - config.freeze_below), ("decoder", student.decoder_layers)):
+    for side, layers in (
+        ("encoder", student.encoder_layers - config.freeze_below),
+        ("decoder", student.decoder_layers),
+    ):
         used = any(getattr(loss, side, False) for loss in aligning)
         one = getattr(mapping, f"{side}_layers") == "last" and getattr(mapping, f"{side}_list") is None
         counts.append((min(1, layers) if one else layers) if used else 0)
     return counts[0], counts[1]
 
 
-def step_work(
-    config: RunConfig, teachers: Sequence[Shape], student: Shape, clips: Clips, *, students: int = 1
-) -> Work:
+def step_work(config: RunConfig, teachers: Sequence[Shape], student: Shape, clips: Clips, *, students: int = 1) -> Work:
     """Return what a training step takes of some students side by side over one batch.
 
     Args:
