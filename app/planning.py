@@ -55,7 +55,8 @@ def _draw(found: Plan, size: Size) -> None:
             )
     if found.total_memory > found.free:
         st.warning(
-            f"A device has {text.size(found.free)} of memory: take less audio, fewer compared layers or a smaller model.",
+            f"A device has {text.size(found.free)} of memory: take less audio, fewer compared layers, or a "
+            "smaller model.",
             icon=":material/memory:",
         )
     frame = pd.DataFrame(

@@ -1,8 +1,8 @@
 """Measuring the parts of a job on this machine: short real passes, steps and transcriptions of models of some shapes.
 
-Speed does not depend on weights, so they are drawn at random; tokens and features are those of Whisper tiny.en. Wide
-models get few layers: what a layer takes is found as well from two as from thirty-two. Points are measured in turn,
-round by round, so that whatever else the machine does meets all of them alike.
+Speed does not depend on weights, so they are drawn at random; tokens and features are those of Whisper tiny.en. What is
+measured is listed in core.scaling.trials. Trials are measured in turn, round by round, so that whatever else happens
+on the machine meets all of them alike.
 """
 
 import dataclasses
@@ -11,9 +11,8 @@ import importlib.metadata
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,10 @@ from torch import Tensor
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from core.audio import SAMPLE_RATE, write_flac
-from core.config import PrunedStudent, RunConfig, parse_run
+from core.config import PrunedStudent, RunConfig
 from core.errors import ManifoldError
 from core.estimates import crowded
-from core.evaluation import TOKENS_BESIDES_SPEECH, Student, transcribe_set
+from core.evaluation import Student, transcribe_set
 from core.families.whisper import Whisper, prune
 from core.lora import add_adapters
 from core.memory import memory_used
@@ -34,8 +33,8 @@ from core.pacing import Paced, Unseen
 from core.preflight import pairs_of, point_map_of
 from core.sample import nothing
 from core.scaling.fit import Calibration, Kept, Point
-from core.scaling.shapes import Shape
-from core.scaling.work import TOKENS_PER_SECOND, Clips, Work, kept_values, listening_work, step_work, transcription_work
+from core.scaling.trials import MANY_STEPS, MODEL, TRIALS, Trial
+from core.scaling.work import Work, kept_values
 from core.side_by_side import Member, train_side_by_side
 from core.sources import Utterance
 from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
@@ -44,156 +43,6 @@ from core.weights.load import LoadedWhisper, load_whisper
 
 PACKAGES = ("torch", "transformers", "peft")
 ROUNDS = 3
-MANY_STEPS = 100_000
-TEXT = "the quick brown fox jumps over the lazy dog and finds the cat asleep beside the warm stove"
-
-ENCODER = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
-QUERIES_VALUES = ("q_proj", "v_proj")
-TOKENS = [{"kind": "cross_entropy"}, {"kind": "soft_labels"}]
-STATES = [*TOKENS, {"kind": "geodesic", "weight": 8, "decoder": False}]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A configuration that is measured.
-
-    Attributes:
-        part: Of a job.
-        shape: Of the teacher: width, encoder layers, decoder layers.
-        kept: Encoder and decoder layers of the student.
-        batch: Utterances.
-        seconds: Of audio in each.
-        context: That the encoder sees, in seconds.
-        frozen: Encoder layers of the student that are computed once.
-        encoder: Which modules of the encoder are adapted.
-        decoder: And of the decoder.
-        rank: Of the adapters.
-        losses: Terms of a step.
-        students: Side by side.
-        compared: Whether a transcribing student is compared with its teacher, too.
-        held_out: Whether it is predicted, not fitted.
-    """
-
-    part: str
-    shape: tuple[int, int, int]
-    kept: tuple[int, int]
-    batch: int
-    seconds: float
-    context: float
-    frozen: int = 0
-    encoder: tuple[str, ...] = ()
-    decoder: tuple[str, ...] = ()
-    rank: int = 8
-    losses: Sequence[Mapping[str, object]] = ()
-    students: int = 1
-    compared: bool = False
-    held_out: bool = False
-
-    @property
-    def name(self) -> str:
-        """What it is, in a few words."""
-        width, encoder, decoder = self.shape
-        said = f"width {width}, {encoder}+{decoder} layers, {self.batch} of {self.seconds:g} s in {self.context:g} s"
-        if self.part == "listening":
-            return said
-        said = f"width {width}, {self.kept[0]}+{self.kept[1]} layers, {said.split(', ', 2)[2]}"
-        if self.part == "transcription":
-            return said
-        where = " and ".join(name for name in ("encoder", "decoder") if getattr(self, name))
-        many = f", {self.students} students" if self.students > 1 else ""
-        return f"{said}, {self.frozen} frozen, rank {self.rank} in the {where}{many}"
-
-    @property
-    def clips(self) -> Clips:
-        """What goes through it."""
-        return Clips(self.batch, self.seconds, self.context)
-
-    def config(self) -> RunConfig:
-        """Return the run that it is a part of."""
-        return parse_run(
-            {
-                "student": {
-                    "kind": "pruned",
-                    "encoder_layers": _evenly(self.kept[0], self.shape[1], self.frozen),
-                    "decoder_layers": _evenly(self.kept[1], self.shape[2], 0),
-                },
-                "freeze_below": self.frozen,
-                "lora": {
-                    "rank": self.rank,
-                    "alpha": self.rank,
-                    "encoder_targets": self.encoder,
-                    "decoder_targets": self.decoder or (() if self.encoder else QUERIES_VALUES),
-                },
-                "method": {"losses": self.losses or TOKENS, "mapping": {"encoder_layers": "spaced"}},
-                "training": {
-                    "steps": MANY_STEPS,
-                    "batch_size": self.batch,
-                    "audio_context": self.context,
-                    "learning_rate": 1e-5,
-                },
-                "evaluation": {"batch_size": self.batch, "audio_context": self.context},
-            }
-        )
-
-
-def _evenly(kept: int, of: int, frozen: int) -> tuple[int, ...]:
-    """Return which layers of a teacher a student keeps: its first ones, which are frozen, and its last ones."""
-    return (*range(min(frozen, kept)), *range(of - (kept - min(frozen, kept)), of))
-
-
-TINY, BASE, WIDE = (384, 4, 4), (512, 6, 6), (1024, 2, 2)
-_STEPS = (
-    Trial("step", TINY, (3, 4), 2, 3, 15, frozen=2, encoder=ENCODER, rank=32, losses=STATES),
-    Trial("step", TINY, (3, 4), 8, 4, 5, frozen=2, encoder=ENCODER, rank=16, losses=TOKENS),
-    Trial("step", TINY, (4, 4), 2, 8, 30, encoder=QUERIES_VALUES, decoder=QUERIES_VALUES),
-    Trial("step", TINY, (4, 4), 1, 2, 2, frozen=4, decoder=QUERIES_VALUES),
-    Trial("step", TINY, (4, 2), 4, 8, 10, frozen=4, decoder=QUERIES_VALUES, students=8),
-    Trial("step", TINY, (4, 4), 8, 10, 10, frozen=4, decoder=("q_proj",)),
-    Trial("step", BASE, (6, 4), 2, 5, 5, encoder=QUERIES_VALUES, decoder=QUERIES_VALUES, losses=STATES),
-    Trial("step", BASE, (5, 4), 2, 10, 15, frozen=3, encoder=ENCODER, rank=32, losses=STATES),
-    Trial("step", BASE, (6, 4), 2, 8, 10, frozen=6, decoder=QUERIES_VALUES, students=4),
-    Trial("step", BASE, (6, 6), 6, 4, 5, frozen=6, decoder=ENCODER),
-    Trial("step", WIDE, (2, 2), 1, 5, 10, frozen=1, encoder=ENCODER, losses=STATES),
-    Trial("step", WIDE, (2, 2), 1, 10, 15, frozen=2, decoder=QUERIES_VALUES, students=2),
-    Trial("step", TINY, (4, 4), 4, 6, 15, frozen=2, encoder=ENCODER, rank=16, losses=STATES, held_out=True),
-    Trial("step", TINY, (3, 4), 3, 9, 20, frozen=1, encoder=ENCODER, rank=8, losses=TOKENS, held_out=True),
-    Trial("step", TINY, (4, 3), 6, 5, 8, frozen=4, decoder=QUERIES_VALUES, students=3, held_out=True),
-    Trial("step", BASE, (4, 3), 4, 7, 10, frozen=2, encoder=ENCODER, rank=16, losses=STATES, held_out=True),
-    Trial("step", BASE, (6, 4), 4, 9, 10, frozen=6, decoder=QUERIES_VALUES, rank=16, students=6, held_out=True),
-    Trial("step", BASE, (6, 6), 3, 12, 15, encoder=QUERIES_VALUES, decoder=QUERIES_VALUES, rank=4, held_out=True),
-    Trial("step", (768, 4, 3), (4, 3), 2, 8, 10, frozen=2, encoder=ENCODER, rank=32, losses=STATES, held_out=True),
-)
-_LISTENING = (
-    Trial("listening", TINY, (4, 4), 1, 2, 2),
-    Trial("listening", TINY, (4, 4), 8, 4, 5),
-    Trial("listening", TINY, (4, 4), 4, 10, 15),
-    Trial("listening", TINY, (4, 4), 2, 20, 30),
-    Trial("listening", BASE, (6, 6), 4, 5, 5),
-    Trial("listening", BASE, (6, 6), 2, 12, 15),
-    Trial("listening", BASE, (6, 6), 1, 25, 30),
-    Trial("listening", WIDE, (2, 2), 2, 5, 5),
-    Trial("listening", WIDE, (2, 2), 2, 12, 15),
-    Trial("listening", TINY, (4, 4), 8, 8, 10, held_out=True),
-    Trial("listening", BASE, (6, 6), 6, 8, 10, held_out=True),
-    Trial("listening", BASE, (6, 6), 2, 16, 20, held_out=True),
-    Trial("listening", (768, 4, 4), (4, 4), 3, 8, 10, held_out=True),
-    Trial("listening", (1280, 3, 3), (3, 3), 2, 10, 15, held_out=True),
-)
-_TRANSCRIPTION = (
-    Trial("transcription", TINY, (4, 4), 1, 2, 5, frozen=1),
-    Trial("transcription", TINY, (3, 4), 16, 3, 15, frozen=2, compared=True),
-    Trial("transcription", TINY, (4, 2), 4, 4, 30, frozen=1),
-    Trial("transcription", TINY, (4, 4), 2, 8, 10, frozen=4),
-    Trial("transcription", BASE, (6, 6), 4, 3, 5, frozen=1),
-    Trial("transcription", BASE, (6, 4), 8, 2, 15, frozen=3, compared=True),
-    Trial("transcription", BASE, (6, 6), 1, 5, 30, frozen=6, compared=True),
-    Trial("transcription", WIDE, (2, 2), 4, 3, 10, frozen=1, compared=True),
-    Trial("transcription", TINY, (3, 4), 8, 4, 15, frozen=2, compared=True, held_out=True),
-    Trial("transcription", BASE, (6, 6), 4, 4, 15, frozen=2, held_out=True),
-    Trial("transcription", BASE, (5, 3), 12, 2, 10, frozen=5, compared=True, held_out=True),
-    Trial("transcription", (768, 4, 3), (4, 3), 4, 3, 15, frozen=2, held_out=True),
-)
-TRIALS = (*_STEPS, *_LISTENING, *_TRANSCRIPTION)
 
 
 def measure_parts(
@@ -215,7 +64,7 @@ def measure_parts(
     """
     busy, process_bytes = crowded(), memory_used(device)
     began = clock()
-    loaded = load_whisper("openai/whisper-tiny.en")
+    loaded = load_whisper(MODEL)
     load_seconds = (clock() - began) / sum(weight.numel() for weight in loaded.model.parameters())
     points: list[Point] = []
     kept: list[Kept] = []
@@ -297,11 +146,7 @@ class _Bench:
         assert isinstance(config.student, PrunedStudent)
         student = _unlike(prune(teacher, config.student), trial.frozen)
         utterances = self._speech(trial)
-        # Words are counted as tokens, as they are read.
-        clips = dataclasses.replace(trial.clips, tokens=len(student.tokens(utterances[0].text)))
-        width, encoder, decoder = trial.shape
-        whole = Shape(width, encoder, decoder, vocabulary=len(teacher.vocabulary))
-        own = dataclasses.replace(whole, encoder_layers=trial.kept[0], decoder_layers=trial.kept[1])
+        tokens = len(student.tokens(trial.text))
 
         def listen() -> list[Prepared]:
             return prepare_utterances(
@@ -317,8 +162,7 @@ class _Bench:
             )
 
         if trial.part == "listening":
-            work = listening_work([whole], own, clips, freeze_below=trial.frozen, shares_start=True)
-            return _Rival(trial, work, listen)
+            return _Rival(trial, trial.work(tokens), listen)
         prepared = listen()
         if trial.part == "transcription":
             compared = Teachers((teacher,)) if trial.compared else None
@@ -333,23 +177,12 @@ class _Bench:
                     advance=nothing,
                 )
 
-            steps = TOKENS_BESIDES_SPEECH + int(config.evaluation.tokens_per_second * trial.seconds)
-            with_teacher = [whole] if trial.compared else []
-            work = transcription_work([own], clips, steps=steps, first=trial.frozen, compared=with_teacher)
-            return _Rival(trial, work, write)
-        return self._steps(trial, config, student, teacher, prepared, (whole, own), clips)
+            return _Rival(trial, trial.work(tokens), write)
+        return self._steps(trial, tokens, student, teacher, prepared)
 
-    def _steps(
-        self,
-        trial: Trial,
-        config: RunConfig,
-        student: Whisper,
-        teacher: Whisper,
-        prepared: list[Prepared],
-        shapes: tuple[Shape, Shape],
-        clips: Clips,
-    ) -> _Rival:
+    def _steps(self, trial: Trial, tokens: int, student: Whisper, teacher: Whisper, prepared: list[Prepared]) -> _Rival:
         """Return the training loop of some students, step by step."""
+        config = trial.config()
         pairs = pairs_of(config, student=student, teachers=[teacher]) if config.method.aligns else ()
         lesson = Lesson(prepared, pairs, Teachers((teacher,)))
         of_states = teacher_statistics(prepared) if config.method.aligns else ()
@@ -382,9 +215,8 @@ class _Bench:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
             loop(Unseen(), steps=1)
         paced = Paced(loop)
-        work = step_work(config, [shapes[0]], shapes[1], clips, students=trial.students)
-        values = kept_values(config, shapes[1], clips, students=trial.students)
-        return _Rival(trial, work, paced, paced.close, values, sum(sizes.values()))
+        values = kept_values(config, trial.shapes()[1], trial.clips(tokens), students=trial.students)
+        return _Rival(trial, trial.work(tokens), paced, paced.close, values, sum(sizes.values()))
 
     def _teacher(self, shape: tuple[int, int, int]) -> Whisper:
         """Return a model of a shape with random weights, on the device."""
@@ -415,15 +247,13 @@ class _Bench:
     def _speech(self, trial: Trial) -> list[Utterance]:
         """Return clips of noise with texts of the usual length."""
         draw = np.random.default_rng(0)
-        words = max(1, round(TOKENS_PER_SECOND * trial.seconds))
-        text = " ".join(islice(cycle(TEXT.split()), words))
         clips = []
         for number in range(trial.batch):
             path = self._folder / f"{trial.seconds:g}-{number}.flac"
             if not path.exists():
                 noise = 0.1 * draw.normal(size=round(trial.seconds * SAMPLE_RATE))
                 write_flac(path, noise.clip(-1, 1).astype(np.float32))
-            clips.append(Utterance(path.stem, path, text, None, trial.seconds))
+            clips.append(Utterance(path.stem, path, trial.text, None, trial.seconds))
         return clips
 
 

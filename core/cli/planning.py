@@ -159,7 +159,8 @@ def print_plan(found: Plan, size: Size, name: str, console: Console) -> None:
     if found.total_memory > found.free:
         console.print(
             Text(
-                f"A device has {in_words(found.free)} of memory: take less audio, fewer compared layers or a smaller model.",
+                f"A device has {in_words(found.free)} of memory: take less audio, fewer compared layers, or a "
+                "smaller model.",
                 style="red",
             )
         )

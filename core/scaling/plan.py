@@ -15,6 +15,7 @@ from core.scaling.fit import Calibration
 from core.scaling.shapes import FLOAT_BYTES, Shape, shapes_of
 from core.scaling.work import (
     PREPARE_BATCH,
+    TOKENS_BESIDES_SPEECH,
     Clips,
     aligned_layers,
     kept_values,
@@ -296,7 +297,7 @@ class _OneDevice:
         """Return what one utterance takes; `begins` None is a teacher, whose encoder's output is there."""
         settings = self._first.evaluation
         clips = Clips(settings.batch_size, self._size.clip_seconds, context)
-        steps = 10 + settings.tokens_per_second * self._size.clip_seconds if cap else clips.text
+        steps = TOKENS_BESIDES_SPEECH + settings.tokens_per_second * self._size.clip_seconds if cap else clips.text
         first = None if begins is None else self._first.freeze_below
         work = transcription_work(models, clips, steps=steps, first=first, compared=self._teachers if compared else ())
         return self._measured.seconds("transcription", work) / settings.batch_size

@@ -16,6 +16,9 @@ TOKENS_PER_SECOND = 4
 and a word is 1.3 to 1.6 of Whisper's tokens. One pass reads them all, as in training; a decoder with a key-value cache
 computes nearly the same, token after token."""
 
+TOKENS_BESIDES_SPEECH = 10
+"""Tokens that any transcript may have, however short the clip."""
+
 PROMPT_TOKENS = 2
 PREPARE_BATCH = 8
 """Utterances in a pass of the teachers."""
