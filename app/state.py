@@ -130,7 +130,7 @@ def chosen(name: str, value: str) -> str:
     return value
 
 
-def _changed_by_user(name: str, wanted: str) -> bool:
+def _changed_by_user(name: str, wanted: str | None) -> bool:
     """Return whether the address says something else than `chosen` put there.
 
     Whoever presses a button right after choosing sends it along with the address that was there before.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from benchmarks.measuring import Bench, Found, Growth, medians
 from benchmarks.pair import DECODER, MOST_UTTERANCES, Pair
 from benchmarks.steps import several
-from core.side_by_side import LARGEST_COMPANY
+from core.companies import LARGEST_COMPANY
 
 BATCH = 4
 

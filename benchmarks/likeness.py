@@ -6,11 +6,11 @@ from benchmarks import goals
 from benchmarks.goals import Ratio
 from benchmarks.measuring import Bench, Found
 from benchmarks.pair import DECODER, Pair, speech
-from benchmarks.steps import Unseen
 from core.config import PrunedStudent
 from core.errors import ManifoldError
 from core.families.whisper import Whisper, prune
 from core.lora import adapter_parameters
+from core.pacing import Unseen
 from core.side_by_side import Member, train_side_by_side
 from core.training import train
 from core.weights.load import load_whisper

@@ -11,7 +11,6 @@ import resource
 import shutil
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,6 @@ from pathlib import Path
 import torch
 
 from benchmarks.goals import Goal, Ratio
-from core.errors import Stopped
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "assets" / "benchmarks"
@@ -136,59 +134,6 @@ def ratio(costly: Sequence[float], cheap: Sequence[float], *, times: float = 1.0
     each = [times * mine / other for mine, other in zip(costly, cheap, strict=True)]
     value = times * statistics.median(costly) / statistics.median(cheap)
     return Ratio(value, len(each), min(each), max(each))
-
-
-class Paced:
-    """A watcher that lets a training loop take one step at a time, so that loops can be measured in turn."""
-
-    def __init__(self, loop: Callable[["Paced"], None]) -> None:
-        """Start a loop in a thread of its own and wait until it stands before its first step.
-
-        Args:
-            loop: Trains until its watcher, which is this, says stop.
-        """
-        self._go, self._stands = threading.Semaphore(0), threading.Semaphore(0)
-        self._closing = False
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(loop,), daemon=True)
-        self._thread.start()
-        self._wait()
-
-    def __call__(self) -> None:
-        """Let the loop take one step."""
-        self._go.release()
-        self._wait()
-
-    def close(self) -> None:
-        """End the loop."""
-        self._closing = True
-        self._go.release()
-        self._thread.join()
-
-    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
-        """See a step go by."""
-
-    def pause(self, step: int) -> None:
-        """Stand until somebody asks for the next step."""
-        self._stands.release()
-        self._go.acquire()
-        if self._closing:
-            raise Stopped("measured enough")
-
-    def _wait(self) -> None:
-        self._stands.acquire()
-        if self._error is not None:
-            raise self._error
-
-    def _run(self, loop: Callable[["Paced"], None]) -> None:
-        torch.set_num_threads(1)
-        try:
-            loop(self)
-        except Stopped:
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised again where the step was asked for
-            self._error = error
-        self._stands.release()
 
 
 def product_peak(bench: Bench) -> float:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from benchmarks import goals
-from benchmarks.measuring import Bench, Found, Paced, ratio
+from benchmarks.measuring import Bench, Found, ratio
 from benchmarks.pair import AUDIO_CONTEXT, DECODER, EVERYWHERE, Pair
 from benchmarks.peers import distil_whisper_step, peft_step
 from core.errors import ManifoldError
+from core.pacing import Paced, Unseen
 from core.side_by_side import train_side_by_side
 from core.training import Watcher, train
 
@@ -95,16 +96,6 @@ def company(
 def several(pair: Pair, workload: dict[str, object], students: int = STUDENTS, *, batch: int | None = None) -> Paced:
     """Return the same step by step."""
     return Paced(company(pair, workload, students, batch=batch))
-
-
-class Unseen:
-    """A watcher that watches nothing."""
-
-    def step(self, step: int, values: dict[str, float], seconds: float) -> None:
-        """Let the step be."""
-
-    def pause(self, step: int) -> None:
-        """Let it go on."""
 
 
 def _refuse(number: int, error: ManifoldError) -> None:

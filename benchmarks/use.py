@@ -8,7 +8,7 @@ from benchmarks import goals
 from benchmarks.goals import Ratio
 from benchmarks.measuring import Bench, Found, product_peak
 from benchmarks.pair import DECODER, EVERYWHERE, Pair
-from benchmarks.steps import Unseen
+from core.pacing import Unseen
 from core.teacher_outputs import Teachers
 from core.training import Learner, method_terms
 

@@ -18,12 +18,8 @@ from core.families.whisper import MEL_FRAMES_PER_SECOND, Whisper
 from core.lora import add_adapters, count_parameters
 from core.mixture import inactive_parameters
 from core.preflight import point_map_of, within_budget
+from core.scaling.work import TOKENS_PER_SECOND
 from core.store.records import ParameterCounts
-
-TOKENS_PER_SECOND = 4
-"""Decoder tokens that a second of audio is counted with: English is spoken at 150 words a minute or so, 2.5 a second,
-and a word is 1.3 to 1.6 of Whisper's tokens. One pass reads them all, as in training; a decoder with a key-value cache
-computes nearly the same, token after token."""
 
 
 def on_meta(model: Whisper) -> Whisper:

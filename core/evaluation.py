@@ -14,11 +14,9 @@ from core.ensemble import teacher_weights
 from core.families.whisper import Whisper, transcribe_together
 from core.fused_head import Wanted, head_terms
 from core.losses.soft_labels import soft_labels_loss
+from core.scaling.work import TOKENS_BESIDES_SPEECH
 from core.teacher_outputs import Prepared, Teachers, log_likelihood, teacher_encoder_of
 from core.wer import WordErrors, total, word_errors
-
-TOKENS_BESIDES_SPEECH = 10
-"""Tokens that any clip may have, however short."""
 
 
 @dataclass(frozen=True)

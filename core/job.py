@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.companies import companies
 from core.config import GeneratedSpeech, RunConfig, group_problems, groups
 from core.counting import parameter_counts
 from core.errors import ConfigError, ManifoldError, Stopped
@@ -20,7 +21,7 @@ from core.progress import Progress
 from core.pseudo_labels import training_set
 from core.recording import Recorder
 from core.shared import PREPARE_COST, PROBE_UTTERANCES, STEP_COST, TRANSCRIBE_COST, Shared, alike, contributions, share
-from core.side_by_side import Member, companies, train_side_by_side
+from core.side_by_side import Member, train_side_by_side
 from core.store import RunRecord, Store
 from core.teacher_outputs import teachers_of, weighed
 from core.teachers import Finder

@@ -19,6 +19,9 @@ from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import kill_tree, terminate
 from core.launchers.slots import ANALYSIS, slot_taken
+from core.scaling.fit import read_calibration
+from core.scaling.plan import Plan, Size, plan
+from core.scaling.rows import last_group
 from core.store import (
     ACTIVE,
     AlignmentRecord,
@@ -57,10 +60,12 @@ __all__ = [
     "MapRecord",
     "Metric",
     "ParameterCounts",
+    "Plan",
     "ProbeUtterance",
     "ReferenceRow",
     "RunRecord",
     "RunSummary",
+    "Size",
     "Studio",
     "UtteranceResult",
     "WordChange",
@@ -292,6 +297,23 @@ class Studio:
         record = self.store.request_check(config, measure=measure, rows=rows)
         self._ensure_analysis_worker()
         return record
+
+    def plan(self, configs: Sequence[RunConfig], size: Size) -> Plan | None:
+        """Predict what a job of any size takes; None where the parts of this machine were not measured yet.
+
+        Args:
+            configs: Of which its students are made in turn; see core.scaling.plan.
+            size: How large it is to be.
+
+        Raises:
+            ConfigError: With every number that cannot be, and every model whose shape is not known.
+            StoreError: If what was measured cannot be read.
+        """
+        calibration = read_calibration(self.runs_folder)
+        if calibration is None:
+            return None
+        last, rows = last_group(configs)
+        return plan(last, size, calibration, rows=rows)
 
     def wait_for_maps(
         self, job_id: str, *, timeout_seconds: float, progress: Callable[[int, int], None] = lambda done, total: None

@@ -16,10 +16,10 @@ import torch
 from core.config import GeneratedSpeech, RunConfig
 from core.evaluation import Listener, MostConfident, Student, Together, transcribe_set
 from core.families.whisper import Whisper
-from core.listening import PREPARE_BATCH
 from core.mapping import LayerPair, Statistics
 from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
+from core.scaling.work import PREPARE_BATCH
 from core.shared import alike, require_usable, test_sets
 from core.sources import Splits, Utterance, prepare
 from core.sources.generated import is_made

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.companies import may_join, shape_of_step
 from core.config import RunConfig
 from core.ensemble import Teaching
 from core.errors import ManifoldError, Stopped
@@ -24,9 +25,6 @@ from core.shared_backbone import SharedBackbone
 from core.signals import Signals
 from core.teacher_outputs import Prepared
 from core.training import Learner, Lesson, Watcher, batches, reaches
-
-LARGEST_COMPANY = 8
-"""Students side by side; more would save little more, and hold the activations of all."""
 
 
 @dataclass(frozen=True)
@@ -46,46 +44,6 @@ class Member:
     point_map: PointMap | PointMaps
     lesson: Lesson
     watcher: Watcher
-
-
-def shape_of_step(config: RunConfig) -> tuple[object, ...]:
-    """Return what runs must agree in to be trained together, beside the frozen student, as something to compare."""
-    training, lora = config.training, config.lora
-    return (
-        *(training.steps, training.batch_size, training.audio_context, training.precision, training.device),
-        *(lora.rank, lora.encoder_targets, lora.decoder_targets, config.freeze_below),
-    )
-
-
-def companies(configs: Sequence[RunConfig]) -> list[list[int]]:
-    """Return which runs of a job are trained side by side, as their numbers in order; most stay alone.
-
-    It pays where the encoder is not adapted: eight students then cost about as much as four or five steps of one, while
-    students with an encoder of their own share little and would hold its activations all at once.
-
-    Args:
-        configs: Of one job, with the ranks that their budgets allow.
-    """
-    found: list[list[int]] = []
-    gathering: dict[object, list[int]] = {}
-    for number, config in enumerate(configs):
-        method = config.method
-        learnt = (method.transcripts, method.largest_wer * (method.transcripts == "teacher"), method.needs_decoder)
-        pays = may_join(config) and not config.lora.encoder_targets
-        kind = (shape_of_step(config), learnt) if pays else number
-        if kind not in gathering or len(gathering[kind]) == LARGEST_COMPANY:
-            gathering[kind] = []
-            found.append(gathering[kind])
-        gathering[kind].append(number)
-    return found
-
-
-def may_join(config: RunConfig) -> bool:
-    """Return whether a run may be trained beside others.
-
-    What dropout draws depends on the shape of the whole batch, and the experts of a mixture are no plain adapters.
-    """
-    return not config.lora.dropout and config.lora.mixture is None
 
 
 def train_side_by_side(

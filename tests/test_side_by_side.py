@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.companies import companies
 from core.config import PrunedStudent, RunConfig
 from core.errors import GradientPathError, ManifoldError, NotFiniteError, Stopped
 from core.families.whisper import Whisper, prune
 from core.lora import adapter_parameters, add_adapters
 from core.preflight import pairs_of, point_map_of
-from core.side_by_side import Member, companies, train_side_by_side
+from core.side_by_side import Member, train_side_by_side
 from core.sources import Utterance
 from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
 from core.training import Lesson, train

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 import yaml
 
-from app import checks, starts, state, tables, teachers, text
+from app import checks, planning, starts, state, tables, teachers, text
 from app.forms import Filled, settings_form
 from core.config import LOSSES, Ablation, MethodRow, RunConfig, parse_run, preset_names, read_preset
 from core.errors import ConfigError, Problem
@@ -351,6 +351,8 @@ def _launch(
         state.keep("launches", state.kept("launches", 0) + 1)
         state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
     checks.show(runs)
+    if runs:
+        planning.show(runs)
 
 
 def _refuse(problems: Sequence[Problem]) -> None:

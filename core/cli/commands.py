@@ -4,7 +4,6 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +15,14 @@ from core.cli.caching import cache
 from core.cli.checking import checks_json, print_checks
 from core.cli.doctor import examine, findings_json, print_findings
 from core.cli.listing import methods_json, methods_markdown, print_methods
-from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio
+from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio, read_runs
+from core.cli.planning import plan
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.sharing import bundle, report
 from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
 from core.cli.watching import counted, follow, follow_maps
-from core.config import RunConfig, method_rows, preset_names, read_ablation, read_preset, read_run
-from core.errors import ConfigError, JobError, NotFoundError
+from core.config import method_rows
+from core.errors import ConfigError, JobError
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
 from core.runs import ACTIVE, JobRecord, Studio
@@ -38,6 +38,7 @@ app.add_typer(ablation, name="ablation")
 app.add_typer(bundle, name="bundle")
 app.add_typer(cache, name="cache")
 app.command()(report)
+app.command()(plan)
 
 QUICK_START = "quickstart"
 INTERRUPTED = 130
@@ -128,7 +129,7 @@ def run(
     maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Wait until the maps are drawn, too.")] = False,
 ) -> None:
     """Start a run or an ablation and wait for it. Ctrl-C stops the waiting, not the run."""
-    name, configs = _read(config)
+    name, configs = read_runs(config)
     with open_studio(db, runs) as studio:
         job = studio.start(configs, name=name)
         if not detach:
@@ -168,7 +169,7 @@ def check(
     """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
     with open_studio(db, runs) as studio:
         try:
-            name, configs = studio.quick_start() if config == QUICK_START else _read(config)
+            name, configs = studio.quick_start() if config == QUICK_START else read_runs(config)
         except ConfigError as error:
             if not as_json:
                 raise
@@ -328,25 +329,6 @@ def _ending(studio: Studio, job: JobRecord) -> str:
     log = studio.log_tail(job.id, 8)
     said = f"\nThe end of {job.log_path}:\n{log}" if log else ""
     return f"The job {job.id} is {job.state}. {job.message}{said}"
-
-
-def _read(name: str) -> tuple[str, Sequence[RunConfig]]:
-    """Read a preset, an ablation or a run."""
-    if name in preset_names():
-        preset, configs = read_preset(name)
-        return preset.name, configs
-    path = Path(name)
-    if not path.suffix and not path.exists():
-        raise NotFoundError(f"There is no preset and no file '{name}'. The presets are {', '.join(preset_names())}.")
-    try:
-        config = read_run(path)
-    except ConfigError as error:
-        # A file with rows is an ablation; its own mistakes are the ones to report.
-        if not any(problem.where == "rows" for problem in error.problems):
-            raise
-        written, configs = read_ablation(path)
-        return written.name, configs
-    return config.name, [config]
 
 
 def _print_json(data: dict[str, Any] | list[dict[str, Any]]) -> None:

@@ -1,13 +1,14 @@
 """What most commands take: where the runs are, and which job is meant."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from core.errors import NotFoundError
+from core.config import RunConfig, preset_names, read_ablation, read_preset, read_run
+from core.errors import ConfigError, NotFoundError
 from core.runs import JobRecord, Studio
 
 Database = Annotated[str, typer.Option("--db", help="Database of the runs, as sqlite:///PATH.")]
@@ -48,3 +49,27 @@ def newest(studio: Studio) -> JobRecord:
     if not finished:
         raise NotFoundError("No job has finished yet. See what is running: manifold runs")
     return finished[0]
+
+
+def read_runs(name: str) -> tuple[str, Sequence[RunConfig]]:
+    """Read a preset, an ablation or a run, and return its name and its runs.
+
+    Raises:
+        NotFoundError: If there is no preset and no file of that name.
+        ConfigError: With every mistake in it.
+    """
+    if name in preset_names():
+        preset, configs = read_preset(name)
+        return preset.name, configs
+    path = Path(name)
+    if not path.suffix and not path.exists():
+        raise NotFoundError(f"There is no preset and no file '{name}'. The presets are {', '.join(preset_names())}.")
+    try:
+        config = read_run(path)
+    except ConfigError as error:
+        # A file with rows is an ablation; its own mistakes are the ones to report.
+        if not any(problem.where == "rows" for problem in error.problems):
+            raise
+        written, configs = read_ablation(path)
+        return written.name, configs
+    return config.name, [config]

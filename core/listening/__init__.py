@@ -4,7 +4,7 @@
 """
 
 from core.listening.kept import Kept
-from core.listening.live import PREPARE_BATCH, Listening, Live, Models
+from core.listening.live import Listening, Live, Models
 from core.listening.recipes import Recipes, logits_kept, temperatures_of
 
-__all__ = ["PREPARE_BATCH", "Kept", "Listening", "Live", "Models", "Recipes", "logits_kept", "temperatures_of"]
+__all__ = ["Kept", "Listening", "Live", "Models", "Recipes", "logits_kept", "temperatures_of"]

@@ -17,10 +17,11 @@ from torch import Tensor
 from core.cache import Cache, Entry, Shelf
 from core.cache.targets import TopTokens, enough_tokens, joined_top, packed_states, top_entry, unpacked_states
 from core.evaluation import Listener, Transcription
-from core.listening.live import PREPARE_BATCH, Advance, Models
+from core.listening.live import Advance, Models
 from core.listening.recipes import MASS, MOST, PRECISION, Recipes
 from core.listening.texts import AT_ONCE, kept_transcription, read
 from core.probes import every_layer
+from core.scaling.work import PREPARE_BATCH
 from core.sources import Utterance
 from core.teacher_outputs import Heard, Prepared, prepare_utterances
 

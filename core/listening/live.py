@@ -11,10 +11,9 @@ from core.evaluation import Listener, Transcription, transcribe_set
 from core.families.whisper import Whisper
 from core.mapping import LayerPair
 from core.probes import every_layer
+from core.scaling.work import PREPARE_BATCH
 from core.sources import Utterance
 from core.teacher_outputs import Prepared, prepare_utterances
-
-PREPARE_BATCH = 8
 
 Advance = Callable[[int], None]
 """Called with the number of utterances done since the last call; may raise to stop."""

@@ -1,5 +1,6 @@
 """New run: methods by family, rows and grids, and what is known before anything starts."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from core.config import method_rows, read_preset
 from core.launchers.slots import ANALYSIS, CPU, take_slot
 from core.runs import Studio
+from core.scaling.fit import FILE
 from core.store import Store
 from tests.app import sample
 from tests.app.test_views import texts
@@ -271,3 +273,22 @@ def test_a_clone_shows_what_is_changed_against_its_run(open_page: OpenPage, stor
     next(item for item in page.number_input if item.label == "Steps").set_value(7).run()
     assert list(page.dataframe[0].value.columns)[1] == f"Baseline, the run {run.id}"
     assert list(page.dataframe[0].value["Setting"]) == ["training.steps"]
+
+
+def test_a_larger_run_is_not_planned_before_anything_was_measured(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="whole")
+    assert "Plan a larger run" in [item.label for item in page.expander]
+    assert "manifold plan --measure" in " ".join(item.value for item in page.info)
+
+
+def test_a_larger_run_is_planned_at_once(open_page: OpenPage, runs_folder: Path) -> None:
+    shutil.copy(Path(__file__).parents[1] / "scaling" / FILE, runs_folder / FILE)
+    page = open_page("new_run", launch="whole")
+    before = {item.label: item.value for item in page.metric}
+    assert {"Time", "Memory of a device", "Disk"} <= set(before)
+    assert "CPU, one thread, measured at" in texts(page).replace("\\", "")
+    page.number_input(key="plan devices").set_value(4).run()
+    fewer = {item.label: item.value for item in page.metric}
+    assert fewer["Time"] != before["Time"]
+    page.number_input(key="plan clip").set_value(29.0).run()
+    assert "raise audio_context" in " ".join(item.value for item in page.error).replace("\\", "")

@@ -1,0 +1,320 @@
+"""What a job of any size takes: time by part, memory of a device, and disk.
+
+Each device has a job of its own with its share of the students, and a teacher's pass of its own; students that may be
+trained side by side are, as in `core.companies`. What is left out is said in `LEFT_OUT`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from core.companies import companies
+from core.config import PrunedStudent, RunConfig
+from core.errors import ConfigError, Problem
+from core.scaling.fit import Calibration
+from core.scaling.shapes import FLOAT_BYTES, Shape, shapes_of
+from core.scaling.work import (
+    PREPARE_BATCH,
+    TOKENS_BESIDES_SPEECH,
+    Clips,
+    aligned_layers,
+    kept_values,
+    listening_work,
+    step_work,
+    trained_parameters,
+    transcription_work,
+)
+
+LEFT_OUT = "Left out: downloads, speech that is still to be made, probes and maps."
+USUAL_CLIP = 10.0
+USUAL_SET = 200
+PROBE_POINTS, PROBE_UTTERANCES, PROBE_STRIDE, HALF_BYTES = 8, 16, 4, 2
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a job is to be.
+
+    Attributes:
+        hours: Of training audio.
+        students: To be trained.
+        epochs: How often each reads all of it.
+        devices: That share them.
+        clip_seconds: Mean length of an utterance.
+        development: Utterances that choose the checkpoint.
+        test: Utterances that are read at the end.
+    """
+
+    hours: float
+    students: int = 1
+    epochs: float = 1.0
+    devices: int = 1
+    clip_seconds: float = USUAL_CLIP
+    development: int = USUAL_SET
+    test: int = USUAL_SET
+
+    @property
+    def train(self) -> int:
+        """Utterances for training."""
+        return max(1, round(3600 * self.hours / self.clip_seconds))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job takes.
+
+    Attributes:
+        seconds: By part, on the device that is busy longest.
+        memory: By part, of the fullest device, in bytes.
+        disk: By part, of all devices together, in bytes.
+        free: Memory that a device has in all.
+        error: How far times may be off, as a fraction; see `Calibration.error`.
+        device: In words, with when it was measured.
+        steps: Of each student.
+        companies: Students that are trained side by side, on the busiest device.
+    """
+
+    seconds: Mapping[str, float]
+    memory: Mapping[str, float]
+    disk: Mapping[str, float]
+    free: int
+    error: float
+    device: str
+    steps: int
+    companies: tuple[int, ...]
+
+    @property
+    def left_out(self) -> str:
+        """What is not counted, in a sentence."""
+        return LEFT_OUT
+
+    @property
+    def total_seconds(self) -> float:
+        """From start to end."""
+        return sum(self.seconds.values())
+
+    @property
+    def total_memory(self) -> float:
+        """What is held at the fullest moment, in bytes."""
+        return sum(self.memory.values())
+
+    @property
+    def total_disk(self) -> float:
+        """All that is written, in bytes."""
+        return sum(self.disk.values())
+
+    def between(self, value: float) -> tuple[float, float]:
+        """Return the range that a value may lie in, as far as the held-out points tell."""
+        return value * max(0.0, 1 - self.error), value * (1 + self.error)
+
+
+def plan(
+    configs: Sequence[RunConfig], size: Size, calibration: Calibration, *, rows: Mapping[str, Shape] | None = None
+) -> Plan:
+    """Predict what a job takes.
+
+    Args:
+        configs: Runs that are computed together; students are made of them in turn.
+        size: How large it is to be.
+        calibration: What was measured.
+        rows: Students of earlier rows that teach, by name.
+
+    Raises:
+        ConfigError: With every number that cannot be, and every model whose shape is not known.
+    """
+    problems = size_problems(configs, size)
+    shapes: tuple[tuple[Shape, ...], Shape] | None = None
+    try:
+        shapes = shapes_of(configs[0], rows)
+    except ConfigError as error:
+        problems += error.problems
+    if problems or shapes is None:
+        raise ConfigError("This cannot be planned:", problems)
+    students = [configs[number % len(configs)] for number in range(size.students)]
+    devices = min(size.devices, size.students)
+    each = [_OneDevice(students[place::devices], *shapes, size, calibration) for place in range(devices)]
+    parts = [one.seconds() for one in each]
+    slowest = max(range(devices), key=lambda place: sum(parts[place].values()))
+    memories = [one.memory() for one in each]
+    disks = [one.disk() for one in each]
+    return Plan(
+        seconds=parts[slowest],
+        memory=max(memories, key=lambda memory: sum(memory.values())),
+        disk={name: sum(disk[name] for disk in disks) for name in disks[0]},
+        free=calibration.memory,
+        error=calibration.error,
+        device=told(calibration),
+        steps=each[slowest].steps,
+        companies=tuple(len(company) for company in companies(each[slowest].configs)),
+    )
+
+
+def told(calibration: Calibration) -> str:
+    """Return where and when the parts were measured, in words."""
+    many = "one thread" if calibration.threads == 1 else f"{calibration.threads} threads"
+    threads = f", {many}" if calibration.device == "CPU" else ""
+    busy = "; the machine had other work meanwhile, so times are too long" if calibration.busy else ""
+    return f"{calibration.device}{threads}, measured at {calibration.measured_at} in {calibration.clock}{busy}"
+
+
+def size_problems(configs: Sequence[RunConfig], size: Size) -> list[Problem]:
+    """Return every number that cannot be."""
+    problems = [
+        Problem(name, f"is {value:g}; give a number above 0")
+        for name, value in (("hours", size.hours), ("epochs", size.epochs), ("clip", size.clip_seconds))
+        if not (value > 0 and math.isfinite(value))
+    ]
+    problems += [
+        Problem(name, f"is {value}; give a whole number from {least}")
+        for name, value, least in (
+            ("students", size.students, 1),
+            ("gpus", size.devices, 1),
+            ("development", size.development, 1),
+            ("test", size.test, 0),
+        )
+        if value < least
+    ]
+    context = min(configs[0].training.audio_context, configs[0].evaluation.audio_context)
+    if size.clip_seconds > context:
+        problems.append(
+            Problem("clip", f"is {size.clip_seconds:g} s, and the encoder hears {context:g} s: raise audio_context")
+        )
+    return problems
+
+
+class _OneDevice:
+    """The job of one device."""
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        teachers: tuple[Shape, ...],
+        student: Shape,
+        size: Size,
+        calibration: Calibration,
+    ) -> None:
+        self.configs, self._teachers, self._student = configs, teachers, student
+        self._size, self._measured = size, calibration
+        self._first = configs[0]
+        self._test = size.test if self._first.evaluation.test else 0
+        self._with_pseudo = any(config.method.transcripts == "teacher" for config in configs)
+        self._contexts = (self._first.training.audio_context, self._first.evaluation.audio_context)
+        self._batch = min(self._first.training.batch_size, size.train)
+        self.steps = max(1, math.ceil(size.epochs * size.train / self._batch))
+
+    def seconds(self) -> dict[str, float]:
+        size, teachers = self._size, self._teachers
+        train, test = self._contexts
+        models = sum(shape.parameters for shape in (*teachers, self._student))
+        heard = size.train * (2 if self._with_pseudo else 1) + size.development
+        ensembles = {config.ensemble.label for config in self.configs if config.ensemble.combine != "single"}
+        readings = 1 + (len(ensembles) if len(teachers) > 1 else 0)
+        by_teachers = sum(
+            count * self._transcribe([teacher], context, begins=None)
+            for count, context in (
+                (size.development + (size.train if self._with_pseudo else 0), train),
+                (self._test, test),
+            )
+            for teacher in teachers
+        )
+        of_students = [self._student]
+        # Before training a student may write until its cap.
+        before = self._transcribe(of_students, *((test,) if self._test else (train,)), cap=True, compared=True)
+        return {
+            "loading the models": self._measured.load_seconds * models,
+            "listening": heard * self._listen(train) + self._test * self._listen(test),
+            "transcribing before": readings * by_teachers + (self._test or size.development) * before,
+            "training": sum(self._step(self.configs[company[0]], len(company)) for company in companies(self.configs))
+            * self.steps,
+            "development sets": sum(config.training.evaluations for config in self.configs)
+            * size.development
+            * self._transcribe(of_students, train),
+            "test sets": len(self.configs) * self._test * self._transcribe(of_students, test, compared=True),
+        }
+
+    def memory(self) -> dict[str, float]:
+        size, measured = self._size, self._measured
+        train, test = (Clips(1, size.clip_seconds, context) for context in self._contexts)
+        learnt = size.train * (2 if self._with_pseudo else 1) + size.development
+        prepared = learnt * self._prepared(train) + self._test * self._prepared(test)
+        widest = sum(teacher.width for teacher in self._teachers) * FLOAT_BYTES
+        listening = widest * max(size.development * train.frames, self._test * test.frames)
+        if self._with_pseudo:
+            listening = max(listening, widest * size.train * train.frames)
+        training = max(
+            measured.kept_bytes(
+                kept_values(self.configs[company[0]], self._student, replace(train, count=self._batch), students=many)
+            )
+            + 4 * FLOAT_BYTES * many * sum(trained_parameters(self.configs[company[0]], self._student, self._teachers))
+            for company in companies(self.configs)
+            for many in (len(company),)
+        )
+        return {
+            "the process": measured.process_bytes,
+            "weights": sum(teacher.weight_bytes for teacher in self._teachers) + self._student.weight_bytes,
+            "prepared states": prepared,
+            # They are never held at once: listening, training, and a merged student that is tested.
+            "the largest of listening, training and testing": max(listening, training, self._student.weight_bytes),
+        }
+
+    def disk(self) -> dict[str, float]:
+        frames = Clips(1, self._size.clip_seconds, self._contexts[0]).valid_frames / PROBE_STRIDE
+        utterances = min(PROBE_UTTERANCES, self._size.development)
+        each_layer = HALF_BYTES * utterances * frames
+        adapters, states = 0.0, 0.0
+        for config in self.configs:
+            adapters += 2 * FLOAT_BYTES * sum(trained_parameters(config, self._student, self._teachers))
+            trained = self._student.encoder_layers - config.freeze_below
+            pairs = aligned_layers(config, self._student)[0]
+            widths = trained * self._student.width + 2 * pairs * sum(teacher.width for teacher in self._teachers)
+            states += PROBE_POINTS * each_layer * widths
+        teacher = self._teachers[0]
+        return {
+            "adapters": adapters,
+            "states": states + each_layer * teacher.width * teacher.encoder_layers,
+        }
+
+    def _listen(self, context: float) -> float:
+        """Return what one utterance takes."""
+        clips = Clips(PREPARE_BATCH, self._size.clip_seconds, context)
+        student = self._first.student
+        shares = isinstance(student, PrunedStudent) and student.model is None
+        kept = student.encoder_layers if isinstance(student, PrunedStudent) else None
+        frozen = self._first.freeze_below
+        shares = shares and (kept is None or tuple(kept[:frozen]) == tuple(range(frozen)))
+        work = listening_work(self._teachers, self._student, clips, freeze_below=frozen, shares_start=shares)
+        return self._measured.seconds("listening", work) / PREPARE_BATCH
+
+    def _transcribe(
+        self,
+        models: Sequence[Shape],
+        context: float,
+        *,
+        begins: int | None = -1,
+        cap: bool = False,
+        compared: bool = False,
+    ) -> float:
+        """Return what one utterance takes; `begins` None is a teacher, whose encoder's output is there."""
+        settings = self._first.evaluation
+        clips = Clips(settings.batch_size, self._size.clip_seconds, context)
+        steps = TOKENS_BESIDES_SPEECH + settings.tokens_per_second * self._size.clip_seconds if cap else clips.text
+        first = None if begins is None else self._first.freeze_below
+        work = transcription_work(models, clips, steps=steps, first=first, compared=self._teachers if compared else ())
+        return self._measured.seconds("transcription", work) / settings.batch_size
+
+    def _step(self, config: RunConfig, students: int) -> float:
+        clips = Clips(self._batch, self._size.clip_seconds, config.training.audio_context)
+        work = step_work(config, self._teachers, self._student, clips, students=students)
+        return self._measured.seconds("step", work)
+
+    def _prepared(self, clips: Clips) -> float:
+        """Return the bytes of what is kept of one utterance for all students."""
+        encoder, decoder = 0, 0
+        for config in self.configs:
+            pairs = aligned_layers(config, self._student)
+            encoder, decoder = max(encoder, pairs[0]), max(decoder, pairs[1])
+        values = clips.frames * self._student.width
+        for teacher in self._teachers:
+            # The last decoder state is there anyway.
+            values += teacher.width * (encoder * clips.valid_frames + max(decoder, 1) * clips.text)
+        return FLOAT_BYTES * values
