@@ -18,7 +18,7 @@ run: setup ## open the studio on http://127.0.0.1:8501; the first time, run the 
 test: check ## check, then run the tests; the browser's too
 	@command -v chromium >/dev/null || echo "The browser tests need Chromium, and will fail: apt-get install chromium"
 	@command -v pdflatex >/dev/null || echo "The tables in LaTeX are not compiled: apt-get install texlive-latex-base"
-	$(BIN)/pytest -n 2 --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report=term
 
 check: setup ## format, lint, types and import contracts, without the tests
 	$(BIN)/ruff format --check .

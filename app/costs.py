@@ -113,6 +113,24 @@ def outcome(run: RunRecord, *, disk: int | None) -> pd.DataFrame | None:
     )
 
 
+KEPT = ("cache/utterances", "cache/found", "cache/bytes_before", "cache/bytes_after")
+
+
+def kept(values: Mapping[str, float]) -> str | None:
+    """Return what a run's job found of its teachers' outputs in the cache, as a sentence; None where it asked nobody.
+
+    Args:
+        values: Of the metrics that `KEPT` names.
+    """
+    if not all(name in values for name in KEPT):
+        return None
+    asked, found, before, after = (round(values[name]) for name in KEPT)
+    return (
+        f"Teacher outputs: {text.count(found)} of {text.count(asked)} utterances were in the cache, which held "
+        f"{text.size(before)} before and {text.size(after)} after."
+    )
+
+
 def checked(names: Sequence[str], results: Sequence[Mapping[str, Any] | None]) -> pd.DataFrame:
     """Return what checks found of several runs, one row each.
 

@@ -265,6 +265,9 @@ def _costs(run: RunRecord) -> None:
         said = f"Expected from {run.estimate.steps} steps on {run.estimate.device} before it started."
         busy = " The machine had other work meanwhile: the times are too long." if run.estimate.busy else ""
         st.caption(text.plain(said + busy))
+    found = costs.kept({each.name: each.value for each in state.studio().store.curves([run.id], costs.KEPT)})
+    if found:
+        st.caption(found)
     st.header("Parameters and computation")
     counts = state.parameters(run)
     if counts is None:

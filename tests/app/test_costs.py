@@ -60,3 +60,12 @@ def test_a_term_says_in_which_steps_it_counts() -> None:
     assert terms.stage({"begins": 0.5, "ends": 1.0}, 160) == "from step 81"
     assert terms.stage({"begins": 0.25, "ends": 0.5}, 40) == "steps 11 to 20"
     assert terms.stage({"ends": 0.3}, 10) == "to step 3"
+
+
+def test_what_the_cache_knew_is_told_and_nothing_where_nobody_asked() -> None:
+    values = {"cache/utterances": 120.0, "cache/found": 40.0, "cache/bytes_before": 3e6, "cache/bytes_after": 9.5e6}
+    said = costs.kept(values)
+    assert said == (
+        "Teacher outputs: 40 of 120 utterances were in the cache, which held 3.0 MB before and 9.5 MB after."
+    )
+    assert costs.kept({"cache/found": 40.0}) is None

@@ -38,6 +38,10 @@ def test_a_run_is_launched_trained_heard_and_compared(page: Page, studio: OpenSt
     page.get_by_role("button", name="Launch", exact=True).click()
     expect(page).to_have_url(re.compile(r"/run\?run=r[a-z2-7]{7}"))
     expect(page.get_by_role("heading", name="journey")).to_be_visible()
+    # Whoever comes back in the middle finds it at work.
+    page.reload()
+    expect(page.get_by_role("heading", name="journey")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop now")).to_be_visible()
     expect(page.locator(".stMarkdownBadge", has_text=re.compile(r"finished$"))).to_be_visible(timeout=TRAINED_MS)
 
     follow(page, "Alignment")
