@@ -43,8 +43,8 @@ NOTE = (
     "the real tiny.en. First gates were set on a student with an encoder half as costly as its teacher's. In this "
     "pair both encoders are equal, and a step of adapters everywhere must compute and differentiate all of the "
     "student's: only the teacher's pass can be spared, a third of a loop at true length, so the gates at true "
-    "length were lowered. Distil-Whisper's step follows its repository at commit cc96130. What faster-whisper and Liger's "
-    "chunked loss take stands in assets/benchmarks/measurements.json, where the time of a step goes in "
+    "length were lowered. Distil-Whisper's step follows its repository at commit cc96130. What faster-whisper and "
+    "Liger's chunked loss take stands in assets/benchmarks/measurements.json, where the time of a step goes in "
     "assets/benchmarks/profile.md."
 )
 

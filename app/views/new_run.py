@@ -177,7 +177,9 @@ def _numbers(label: str, usual: Sequence[str], kind: type[int] | type[float], ab
 def _file() -> None:
     """Offer what a file says: a run, or an ablation."""
     left, right = st.columns(2, gap="large")
-    uploaded = left.file_uploader("A YAML or JSON file of a run or an ablation", type=["yaml", "yml", "json"])
+    uploaded = left.file_uploader(
+        "A YAML or JSON file of a run or an ablation", type=["yaml", "yml", "json"], max_upload_size=1
+    )
     typed = right.text_area("Or its text", height=200, key="file", persist_state="session")
     content = uploaded.getvalue().decode("utf-8", errors="replace") if uploaded else typed
     if not content.strip():
@@ -369,7 +371,7 @@ def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> 
             st.code(written, language="yaml", height=300)
             st.download_button("Download", written, "run.yaml", "text/yaml", icon=":material/download:")
         with in_:
-            uploaded = st.file_uploader("A YAML file of a run", type=["yaml", "yml", "json"])
+            uploaded = st.file_uploader("A YAML file of a run", type=["yaml", "yml", "json"], max_upload_size=1)
             typed = st.text_area("Or its text", height=200, key="yaml", persist_state="session")
             if not st.button("Read into the form", icon=":material/upload:"):
                 return

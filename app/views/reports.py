@@ -88,6 +88,8 @@ def _import() -> None:
             help="It is checked as a whole, and taken in as a whole or not at all.",
         )
         pressed = st.form_submit_button("Import the bundle", icon=":material/unarchive:")
+    if pressed and dropped is None:
+        st.error("No bundle was chosen, or it did not arrive. Choose a file first.", icon=":material/error:")
     if pressed and dropped is not None:
         with state.sentences(), st.spinner("Checking the bundle"), tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "bundle.zip"

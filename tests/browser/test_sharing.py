@@ -20,8 +20,11 @@ def test_a_bundle_is_downloaded_here_and_dropped_there(
     rows = cells(table(page, "WER"))
     assert len(rows) == 6
     page.get_by_role("link", name="Freeze it into a page").click()
+    command = page.locator("code", has_text="manifold bundle export")
+    newest = command.inner_text()
     page.get_by_role("combobox", name="Job to carry").click()
     page.get_by_role("option", name="quickstart").click()
+    expect(command).not_to_have_text(newest)
     with page.expect_download() as started:
         page.get_by_role("button", name="Export the bundle").click()
     started.value.save_as(tmp_path / "bundle.zip")
