@@ -18,7 +18,7 @@ def show(run: RunRecord) -> None:
     if any(path.name == "adapter_model.safetensors" for path in files):
         st.markdown("**The student as a transformers folder**, its adapters merged, loaded again and heard:")
         command = ["manifold", "export", run.id, "--to", "student", "--db", studio.store.url]
-        st.code(shlex.join([*command, "--runs", str(studio.runs_folder)]), language="sh", wrap_lines=True)
+        st.code(shlex.join([*command, "--runs", str(studio.runs_folder)]), language=None, wrap_lines=True)
     if not files:
         st.info("This run has no files.", icon=":material/folder_off:")
         return

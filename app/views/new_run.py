@@ -201,7 +201,7 @@ def _all_of(runs: Sequence[RunConfig]) -> str:
 def _taken_away(ablation: Ablation) -> None:
     with st.expander("Take these runs away: YAML", icon=":material/description:"):
         written = starts.written(ablation)
-        st.code(written, language="yaml", height=300)
+        st.code(written, language=None, height=300)
         name = f"{ablation.name}.yaml"
         st.download_button("Download", written, name, "application/yaml", icon=":material/download:")
 
@@ -368,7 +368,7 @@ def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> 
         away, in_ = st.columns(2, gap="large")
         with away:
             written = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-            st.code(written, language="yaml", height=300)
+            st.code(written, language=None, height=300)
             st.download_button("Download", written, "run.yaml", "text/yaml", icon=":material/download:")
         with in_:
             uploaded = st.file_uploader("A YAML file of a run", type=["yaml", "yml", "json"], max_upload_size=1)

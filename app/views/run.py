@@ -135,7 +135,7 @@ def _tabs(run: RunRecord, job: JobRecord) -> None:
         parts.log_tail(job, lines=60)
     else:
         _differences(run)
-        st.code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), language="yaml")
+        st.code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), language=None)
         st.caption(f"As it ran; hash {run.config_hash}. Saved as a file, it starts again with: manifold run FILE")
 
 

@@ -17,8 +17,8 @@ def test_a_bundle_is_downloaded_here_and_dropped_there(
     open_page(page, f"{sample_studio.url}/ablations")
     page.get_by_role("combobox", name="Job").click()
     page.get_by_role("option", name="quickstart").click()
+    expect(table(page, "WER").locator("tbody tr")).to_have_count(6)
     rows = cells(table(page, "WER"))
-    assert len(rows) == 6
     page.get_by_role("link", name="Freeze it into a page").click()
     command = page.locator("code", has_text="manifold bundle export")
     newest = command.inner_text()
