@@ -27,11 +27,11 @@ from core.probes import ProbeSet, every_layer
 from core.pseudo_labels import training_set
 from core.recording import Recorder
 from core.sample import Sample, filled, nothing, timed
-from core.shared import PROBE_UTTERANCES
+from core.scaling.work import PROBE_POINTS, PROBE_UTTERANCES
 from core.store import Estimate, Store
 from core.teacher_outputs import teachers_of, weighed
 from core.training import Lesson, train
-from core.watching import PROBE_POINTS, RunWatcher
+from core.watching import RunWatcher
 
 WARM_STEPS = 2
 """First steps, which are slower and are left out."""

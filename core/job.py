@@ -20,13 +20,14 @@ from core.probes import ProbeSet
 from core.progress import Progress
 from core.pseudo_labels import training_set
 from core.recording import Recorder
-from core.shared import PREPARE_COST, PROBE_UTTERANCES, STEP_COST, TRANSCRIBE_COST, Shared, alike, contributions, share
+from core.scaling.work import PROBE_POINTS, PROBE_UTTERANCES
+from core.shared import PREPARE_COST, STEP_COST, TRANSCRIBE_COST, Shared, alike, contributions, share
 from core.side_by_side import Member, train_side_by_side
 from core.store import RunRecord, Store
 from core.teacher_outputs import teachers_of, weighed
 from core.teachers import Finder
 from core.training import Lesson, train
-from core.watching import PROBE_POINTS, RunWatcher
+from core.watching import RunWatcher
 
 UNKNOWN_SOURCE_SIZES = (400, 50, 50)
 """Utterances for training, development and test that the bar assumes before a manifest is read."""

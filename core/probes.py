@@ -19,11 +19,9 @@ from torch import Tensor
 from core.audio import read_audio, stored_path
 from core.families.whisper import Whisper, frame_count
 from core.mapping import LayerPair, PointMap, PointMaps, Side, Statistics
+from core.scaling.work import FRAME_STRIDE
 from core.sources import Utterance
 from core.teacher_outputs import Prepared, student_signals
-
-FRAME_STRIDE = 4
-"""Every fourth encoder frame is kept: 12.5 a second; neighbouring frames say nearly the same."""
 
 
 @dataclass(frozen=True)

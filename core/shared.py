@@ -28,13 +28,12 @@ from core.probes import ProbeSet
 from core.progress import Progress
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
 from core.recording import Recorder
+from core.scaling.work import PROBE_UTTERANCES
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store.records import Subject, probe_folder
 from core.teacher_outputs import Prepared, Teachers, likeliest, teacher_statistics, without_teacher_encoder
 from core.teachers import Finder
-
-PROBE_UTTERANCES = 16
 
 # Relative costs of the parts of a job, per utterance, for its progress bar, guessed from Whisper tiny on a CPU.
 PREPARE_COST = 0.3

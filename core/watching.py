@@ -14,12 +14,10 @@ from core.mapping import PointMap, PointMaps
 from core.mixture import mixed_modules, recorded
 from core.probes import ProbeSet, probe_steps, save_student
 from core.recording import Recorder
+from core.scaling.work import PROBE_POINTS
 from core.store.records import RunRecord
 from core.teacher_outputs import Prepared, student_signals
 from core.training import valid_routings
-
-PROBE_POINTS = 8
-"""At how many points of a run the probe states are stored."""
 
 
 class RunWatcher:

@@ -9,9 +9,8 @@ from core.config import PrunedStudent, RunConfig
 from core.estimates import WARM_STEPS, Enough, Stopwatch, all_terms_at_once, crowded, measure
 from core.families.whisper import Whisper, prune
 from core.sample import CLIPS, Sample, take_sample
-from core.shared import PROBE_UTTERANCES
+from core.scaling.work import PROBE_POINTS, PROBE_UTTERANCES
 from core.store import Estimate
-from core.watching import PROBE_POINTS
 from tests.engine import random_whisper, run_config
 
 

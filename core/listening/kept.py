@@ -21,9 +21,8 @@ from core.listening.live import Advance, Models
 from core.listening.recipes import MASS, MOST, PRECISION, Recipes
 from core.listening.texts import AT_ONCE, kept_transcription, read
 from core.probes import every_layer
-from core.scaling.work import PREPARE_BATCH
 from core.sources import Utterance
-from core.teacher_outputs import Heard, Prepared, prepare_utterances
+from core.teacher_outputs import Heard, Prepared
 
 MEASURED = 16
 """Utterances on which is measured how many tokens hold it."""
@@ -180,7 +179,7 @@ class Kept:
         shelf = self.cache.shelf(self.recipes.rule(number, audio_context))
         if shelf.missing(["rule"]):
             first = [item for item in utterances if item.text][:MEASURED] or utterances[:MEASURED]
-            made = self._run(first, [number], audio_context, lambda count: None)
+            made = self.models.run(first, audio_context, advance=lambda count: None, asked=[number])
             count, mass = enough_tokens(torch.cat([self._logits(item, number) for item in made]), mass=MASS, most=MOST)
             shelf.write({"rule": {"count": np.array([count]), "mass": np.array([mass])}})
         shelf.touch()
@@ -188,22 +187,6 @@ class Kept:
         return int(rule["count"][0]), float(rule["mass"][0])
 
     # Making
-
-    def _run(
-        self, utterances: Sequence[Utterance], asked: Sequence[int], audio_context: float, advance: Advance
-    ) -> list[Prepared]:
-        return prepare_utterances(
-            utterances,
-            teachers=self.models.teachers,
-            student=self.models.student,
-            freeze_below=self.models.freeze_below,
-            pairs=self.models.pairs,
-            audio_context=audio_context,
-            keep_teacher_encoder=False,
-            batch_size=PREPARE_BATCH,
-            advance=advance,
-            asked=asked,
-        )
 
     def _make(
         self,
@@ -220,9 +203,8 @@ class Kept:
             for drawer, gone in zip(drawers, missing, strict=True)
         ]
         asked = sorted({each.of for each, some in zip(drawers, wanted, strict=True) if some and each.of is not None})
-        made = dict(
-            zip(places, self._run([utterances[at] for at in places], asked, audio_context, advance), strict=True)
-        )
+        heard = self.models.run([utterances[at] for at in places], audio_context, advance=advance, asked=asked)
+        made = dict(zip(places, heard, strict=True))
         for drawer, chosen in zip(drawers, wanted, strict=True):
             entries = {drawer.keys[place]: self._entry(drawer, made[place]) for place in chosen}
             seconds = {drawer.keys[place]: utterances[place].duration for place in chosen}
@@ -258,7 +240,7 @@ class Kept:
         # Without frozen layers there is nothing to keep: the convolutions are run each time.
         fresh = None
         if not self.models.freeze_below:
-            fresh = self._run(utterances, (), audio_context, lambda count: advance(0))
+            fresh = self.models.run(utterances, audio_context, advance=lambda count: advance(0), asked=())
         prepared = []
         for place, item in enumerate(utterances):
             heard = tuple(

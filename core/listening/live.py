@@ -37,6 +37,29 @@ class Models:
     pairs: tuple[LayerPair, ...]
     decoding: Evaluation
 
+    def run(
+        self,
+        utterances: Sequence[Utterance],
+        audio_context: float,
+        *,
+        advance: Advance,
+        keep_teacher_encoder: bool = False,
+        asked: Sequence[int] | None = None,
+    ) -> list[Prepared]:
+        """Run frozen layers and teachers; see `prepare_utterances`."""
+        return prepare_utterances(
+            utterances,
+            teachers=self.teachers,
+            student=self.student,
+            freeze_below=self.freeze_below,
+            pairs=self.pairs,
+            audio_context=audio_context,
+            keep_teacher_encoder=keep_teacher_encoder,
+            batch_size=PREPARE_BATCH,
+            advance=advance,
+            asked=asked,
+        )
+
 
 class Listening(Protocol):
     """What a job asks of its teachers."""
@@ -90,17 +113,7 @@ class Live:
         self, utterances: Sequence[Utterance], audio_context: float, *, to_transcribe: bool, advance: Advance
     ) -> list[Prepared]:
         """Run teachers and frozen layers; keep the teachers' whole encoder output where they are to transcribe."""
-        return prepare_utterances(
-            utterances,
-            teachers=self.models.teachers,
-            student=self.models.student,
-            freeze_below=self.models.freeze_below,
-            pairs=self.models.pairs,
-            audio_context=audio_context,
-            keep_teacher_encoder=to_transcribe,
-            batch_size=PREPARE_BATCH,
-            advance=advance,
-        )
+        return self.models.run(utterances, audio_context, advance=advance, keep_teacher_encoder=to_transcribe)
 
     def transcribe(
         self, prepared: Sequence[Prepared], listener: Listener, audio_context: float, *, advance: Advance

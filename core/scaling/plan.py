@@ -14,7 +14,10 @@ from core.errors import ConfigError, Problem
 from core.scaling.fit import Calibration
 from core.scaling.shapes import FLOAT_BYTES, Shape, shapes_of
 from core.scaling.work import (
+    FRAME_STRIDE,
     PREPARE_BATCH,
+    PROBE_POINTS,
+    PROBE_UTTERANCES,
     TOKENS_BESIDES_SPEECH,
     Clips,
     aligned_layers,
@@ -28,7 +31,7 @@ from core.scaling.work import (
 LEFT_OUT = "Left out: downloads, speech that is still to be made, probes and maps."
 USUAL_CLIP = 10.0
 USUAL_SET = 200
-PROBE_POINTS, PROBE_UTTERANCES, PROBE_STRIDE, HALF_BYTES = 8, 16, 4, 2
+HALF_BYTES = 2
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,7 @@ class _OneDevice:
         }
 
     def disk(self) -> dict[str, float]:
-        frames = Clips(1, self._size.clip_seconds, self._contexts[0]).valid_frames / PROBE_STRIDE
+        frames = Clips(1, self._size.clip_seconds, self._contexts[0]).valid_frames / FRAME_STRIDE
         utterances = min(PROBE_UTTERANCES, self._size.development)
         each_layer = HALF_BYTES * utterances * frames
         adapters, states = 0.0, 0.0

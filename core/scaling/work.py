@@ -23,6 +23,15 @@ PROMPT_TOKENS = 2
 PREPARE_BATCH = 8
 """Utterances in a pass of the teachers."""
 
+PROBE_UTTERANCES = 16
+"""Utterances of the development set whose states are stored."""
+
+PROBE_POINTS = 8
+"""At how many points of a run they are stored."""
+
+FRAME_STRIDE = 4
+"""Every fourth encoder frame is kept: 12.5 a second; neighbouring frames say nearly the same."""
+
 MODULES = {
     "encoder": {"q_proj": 1, "k_proj": 1, "v_proj": 1, "out_proj": 1, "fc1": 1, "fc2": 1},
     "decoder": {"q_proj": 2, "k_proj": 2, "v_proj": 2, "out_proj": 2, "fc1": 1, "fc2": 1},

@@ -14,7 +14,7 @@ from core.config import PrunedStudent, RunConfig, parse_run
 from core.errors import ModelError, Stopped
 from core.families.whisper import Whisper, prune
 from core.job import run_job
-from core.listening import kept
+from core.listening import live
 from core.losses import Objective
 from core.mapping import PointMap
 from core.preflight import all_pairs, load_models, point_map_of
@@ -192,7 +192,7 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(store: Store, runs: Path, mo
     whole = config("cached", SOFT, source={**SMALL["source"], "train": 7})
     prepare(whole.source, runs / "data", lambda done, total: None)
     heard: list[int] = []
-    run = kept.prepare_utterances
+    run = live.prepare_utterances
 
     def counted(utterances: Any, **fields: Any) -> list[Prepared]:
         if len(heard) == 2:
@@ -200,7 +200,7 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(store: Store, runs: Path, mo
         heard.append(len(utterances))
         return run(utterances, **fields)
 
-    monkeypatch.setattr("core.listening.kept.prepare_utterances", counted)
+    monkeypatch.setattr("core.listening.live.prepare_utterances", counted)
     job = store.create_job("stopped", [whole])
     with pytest.raises(Stopped):
         run_job(job.id, store=store, runs_folder=runs, stop=never)
@@ -210,7 +210,7 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(store: Store, runs: Path, mo
         again.append(len(utterances))
         return run(utterances, **fields)
 
-    monkeypatch.setattr("core.listening.kept.prepare_utterances", every)
+    monkeypatch.setattr("core.listening.live.prepare_utterances", every)
     finished(store, runs, whole)
     # Two times two utterances were published; of seven for training three are left, then development and test.
     assert heard == [2, 2]
