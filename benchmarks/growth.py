@@ -1,5 +1,6 @@
 """What costs as work grows: utterances that the teacher hears and that make an epoch, and students side by side."""
 
+import dataclasses
 from collections.abc import Callable
 
 from benchmarks.measuring import Bench, Found, Growth, medians
@@ -18,13 +19,13 @@ def measure(bench: Bench) -> Found:
 def _utterances(bench: Bench) -> Growth:
     most = 8 if bench.quick else MOST_UTTERANCES
     batch = min(BATCH, most // 8)
-    pair = Pair.of_base(bench, batch=most)
+    pair = Pair.of_base(bench, batch=batch, count=most)
     amounts = [most // 8, most // 4, most // 2, most]
     costs: dict[str, list[float]] = {"the teacher's pass": [], "an epoch": []}
     for amount in amounts:
-        some = Pair(pair.teacher, pair.student, pair.utterances[:amount])
-        config = some.config(DECODER, batch=batch)
-        loop = several(some, DECODER, 1, batch=batch)
+        some = dataclasses.replace(pair, utterances=pair.utterances[:amount])
+        config = some.config(DECODER)
+        loop = several(some, DECODER, 1)
 
         def epoch(loop: Callable[[], None] = loop, steps: int = amount // batch) -> None:
             for _ in range(steps):

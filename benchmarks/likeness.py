@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Found:
     student = prune(teacher, PrunedStudent(decoder_layers=(0, 1, 3)))
     for model in (teacher, student):
         model.to(bench.device).model.requires_grad_(False).eval()
-    pair = Pair(teacher, student, speech(bench, 4))
+    pair = Pair(teacher, student, speech(bench, 4), batch=4)
     workload = {**DECODER, "freeze_below": 4, "student": {"kind": "pruned", "decoder_layers": [0, 1, 3]}}
     seeds = SEEDS[1:] if bench.quick else SEEDS
     configs = []

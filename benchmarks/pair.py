@@ -6,7 +6,10 @@ project.
 
 import copy
 import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,18 +17,19 @@ from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from benchmarks.measuring import Bench
-from core.audio import read_audio
+from core.audio import read_audio, write_flac
 from core.config import GeneratedSpeech, PrunedStudent, RunConfig, parse_run
 from core.families.whisper import Whisper, prune
 from core.lora import add_adapters
 from core.preflight import pairs_of, point_map_of
 from core.side_by_side import Member
 from core.sources import Utterance, prepare
-from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
+from core.teacher_outputs import Prepared, Teachers, by_context, prepare_utterances, teacher_statistics
 from core.training import Lesson, Watcher
 from core.weights.load import load_whisper
 
 AUDIO_CONTEXT = 10.0
+BUCKETS = 8
 RANK, ALPHA = 8, 16
 MOST_UTTERANCES = 32
 DECODER_LAYERS = (0, 2, 3, 5)
@@ -86,28 +90,77 @@ def base_shape(bench: Bench) -> Whisper:
 
 
 def speech(bench: Bench, count: int) -> list[Utterance]:
-    """Return some generated utterances of 2 to 10 seconds; all parts of a run share what is generated."""
+    """Return some generated sentences of 3 to 5 seconds; all parts of a run share what is generated."""
     bench.say("generating speech")
-    source = GeneratedSpeech(train=MOST_UTTERANCES + 8, development=1, test=1)
-    made = prepare(source, bench.folder, lambda done, total: None).train
-    return [item for item in made if 2 <= item.duration <= AUDIO_CONTEXT][:count]
+    source = GeneratedSpeech(train=2 * MOST_UTTERANCES, development=1, test=1)
+    return list(prepare(source, bench.folder, lambda done, total: None).train[:count])
+
+
+def utterances(bench: Bench, count: int) -> list[Utterance]:
+    """Return some utterances of 2 to 10 seconds: sentences, and between them pairs of sentences."""
+    sentences = iter(speech(bench, 2 * MOST_UTTERANCES))
+    made = []
+    while len(made) < count:
+        one = next(sentences)
+        if len(made) % 2:
+            one = _joined(bench.folder / f"pair-{len(made)}.flac", one, next(sentences))
+        if 2 <= one.duration <= AUDIO_CONTEXT:
+            made.append(one)
+    return made
+
+
+def _joined(path: Path, *parts: Utterance) -> Utterance:
+    samples = np.concatenate([read_audio(part.audio_path) for part in parts])
+    write_flac(path, samples)
+    return Utterance(path.stem, path, " ".join(part.text for part in parts), None, len(samples) / 16_000)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher, its pruned student, and a batch of utterances."""
+    """A teacher, its pruned student, and utterances.
+
+    Attributes:
+        teacher: Frozen.
+        student: Frozen.
+        utterances: What is learnt from.
+        batch: Utterances of a step.
+        context: What the longest are padded to, in seconds.
+        buckets: To how many lengths they are padded.
+    """
 
     teacher: Whisper
     student: Whisper
     utterances: list[Utterance]
+    batch: int
+    context: float = AUDIO_CONTEXT
+    buckets: int = 1
 
     @classmethod
-    def of_base(cls, bench: Bench, *, batch: int) -> "Pair":
-        """Return the benchmark's own pair."""
+    def of_base(cls, bench: Bench, *, batch: int, count: int | None = None) -> "Pair":
+        """Return the benchmark's own pair, with as many utterances as a batch has, or more."""
         teacher = base_shape(bench)
         student = prune(teacher, PrunedStudent(decoder_layers=DECODER_LAYERS))
         student.model.requires_grad_(False)
-        return cls(teacher, student, speech(bench, batch))
+        return cls(teacher, student, utterances(bench, count or batch), batch)
+
+    def in_buckets(self, bench: Bench) -> "Pair":
+        """Return the pair with a batch of each length, from 3.75 to 10 s: clips are padded by 0.6 s on average."""
+        pair = dataclasses.replace(self, buckets=BUCKETS)
+        training, chosen = pair.config(DECODER).training, dict[float, list[Utterance]]()
+        for item in utterances(bench, MOST_UTTERANCES):
+            chosen.setdefault(training.context_of(item.duration), []).append(item)
+        whole = [items[: self.batch] for items in chosen.values() if len(items) >= self.batch]
+        return dataclasses.replace(pair, utterances=[item for items in whole for item in items])
+
+    def like_all(self) -> "Pair":
+        """Return the pair with one batch of utterances, as long and as short as all are."""
+        ordered = sorted(self.utterances, key=lambda item: item.duration)
+        every = len(ordered) // self.batch
+        return dataclasses.replace(self, utterances=ordered[every // 2 :: every], buckets=1)
+
+    def padded_to_longest(self) -> "Pair":
+        """Return the pair with a context that just holds its longest utterance, in whole tenths of a second."""
+        return dataclasses.replace(self, context=math.ceil(10 * max(item.duration for item in self.utterances)) / 10)
 
     def with_other_encoder(self) -> "Pair":
         """Return the pair with another last encoder layer in the student: equal states would have nothing to learn."""
@@ -130,11 +183,12 @@ class Pair:
     def config(
         self, workload: dict[str, object], *, steps: int = 10_000, batch: int | None = None, **changes: object
     ) -> RunConfig:
-        """Return a run that takes all utterances in every step, or some, in float32 as all rivals do."""
+        """Return a run in float32, as all rivals are."""
         training = {
             "steps": steps,
-            "batch_size": batch or len(self.utterances),
-            "audio_context": AUDIO_CONTEXT,
+            "batch_size": batch or self.batch,
+            "audio_context": self.context,
+            "length_buckets": self.buckets,
             "evaluations": 1,
             "precision": "float32",
             "device": self.device.type,
@@ -144,17 +198,22 @@ class Pair:
 
     def prepared(self, config: RunConfig) -> list[Prepared]:
         """Return the utterances with what the teacher says: the pass that fills the cache."""
-        return prepare_utterances(
-            self.utterances,
-            teachers=[self.teacher],
-            student=self.student,
-            freeze_below=config.freeze_below,
-            pairs=pairs_of(config, student=self.student, teachers=[self.teacher]) if config.method.aligns else (),
-            audio_context=config.training.audio_context,
-            keep_teacher_encoder=False,
-            batch_size=config.training.batch_size,
-            advance=lambda count: None,
-        )
+        pairs = pairs_of(config, student=self.student, teachers=[self.teacher]) if config.method.aligns else ()
+
+        def listen(items: Sequence[Utterance], audio_context: float) -> list[Prepared]:
+            return prepare_utterances(
+                items,
+                teachers=[self.teacher],
+                student=self.student,
+                freeze_below=config.freeze_below,
+                pairs=pairs,
+                audio_context=audio_context,
+                keep_teacher_encoder=False,
+                batch_size=config.training.batch_size,
+                advance=lambda count: None,
+            )
+
+        return by_context(self.utterances, config.training, listen)
 
     def member(self, config: RunConfig, prepared: list[Prepared], watcher: Watcher) -> Member:
         """Return a fresh student with adapters, ready to be trained."""

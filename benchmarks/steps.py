@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from benchmarks import goals
 from benchmarks.measuring import Bench, Found, ratio
-from benchmarks.pair import AUDIO_CONTEXT, DECODER, EVERYWHERE, Pair
+from benchmarks.pair import DECODER, EVERYWHERE, Pair
 from benchmarks.peers import distil_whisper_step, peft_step
 from core.errors import ManifoldError
 from core.pacing import Paced, Unseen
@@ -14,52 +14,70 @@ from core.training import Watcher, train
 STUDENTS, EPOCHS = 8, 3
 FULL_CONTEXT, FULL_LABELS = 30.0, 448
 
+ONE, EIGHT = "ours, adapters everywhere", "eight of ours, adapters everywhere"
+ONE_CACHED, EIGHT_CACHED = "ours, adapters in the decoder", "eight of ours, adapters in the decoder"
+LISTENING = "the cache's pass"
+SHIPPED = "Distil-Whisper's recipe as shipped"
+RECIPE = "the recipe's padding, adapters everywhere"
+PADDED, TRUE = "PEFT, 30 s, adapters everywhere", "PEFT, true length, adapters everywhere"
+PADDED_CACHED, TRUE_CACHED = "PEFT, 30 s, adapters in the decoder", "PEFT, true length, adapters in the decoder"
+
 
 def measure(bench: Bench) -> Found:
     """Measure steps.
 
-    A batch of the recipe's padding holds tables of logits of 93 MB for each utterance, several of them at once.
+    Ours are of an epoch with a batch for each length. The others' steps cost what their padding says, so that one batch
+    of utterances as long and short as all is enough; of the recipe's padding each holds tables of logits of 93 MB for
+    each utterance, several of them at once.
     """
-    pair = Pair.of_base(bench, batch=1 if bench.quick else 4)
+    pair = Pair.of_base(bench, batch=1 if bench.quick else 2).in_buckets(bench)
     other = pair.with_other_encoder()
-    ours = {
-        "ours, adapters everywhere": one(other, EVERYWHERE),
-        "eight of ours, adapters everywhere": several(other, EVERYWHERE),
-        "ours, adapters in the decoder": one(pair, DECODER),
-        "eight of ours, adapters in the decoder": several(pair, DECODER),
-    }
+    steps = len(pair.utterances) // pair.batch
     config = pair.config(DECODER)
-    rivals: dict[str, Callable[[], object]] = {
-        "the cache's pass": lambda: pair.prepared(config),
-        "Distil-Whisper's recipe as shipped": distil_whisper_step(pair),
-        "the recipe's padding, adapters everywhere": peft_step(
-            other, seconds=FULL_CONTEXT, longest=FULL_LABELS, everywhere=True, every_position=True
-        ),
-        "PEFT, 30 s, adapters everywhere": peft_step(other, seconds=FULL_CONTEXT, everywhere=True),
-        "PEFT, true length, adapters everywhere": peft_step(other, seconds=AUDIO_CONTEXT, everywhere=True),
-        "PEFT, 30 s, adapters in the decoder": peft_step(pair, seconds=FULL_CONTEXT, everywhere=False),
-        "PEFT, true length, adapters in the decoder": peft_step(pair, seconds=AUDIO_CONTEXT, everywhere=False),
+    loops = {
+        ONE: one(other, EVERYWHERE),
+        EIGHT: several(other, EVERYWHERE),
+        ONE_CACHED: one(pair, DECODER),
+        EIGHT_CACHED: several(pair, DECODER),
     }
+    theirs, everywhere = pair.like_all().padded_to_longest(), other.like_all().padded_to_longest()
+    rivals: dict[str, Callable[[], object]] = {
+        SHIPPED: distil_whisper_step(theirs),
+        RECIPE: peft_step(everywhere, seconds=FULL_CONTEXT, longest=FULL_LABELS, everywhere=True, every_position=True),
+        PADDED: peft_step(everywhere, seconds=FULL_CONTEXT, everywhere=True),
+        TRUE: peft_step(everywhere, seconds=everywhere.context, everywhere=True),
+        PADDED_CACHED: peft_step(theirs, seconds=FULL_CONTEXT, everywhere=False),
+        TRUE_CACHED: peft_step(theirs, seconds=theirs.context, everywhere=False),
+    }
+    ours = {name: repeated(loop, steps) for name, loop in loops.items()} | {LISTENING: lambda: pair.prepared(config)}
     seconds = bench.in_turn({**rivals, **ours}, rounds=1 if bench.quick else 3)
-    for loop in ours.values():
+    seconds |= {name: [value / steps for value in seconds[name]] for name in ours}
+    for loop in loops.values():
         loop.close()
-    single, eight = seconds["ours, adapters everywhere"], seconds["eight of ours, adapters everywhere"]
-    padded, true = seconds["PEFT, 30 s, adapters everywhere"], seconds["PEFT, true length, adapters everywhere"]
-    cached, eight_cached = seconds["ours, adapters in the decoder"], seconds["eight of ours, adapters in the decoder"]
-    apart = [STUDENTS * EPOCHS * step for step in seconds["PEFT, true length, adapters in the decoder"]]
+    apart = [STUDENTS * EPOCHS * step for step in seconds[TRUE_CACHED]]
     together = [
-        listening + EPOCHS * step for listening, step in zip(seconds["the cache's pass"], eight_cached, strict=True)
+        listening + EPOCHS * step for listening, step in zip(seconds[LISTENING], seconds[EIGHT_CACHED], strict=True)
     ]
     found = {
-        goals.SHIPPED: ratio(seconds["the recipe's padding, adapters everywhere"], single),
-        goals.PADDED_ONE: ratio(padded, single),
-        goals.PADDED_EIGHT: ratio(padded, eight, times=STUDENTS),
-        goals.TRUE_ONE: ratio(true, single),
-        goals.TRUE_EIGHT: ratio(true, eight, times=STUDENTS),
-        goals.EIGHT: ratio(eight_cached, cached),
+        goals.SHIPPED: ratio(seconds[RECIPE], seconds[ONE]),
+        goals.PADDED_ONE: ratio(seconds[PADDED], seconds[ONE]),
+        goals.PADDED_EIGHT: ratio(seconds[PADDED], seconds[EIGHT], times=STUDENTS),
+        goals.TRUE_ONE: ratio(seconds[TRUE], seconds[ONE]),
+        goals.TRUE_EIGHT: ratio(seconds[TRUE], seconds[EIGHT], times=STUDENTS),
+        goals.EIGHT: ratio(seconds[EIGHT_CACHED], seconds[ONE_CACHED]),
         goals.EPOCHS: ratio(apart, together),
     }
     return Found(goals=found, seconds=seconds)
+
+
+def repeated(step: Callable[[], None], times: int) -> Callable[[], None]:
+    """Return what takes some steps."""
+
+    def act() -> None:
+        for _ in range(times):
+            step()
+
+    return act
 
 
 def one(pair: Pair, workload: dict[str, object]) -> Paced:
@@ -74,11 +92,9 @@ def one(pair: Pair, workload: dict[str, object]) -> Paced:
     return Paced(loop)
 
 
-def company(
-    pair: Pair, workload: dict[str, object], students: int = STUDENTS, *, batch: int | None = None
-) -> Callable[[Watcher], None]:
+def company(pair: Pair, workload: dict[str, object], students: int = STUDENTS) -> Callable[[Watcher], None]:
     """Return the training loop of some students side by side, whose last one is watched; learning rates differ."""
-    config = pair.config(workload, batch=batch)
+    config = pair.config(workload)
     prepared = pair.prepared(config)
     rates = [config.training.model_copy(update={"learning_rate": 1e-4 * (1 + number)}) for number in range(students)]
 
@@ -93,9 +109,9 @@ def company(
     return loop
 
 
-def several(pair: Pair, workload: dict[str, object], students: int = STUDENTS, *, batch: int | None = None) -> Paced:
+def several(pair: Pair, workload: dict[str, object], students: int = STUDENTS) -> Paced:
     """Return the same step by step."""
-    return Paced(company(pair, workload, students, batch=batch))
+    return Paced(company(pair, workload, students))
 
 
 def _refuse(number: int, error: ManifoldError) -> None:

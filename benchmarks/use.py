@@ -1,5 +1,6 @@
 """Goal 7: the useful share of the peak: operations that true lengths need, over time and the fastest product."""
 
+import dataclasses
 from collections.abc import Callable
 
 from torch.utils.flop_counter import FlopCounterMode
@@ -7,29 +8,40 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import goals
 from benchmarks.goals import Ratio
 from benchmarks.measuring import Bench, Found, product_peak
-from benchmarks.pair import DECODER, EVERYWHERE, Pair
+from benchmarks.pair import DECODER, EVERYWHERE, MOST_UTTERANCES, Pair
 from core.pacing import Unseen
 from core.teacher_outputs import Teachers
 from core.training import Learner, method_terms
 
 
 def measure(bench: Bench) -> Found:
-    """Measure the shares of a cached step and of the teacher's pass."""
-    pair = Pair.of_base(bench, batch=4 if bench.quick else 8)
-    acts = {goals.CACHED_USE: _step(pair), goals.TEACHER_USE: lambda: pair.prepared(pair.config(EVERYWHERE))}
-    operations = {goal: _operations(act) for goal, act in acts.items()}
-    names = {goal.name: act for goal, act in acts.items()}
+    """Measure the shares of a cached step and of the teacher's pass, on utterances of nearly one length."""
+    count = 4 if bench.quick else 8
+    whole = Pair.of_base(bench, batch=count, count=MOST_UTTERANCES)
+    longest = sorted(whole.utterances, key=lambda item: item.duration)[-count:]
+    pair = dataclasses.replace(whole, utterances=longest).padded_to_longest()
+    each = [dataclasses.replace(pair, utterances=[item], batch=1).padded_to_longest() for item in longest]
+    makers = {goals.CACHED_USE: _step, goals.TEACHER_USE: _listening}
+    operations = {goal: sum(_operations(make(one)) for one in each) for goal, make in makers.items()}
+    acts = {goal.name: make(pair) for goal, make in makers.items()}
     peaks: list[float] = []
-    acts_in_turn = {**names, "the fastest matrix product": lambda: peaks.append(product_peak(bench))}
+    acts_in_turn = {**acts, "the fastest matrix product": lambda: peaks.append(product_peak(bench))}
     seconds = bench.in_turn(acts_in_turn, rounds=2 if bench.quick else 7)
     found = Found()
-    for goal in acts:
-        each = sorted(operations[goal] / time / peak for time, peak in zip(seconds[goal.name], peaks[1:], strict=True))
-        found.goals[goal] = Ratio(each[len(each) // 2], len(each), each[0], each[-1])
+    for goal in makers:
+        shares = sorted(
+            operations[goal] / time / peak for time, peak in zip(seconds[goal.name], peaks[1:], strict=True)
+        )
+        found.goals[goal] = Ratio(shares[len(shares) // 2], len(shares), shares[0], shares[-1])
     return found
 
 
-def _step(pair: Pair) -> Callable[[], None]:
+def _listening(pair: Pair) -> Callable[[], object]:
+    """Return the teacher's pass."""
+    return lambda: pair.prepared(pair.config(EVERYWHERE))
+
+
+def _step(pair: Pair) -> Callable[[], object]:
     """Return a cached step without its optimiser, whose time is a hundredth of it."""
     config = pair.config(DECODER)
     prepared = pair.prepared(config)

@@ -12,7 +12,8 @@ def shape_of_step(config: RunConfig) -> tuple[object, ...]:
     """Return what runs must agree in to be trained together, beside the frozen student, as something to compare."""
     training, lora = config.training, config.lora
     return (
-        *(training.steps, training.batch_size, training.audio_context, training.precision, training.device),
+        *(training.steps, training.batch_size, training.audio_context, training.length_buckets),
+        *(training.precision, training.device),
         *(lora.rank, lora.encoder_targets, lora.decoder_targets, config.freeze_below),
     )
 

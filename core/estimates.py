@@ -9,6 +9,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,8 +62,7 @@ def measure(
     device = sample.student.device
     free = memory_free(device) + memory_used(device)
     with PeakMemory(device) as memory:
-        seconds, probe_seconds, state_bytes, adapter_bytes = _practise(config, sample, folder)
-    step_seconds = statistics.median(seconds)
+        steps, step_seconds, probe_seconds, state_bytes, adapter_bytes = _practise(config, sample, folder)
     training_seconds = step_seconds * config.training.steps
     _, development, test = sample.sizes
     transcribed = config.training.evaluations * development * sample.development.after
@@ -70,7 +70,7 @@ def measure(
     teacher_state_bytes = _size(folder / "teacher")
     return Estimate(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        steps=len(seconds),
+        steps=steps,
         step_seconds=step_seconds,
         training_seconds=training_seconds,
         run_seconds=training_seconds + PROBE_POINTS * probe_seconds + transcribed + tested,
@@ -135,8 +135,8 @@ class Enough(Exception):
     """The stopwatch has seen enough."""
 
 
-def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[list[float], float, int, int]:
-    """Return the seconds of some steps and of a probe, and the bytes of a probe's states and of adapters."""
+def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[int, float, float, int, int]:
+    """Return how many steps were timed, the seconds of one and of a probe, and the bytes of its states and adapters."""
     config = within_budget(config, student=sample.student, teachers=sample.teachers)
     adapted = add_adapters(sample.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
     student = sample.student.with_model(adapted)
@@ -155,16 +155,24 @@ def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[list[flo
     # A handful of utterances says nothing about how many the filter will leave.
     method = config.method.model_copy(update={"largest_wer": float("inf")})
     size = min(config.training.batch_size, sample.sizes[0])
-    learnt = filled(weighed(training_set(method, sample.train, sample.pseudo), config.ensemble, even), size)
-    watch = Stopwatch(LONGEST_SECONDS)
-    with suppress(Enough):
-        train(
-            all_terms_at_once(config, steps=WARM_STEPS + TIMED_STEPS),
-            student=student,
-            point_map=point_map,
-            lesson=Lesson(learnt, pairs, teachers),
-            watcher=watch,
-        )
+    learnt = weighed(training_set(method, sample.train, sample.pseudo), config.ensemble, even)
+    # A batch has one context: some steps of each, which count as often as there are utterances of it.
+    contexts = Counter(item.audio_context for item in learnt)
+    steps, step_seconds = 0, 0.0
+    for context, count in sorted(contexts.items()):
+        watch = Stopwatch(LONGEST_SECONDS / len(contexts))
+        of_one_length = filled([item for item in learnt if item.audio_context == context], size)
+        with suppress(Enough):
+            train(
+                all_terms_at_once(config, steps=WARM_STEPS + TIMED_STEPS),
+                student=student,
+                point_map=point_map,
+                lesson=Lesson(of_one_length, pairs, teachers),
+                watcher=watch,
+            )
+        timed_steps = watch.seconds[WARM_STEPS:]
+        steps += len(timed_steps)
+        step_seconds += statistics.median(timed_steps) * count / len(learnt)
     probed = filled(sample.train, min(PROBE_UTTERANCES, sample.sizes[1]))
     context, frozen = config.training.audio_context, config.freeze_below
     of_job = ProbeSet(probed, sample.pairs, sample.statistics, context, frozen)
@@ -174,7 +182,7 @@ def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[list[flo
     fresh = Path(tempfile.mkdtemp(dir=folder))
     saved = save_adapters(fresh, model=adapted, point_map=point_map, step=0, names=("last",))
     seconds, states = _probe_once(config, probe, student=student, point_map=point_map, folder=folder)
-    return watch.seconds[WARM_STEPS:], seconds, states, _size(saved)
+    return steps, step_seconds, seconds, states, _size(saved)
 
 
 def _probe_once(

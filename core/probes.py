@@ -114,7 +114,6 @@ class ProbeSet:
                 batch,
                 student,
                 freeze_below=self.freeze_below,
-                audio_context=self.audio_context,
                 with_decoder=with_decoder,
             )
             for layer, states in signals.encoder.items():

@@ -26,6 +26,7 @@ from core.sources.generated import is_made
 from core.teacher_outputs import (
     Prepared,
     Teachers,
+    by_context,
     prepare_utterances,
     teacher_statistics,
     without_teacher_encoder,
@@ -161,11 +162,13 @@ def take_sample(
                 audio_context=config.training.audio_context,
                 advance=nothing,
             ),
-            listen=lambda items: listen(items, config.training.audio_context),
+            listen=lambda items: by_context(items, config.training, listen),
         )
     encoder_bytes, kept = _mean_bytes(again, whole=True), _mean_bytes(heard)
     learnt = 2 * sizes[0] if pseudo else sizes[0]
     train_set = without_teacher_encoder(heard[: len(clips)])
+    if config.training.length_buckets > 1:
+        train_set = without_teacher_encoder(by_context(clips, config.training, listen))
     return Sample(
         teachers=teachers,
         student=student,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,7 +33,14 @@ from core.scaling.work import PROBE_UTTERANCES
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
 from core.store.records import Subject, probe_folder
-from core.teacher_outputs import Prepared, Teachers, likeliest, teacher_statistics, without_teacher_encoder
+from core.teacher_outputs import (
+    Prepared,
+    Teachers,
+    by_context,
+    likeliest,
+    teacher_statistics,
+    without_teacher_encoder,
+)
 from core.teachers import Finder
 
 # Relative costs of the parts of a job, per utterance, for its progress bar, guessed from Whisper tiny on a CPU.
@@ -130,18 +138,23 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
             written(listener_of(ensemble, teachers, wers), "ensemble", ensemble.label)
         return without_teacher_encoder(prepared)
 
+    def listen_in_buckets(utterances: Sequence[Utterance]) -> list[Prepared]:
+        return by_context(utterances, config.training, partial(listen, to_transcribe=False))
+
     context = config.training.audio_context
-    with_pseudo = any(each.method.transcripts == "teacher" for each in configs)
-    train_set = listen(splits.train, context, to_transcribe=with_pseudo)
-    pseudo = []
-    if with_pseudo:
+    pseudo: list[PseudoLabelled] = []
+    whole: list[Prepared] = []
+    if any(each.method.transcripts == "teacher" for each in configs):
+        # Texts are written at the whole context, whatever they are learnt at.
+        whole = listen(splits.train, context, to_transcribe=True)
         progress.begin("Transcribing the training set with the teacher")
         pseudo = pseudo_labelled(
-            train_set,
+            whole,
             transcribe=lambda prepared: transcribe(prepared, MostConfident(teachers), context),
-            listen=lambda utterances: listen(utterances, context, to_transcribe=False),
+            listen=listen_in_buckets,
         )
-        train_set = without_teacher_encoder(train_set)
+    one_length = config.training.length_buckets == 1
+    train_set = without_teacher_encoder(whole) if whole and one_length else listen_in_buckets(splits.train)
     development = listen_and_transcribe(splits.development, "development")
     prepared_tests = {name: listen_and_transcribe(items, name) for name, items in tests.items()}
     # Decoder states of audio without a transcript are states of no text.

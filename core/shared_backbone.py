@@ -19,7 +19,7 @@ from core.config import RunConfig
 from core.families.whisper import Whisper
 from core.lora import adapted_modules, with_shared_weights
 from core.signals import Signals
-from core.teacher_outputs import Prepared
+from core.teacher_outputs import Prepared, collated
 
 
 @dataclass
@@ -114,18 +114,14 @@ class SharedBackbone:
         """
         model, students = self._model, self._rows.students
         read = batches[0] if same else [item for batch in batches for item in batch]
-        collated = model.collate(
-            [item.tokens for item in read],
-            [item.utterance.duration for item in read],
-            self._config.training.audio_context,
-        )
+        texts = collated(read, model)
         start = torch.stack([item.start for item in read])
         self._rows.one_encoder = same and not self._adapts_encoder
         copies = students if same and self._adapts_encoder else 1
         encoder = model.encode_rest(start.repeat(copies, 1, 1), self._config.freeze_below)
         decoder: dict[int, Tensor] = {}
         if with_decoder:
-            inputs = collated.inputs.to(start.device).repeat(students if same else 1, 1)
+            inputs = texts.inputs.to(start.device).repeat(students if same else 1, 1)
             decoder = model.decode(encoder[model.encoder_layers - 1], inputs)
 
         rows_each = len(batches[0])
@@ -134,7 +130,7 @@ class SharedBackbone:
             """Return each student's rows; one student's rows alone are everybody's."""
             return [values] * students if len(values) == rows_each else list(values.split(rows_each))
 
-        masks = (collated.frame_mask, collated.token_mask, collated.labels)
+        masks = (texts.frame_mask, texts.token_mask, texts.labels)
         frame_masks, token_masks, labels = (dealt(values.to(start.device)) for values in masks)
         encoder_states = {layer: dealt(states) for layer, states in encoder.items()}
         decoder_states = {layer: dealt(states) for layer, states in decoder.items()}

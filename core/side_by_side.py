@@ -60,9 +60,7 @@ def train_side_by_side(
         Stopped: If a watcher says so.
         ValueError: If the members cannot be trained together.
     """
-    shapes = {
-        (shape_of_step(one.config), min(one.config.training.batch_size, len(one.lesson.prepared))) for one in members
-    }
+    shapes = {(shape_of_step(one.config), one.lesson.contexts) for one in members}
     if len(shapes) != 1 or not all(may_join(one.config) for one in members):
         raise ValueError(
             "the steps of these runs differ in shape, or one has dropout or experts: train them one by one"
@@ -109,7 +107,7 @@ class _Seat:
             member.config, student=member.student, point_map=member.point_map, pairs=member.lesson.pairs
         )
         size = member.config.training.batch_size
-        self._order = batches(len(member.lesson.prepared), size, seed=member.config.seed)
+        self._order = batches(member.lesson.contexts, size, seed=member.config.seed)
 
     def draw(self) -> list[Prepared]:
         """Return its next utterances."""

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from core.audio import read_audio
 from core.cache.targets import TopTokens, joined_top
-from core.config import Ensemble
+from core.config import Ensemble, Training
 from core.ensemble import Teaching, one_of, teacher_weights
-from core.families.whisper import Whisper, frame_count, shares_start
+from core.families.whisper import ENCODER_FRAMES_PER_SECOND, Batch, Whisper, frame_count, shares_start
 from core.geometry import on_sphere, spherical_mean
 from core.mapping import LayerPair, Statistics, state_statistics
 from core.signals import Signals
@@ -64,6 +64,11 @@ class Prepared:
     weights: tuple[float, ...] = (1.0,)
     seconds: float = 0.0
 
+    @property
+    def audio_context(self) -> float:
+        """Seconds that the encoder sees."""
+        return len(self.start) / ENCODER_FRAMES_PER_SECOND
+
 
 def teacher_encoder_of(item: Prepared, teacher: int = 0) -> Tensor:
     """Return a teacher's last encoder states of an utterance that was prepared with them, [frames, width]."""
@@ -76,6 +81,25 @@ def teacher_encoder_of(item: Prepared, teacher: int = 0) -> Tensor:
 def without_teacher_encoder(prepared: Sequence[Prepared]) -> list[Prepared]:
     """Return utterances without the teachers' whole encoder output: it is large, and only transcribing needs it."""
     return [replace(item, teachers=tuple(replace(each, encoder=None) for each in item.teachers)) for item in prepared]
+
+
+def by_context(
+    utterances: Sequence[Utterance], settings: Training, listen: Callable[[Sequence[Utterance], float], list[Prepared]]
+) -> list[Prepared]:
+    """Return training utterances in their order, each heard at its own context.
+
+    Args:
+        utterances: Any.
+        settings: Which say what a clip is padded to.
+        listen: Prepares utterances at a context.
+    """
+    places: dict[float, list[int]] = {}
+    for place, item in enumerate(utterances):
+        places.setdefault(settings.context_of(item.duration), []).append(place)
+    heard: dict[int, Prepared] = {}
+    for context, chosen in sorted(places.items()):
+        heard |= zip(chosen, listen([utterances[place] for place in chosen], context), strict=True)
+    return [heard[place] for place in range(len(utterances))]
 
 
 @torch.inference_mode()
@@ -317,18 +341,21 @@ def teacher_signals(prepared: Sequence[Prepared], teacher: Whisper, number: int 
     )
 
 
+def collated(prepared: Sequence[Prepared], student: Whisper) -> Batch:
+    """Return the texts and valid points of utterances of one context."""
+    tokens, seconds = [item.tokens for item in prepared], [item.utterance.duration for item in prepared]
+    return student.collate(tokens, seconds, prepared[0].audio_context)
+
+
 def student_signals(
     prepared: Sequence[Prepared],
     student: Whisper,
     *,
     freeze_below: int,
-    audio_context: float,
     with_decoder: bool,
 ) -> Signals:
-    """Run the student's trained part over some utterances and return its valid points, with gradient."""
-    batch = student.collate(
-        [item.tokens for item in prepared], [item.utterance.duration for item in prepared], audio_context
-    )
+    """Run the student's trained part over utterances of one context; return its valid points, with gradient."""
+    batch = collated(prepared, student)
     start = torch.stack([item.start for item in prepared])
     frame_mask, token_mask = batch.frame_mask.to(start.device), batch.token_mask.to(start.device)
     encoder = student.encode_rest(start, freeze_below)

@@ -6,6 +6,7 @@ tells what happened.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from core.losses import BALANCE, Objective
 from core.mapping import LayerPair, PointMap, PointMaps
 from core.mixture import Routing, mean_balance_loss, of_valid_points, recorded
 from core.seeds import stream, stream_seed
-from core.teacher_outputs import Prepared, Teachers, student_signals
+from core.teacher_outputs import Prepared, Teachers, collated, student_signals
 
 SMALLEST_RATE = 1e-6
 """The learning rate's floor, where the cosine ends."""
@@ -52,6 +53,11 @@ class Lesson:
     pairs: tuple[LayerPair, ...]
     teachers: Teachers
 
+    @property
+    def contexts(self) -> tuple[float, ...]:
+        """Seconds that the encoder sees of each utterance; those of a batch see the same."""
+        return tuple(item.audio_context for item in self.prepared)
+
 
 def train(
     config: RunConfig, *, student: Whisper, point_map: PointMap | PointMaps, lesson: Lesson, watcher: Watcher
@@ -75,7 +81,7 @@ def train(
     learner = Learner(config, student=student, point_map=point_map, pairs=lesson.pairs)
     student.model.train()
     watcher.pause(0)
-    order = batches(len(lesson.prepared), settings.batch_size, seed=config.seed)
+    order = batches(lesson.contexts, settings.batch_size, seed=config.seed)
     with own_dropout(config.seed, student.device):
         for step in range(1, settings.steps + 1):
             began = time.perf_counter()
@@ -104,27 +110,21 @@ def method_terms(
     progress: float,
 ) -> dict[str, Tensor]:
     """Return the terms that count at a point of the run, on some utterances."""
-    context = config.training.audio_context
     with recorded(student.model) as routings:
         mine = student_signals(
-            batch,
-            student,
-            freeze_below=config.freeze_below,
-            audio_context=context,
-            with_decoder=config.method.needs_decoder,
+            batch, student, freeze_below=config.freeze_below, with_decoder=config.method.needs_decoder
         )
     terms = objective.terms(student=mine, teacher=teachers.teaching(batch), progress=progress)
     if objective.balance > 0:
-        terms[BALANCE] = mean_balance_loss(valid_routings(routings, batch, student=student, audio_context=context))
+        terms[BALANCE] = mean_balance_loss(valid_routings(routings, batch, student=student))
     return terms
 
 
 def valid_routings(
-    routings: Mapping[str, Routing], batch: Sequence[Prepared], *, student: Whisper, audio_context: float
+    routings: Mapping[str, Routing], batch: Sequence[Prepared], *, student: Whisper
 ) -> dict[str, Routing]:
     """Return what the routers said of some utterances, without the padding and prompts beside them."""
-    tokens, seconds = [item.tokens for item in batch], [item.utterance.duration for item in batch]
-    masks, device = student.collate(tokens, seconds, audio_context), student.device
+    masks, device = collated(batch, student), student.device
     return of_valid_points(routings, frame_mask=masks.frame_mask.to(device), token_mask=masks.token_mask.to(device))
 
 
@@ -282,16 +282,35 @@ def learning_rate(step: int, settings: Training) -> float:
     return SMALLEST_RATE + (settings.learning_rate - SMALLEST_RATE) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def batches(count: int, size: int, *, seed: int) -> Iterator[list[int]]:
-    """Yield batches without end: every utterance once per epoch, in an order of its own."""
-    generator = stream(seed, "order")
-    waiting: list[int] = []
-    size = min(size, count)
+def batches(contexts: Sequence[float], size: int, *, seed: int) -> Iterator[list[int]]:
+    """Yield batches without end, each of one context: every utterance once per epoch, in an order of its own.
+
+    Which context comes next does not depend on the seed, so that students side by side take steps of one shape. Of a
+    context with fewer utterances than a batch holds, some come twice in it, as rarely as it has a turn.
+
+    Args:
+        contexts: Of each utterance, in seconds.
+        size: Utterances of a batch; all, where there are fewer.
+        seed: Of the order.
+    """
+    order, turns = stream(seed, "order"), stream(0, "turns")
+    size = min(size, len(contexts))
+    buckets: dict[float, list[int]] = {}
+    for number, context in enumerate(contexts):
+        buckets.setdefault(context, []).append(number)
+    waiting: dict[float, list[int]] = {context: [] for context in buckets}
+    due = Counter[float]()
     while True:
-        while len(waiting) < size:
-            waiting.extend(torch.randperm(count, generator=generator).tolist())
-        yield waiting[:size]
-        waiting = waiting[size:]
+        for number in torch.randperm(len(contexts), generator=turns).tolist():
+            context = contexts[number]
+            due[context] += 1
+            if due[context] == size:
+                due[context] = 0
+                bucket, mine = buckets[context], waiting[context]
+                while len(mine) < size:
+                    mine.extend(bucket[place] for place in torch.randperm(len(bucket), generator=order).tolist())
+                waiting[context] = mine[size:]
+                yield mine[:size]
 
 
 def _groups(parameters: Sequence[nn.Parameter], settings: Training) -> list[dict]:

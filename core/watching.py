@@ -153,7 +153,7 @@ def expert_loads(config: RunConfig, prepared: Sequence[Prepared], *, student: Wh
     modules = mixed_modules(student.model)
     if not modules or not prepared:
         return []
-    context, size = config.training.audio_context, config.evaluation.batch_size
+    size = config.evaluation.batch_size
     totals: dict[str, Tensor] = {}
     for first in range(0, len(prepared), size):
         batch = prepared[first : first + size]
@@ -162,10 +162,9 @@ def expert_loads(config: RunConfig, prepared: Sequence[Prepared], *, student: Wh
                 batch,
                 student,
                 freeze_below=config.freeze_below,
-                audio_context=context,
                 with_decoder=any(".decoder." in path for path in modules),
             )
-        for path, routing in valid_routings(routings, batch, student=student, audio_context=context).items():
+        for path, routing in valid_routings(routings, batch, student=student).items():
             totals[path] = totals.get(path, 0) + routing.dispatch.double().sum(dim=0)
     shares = torch.stack([(total / total.sum()).sort(descending=True).values for total in totals.values()])
     return shares.mean(dim=0).tolist()

@@ -150,6 +150,8 @@ def test_runs_that_adapt_the_decoder_alone_are_trained_side_by_side(
 ) -> None:
     decoder = {
         **SMALL,
+        "training": {**SMALL["training"], "length_buckets": 16},
+        "source": {**SMALL["source"], "train": 4},
         "lora": {"rank": 4, "alpha": 8, "encoder_targets": [], "decoder_targets": ["q_proj"]},
     }
     reaches_nothing = [{"kind": "cross_entropy"}, {"kind": "geodesic", "decoder": False}]
@@ -191,7 +193,7 @@ def test_a_job_learns_from_the_teachers_transcripts_and_from_audio_that_has_none
         **SMALL,
         "source": {"kind": "manifest", "transcripts": False, **{name: str(path) for name, path in manifests.items()}},
         # With less context the teacher errs too often to tell its errors from a wrong text.
-        "training": {**SMALL["training"], "steps": 1, "audio_context": 15},
+        "training": {**SMALL["training"], "steps": 1, "audio_context": 15, "length_buckets": 5},
         "evaluation": {"audio_context": 15, "test": False},
     }
     token = {"losses": [{"kind": "cross_entropy"}]}

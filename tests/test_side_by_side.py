@@ -1,6 +1,7 @@
 """A student in a group against the same student alone."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from core.lora import adapter_parameters, add_adapters
 from core.preflight import pairs_of, point_map_of
 from core.side_by_side import Member, train_side_by_side
 from core.sources import Utterance
-from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
+from core.teacher_outputs import Prepared, Teachers, by_context, prepare_utterances, teacher_statistics
 from core.training import Lesson, train
 from tests.engine import random_whisper, run_config, tiny_en, utterances
 
@@ -70,18 +71,21 @@ def classroom(
     student: PrunedStudent = PrunedStudent(encoder_layers=(0, 1, 3)),  # noqa: B008 - it cannot be changed
 ) -> Classroom:
     frozen = prune(teacher, student)
-    prepared = prepare_utterances(
-        clips,
-        teachers=[teacher],
-        student=frozen,
-        freeze_below=config.freeze_below,
-        pairs=pairs_of(config, student=frozen, teachers=[teacher]),
-        audio_context=config.training.audio_context,
-        keep_teacher_encoder=False,
-        batch_size=2,
-        advance=lambda count: None,
-    )
-    return Classroom(teacher, frozen, prepared)
+
+    def listen(items: Sequence[Utterance], audio_context: float) -> list[Prepared]:
+        return prepare_utterances(
+            items,
+            teachers=[teacher],
+            student=frozen,
+            freeze_below=config.freeze_below,
+            pairs=pairs_of(config, student=frozen, teachers=[teacher]),
+            audio_context=audio_context,
+            keep_teacher_encoder=False,
+            batch_size=2,
+            advance=lambda count: None,
+        )
+
+    return Classroom(teacher, frozen, by_context(clips, config.training, listen))
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +94,20 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[Utterance, ...]:
 
 
 def configs(
-    lora: dict[str, Any], *, seeds: tuple[int, ...] = (0, 0, 0, 0), steps: int = 6, **changes: Any
+    lora: dict[str, Any],
+    *,
+    seeds: tuple[int, ...] = (0, 0, 0, 0),
+    steps: int = 6,
+    length_buckets: int = 1,
+    **changes: Any,
 ) -> list[RunConfig]:
-    training = {"steps": steps, "batch_size": 2, "audio_context": 8, "evaluations": 1}
+    training = {
+        "steps": steps,
+        "batch_size": 2,
+        "audio_context": 8,
+        "length_buckets": length_buckets,
+        "evaluations": 1,
+    }
     rates = (1e-3, 3e-3, 1e-3, 5e-4)
     return [
         run_config(
@@ -132,11 +147,13 @@ def refuse(number: int, error: ManifoldError) -> None:
 
 @pytest.mark.parametrize("lora", [DECODER, ENCODER, BOTH], ids=["decoder", "encoder", "both"])
 @pytest.mark.parametrize("seeds", [(0, 0, 0, 0), (0, 1, 2, 3)], ids=["same data", "data of their own"])
+@pytest.mark.parametrize("buckets", [1, 16])
 def test_a_student_in_a_group_becomes_what_it_becomes_alone(
-    clips, lora: dict[str, Any], seeds: tuple[int, ...]
+    clips, lora: dict[str, Any], seeds: tuple[int, ...], buckets: int
 ) -> None:
-    chosen = configs(lora, seeds=seeds)
+    chosen = configs(lora, seeds=seeds, length_buckets=buckets)
     room = classroom(clips, random_whisper(), chosen[0])
+    assert (len({item.audio_context for item in room.prepared}) > 1) == (buckets > 1)
     singles, group = [room.member(config) for config in chosen], [room.member(config) for config in chosen]
     start = weights(group[0])
     begun = [value.clone() for value in start]

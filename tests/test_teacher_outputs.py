@@ -61,7 +61,7 @@ def test_frames_of_padding_are_in_neither_side_and_both_pair_up(clips: tuple[Utt
     assert frames[0] != frames[1]
     assert max(frames) < CONTEXT * 50
     assert [len(item.teachers[0].states["encoder", 3]) for item in prepared] == frames
-    mine = student_signals(prepared, student, freeze_below=1, audio_context=CONTEXT, with_decoder=True)
+    mine = student_signals(prepared, student, freeze_below=1, with_decoder=True)
     theirs = teacher_signals(prepared, teacher)
     assert list(mine.frame_counts) == frames
     assert len(mine.encoder[2]) == len(theirs.encoder[3]) == sum(frames)

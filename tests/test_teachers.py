@@ -114,7 +114,7 @@ def test_states_meet_each_teacher_through_a_projection_of_its_own(
     maps = point_map_of(config, student=student, teachers=models, statistics=statistics)
     assert isinstance(maps, PointMaps)
     assert [tuple(each.shape) for each in maps.parameters()] == [(32, 32), (48, 32), (32, 32)]
-    mine = student_signals(batch, student, freeze_below=2, audio_context=CONTEXT, with_decoder=True)
+    mine = student_signals(batch, student, freeze_below=2, with_decoder=True)
     objective = Objective(config.method, point_map=maps, pairs=pairs)
     (found,) = objective.terms(student=mine, teacher=Teachers(models).teaching(batch), progress=1.0).values()
     expected = torch.tensor(0.0)
@@ -297,7 +297,7 @@ def test_the_losses_read_the_mean_distribution(
     prepared: list[Prepared], models: tuple[Whisper, ...], student: Whisper
 ) -> None:
     config = run(KD)
-    mine = student_signals(prepared, student, freeze_below=2, audio_context=CONTEXT, with_decoder=True)
+    mine = student_signals(prepared, student, freeze_below=2, with_decoder=True)
     teaching = Teachers(models).teaching(prepared)
     mean = torch.stack([speaker.logits.softmax(dim=-1) for speaker in teaching.speakers]).mean(dim=0)
     objective = Objective(config.method, point_map=point_map_of(config, student=student, teachers=models), pairs=())

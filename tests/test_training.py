@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -275,7 +276,7 @@ def test_suppressed_tokens_leave_no_infinite_logit_in_what_losses_read(clips) ->
     logits = teacher_signals(batch, teacher).logits
     assert logits.dtype == torch.float32
     assert bool(torch.isfinite(logits[:, teacher.suppress]).all())
-    mine = student_signals(batch, chosen.student, freeze_below=2, audio_context=8, with_decoder=True).logits
+    mine = student_signals(batch, chosen.student, freeze_below=2, with_decoder=True).logits
     assert bool(torch.isfinite(mine).all())
     assert bool(torch.isfinite(soft_labels_loss(mine, logits, temperature=2.0)))
 
@@ -305,10 +306,34 @@ def test_the_rate_rises_linearly_and_ends_at_its_floor() -> None:
 
 
 def test_every_utterance_comes_once_per_epoch() -> None:
-    order = batches(5, 2, seed=3)
+    order = batches([8.0] * 5, 2, seed=3)
     seen = [index for _ in range(5) for index in next(order)]
     assert sorted(seen[:5]) == sorted(seen[5:]) == [0, 1, 2, 3, 4]
-    assert len(next(batches(3, 8, seed=0))) == 3
+    assert len(next(batches([8.0] * 3, 8, seed=0))) == 3
+
+
+def test_a_batch_has_one_context_and_every_utterance_still_comes_once_per_epoch() -> None:
+    contexts = [4.0, 8.0, 4.0, 8.0, 8.0, 4.0, 8.0, 4.0]
+    drawn = list(itertools.islice(batches(contexts, 2, seed=3), 8))
+    assert all(len({contexts[index] for index in batch}) == 1 for batch in drawn)
+    for epoch in (drawn[:4], drawn[4:]):
+        assert sorted(index for batch in epoch for index in batch) == list(range(8))
+    # Another seed draws others, but of the same context: their steps have one shape.
+    others = list(itertools.islice(batches(contexts, 2, seed=4), 8))
+    assert others != drawn
+    assert [contexts[first] for first, _ in others] == [contexts[first] for first, _ in drawn]
+
+
+def test_a_context_with_fewer_utterances_than_a_batch_has_its_turn_as_rarely() -> None:
+    contexts = [4.0] + [8.0] * 7
+    drawn = list(itertools.islice(batches(contexts, 2, seed=0), 8))
+    assert sum(batch == [0, 0] for batch in drawn) == 1
+
+
+def test_clips_are_padded_to_the_shortest_length_that_holds_them() -> None:
+    settings = Training(audio_context=10, length_buckets=3)
+    assert [settings.context_of(seconds) for seconds in (2, 3.4, 3.41, 6.7, 6.8, 10)] == [3.4, 3.4, 6.7, 6.7, 10, 10]
+    assert Training(audio_context=10).context_of(2) == 10
 
 
 def mixture(**settings: float) -> dict[str, object]:
@@ -346,7 +371,7 @@ def test_an_expert_that_no_point_goes_to_stays_as_it_is_and_the_run_goes_on(clip
         for module in modules.values():
             module.router.weight.zero_()  # equal logits: every point goes the same way
     with recorded(chosen.student.model) as routings:
-        student_signals(chosen.lesson.prepared, chosen.student, freeze_below=2, audio_context=8, with_decoder=False)
+        student_signals(chosen.lesson.prepared, chosen.student, freeze_below=2, with_decoder=False)
     busy = {path: routing.dispatch.flatten(0, 1).any(dim=0) for path, routing in routings.items()}
     assert {int(experts.sum()) for experts in busy.values()} == {1}
     assert len(learn(chosen).values) == 2
@@ -369,8 +394,8 @@ def test_padding_and_prompts_do_not_change_the_balance_of_a_mixture(clips) -> No
 
     def shares(batch) -> dict[str, torch.Tensor]:
         with recorded(chosen.student.model) as routings:
-            student_signals(batch, chosen.student, freeze_below=3, audio_context=8, with_decoder=True)
-        valid = valid_routings(routings, batch, student=chosen.student, audio_context=8)
+            student_signals(batch, chosen.student, freeze_below=3, with_decoder=True)
+        valid = valid_routings(routings, batch, student=chosen.student)
         return {path: routing.dispatch for path, routing in valid.items()}
 
     together, alone = shares([short, long]), shares([short])

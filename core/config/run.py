@@ -1,5 +1,6 @@
 """RunConfig: everything that defines a run."""
 
+import math
 from pathlib import PurePath
 from typing import Literal
 
@@ -26,6 +27,15 @@ class Training(Settings):
     audio_context: float = Field(
         default=15.0, ge=2, le=30, description="Audio that the encoder sees, in seconds; clips are padded or refused."
     )
+    length_buckets: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description=(
+            "To how many lengths clips are padded in training, evenly spaced up to audio_context; those of a batch "
+            "have one length. More save time; the encoder then learns at shorter contexts than it is tested at."
+        ),
+    )
     evaluations: int = Field(
         default=3,
         ge=1,
@@ -47,6 +57,15 @@ class Training(Settings):
             "that falls short where they hold little of the probability, as at temperatures above 1."
         ),
     )
+
+    def context_of(self, seconds: float) -> float:
+        """Return what a training clip of this length is padded to, in seconds: the shortest bucket that holds it."""
+        buckets = [
+            # Whole tenths: an encoder frame is 0.02 s.
+            math.ceil(round(10 * self.audio_context * number / self.length_buckets, 6)) / 10
+            for number in range(1, self.length_buckets)
+        ]
+        return next((bucket for bucket in buckets if seconds <= bucket), self.audio_context)
 
 
 class Evaluation(Settings):

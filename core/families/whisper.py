@@ -26,6 +26,7 @@ from core.errors import ConfigError, ModelError, Problem
 from core.weights.load import LoadedWhisper
 
 MEL_FRAMES_PER_SECOND = 100
+MEL_MARGIN_SECONDS = 0.5
 ENCODER_FRAMES_PER_SECOND = 50
 IGNORED = -100
 """Label of positions that no loss sees."""
@@ -186,14 +187,17 @@ class Whisper:
     def mel(self, audio: list[np.ndarray], audio_context: float) -> Float[Tensor, "batch mels time"]:
         """Return log-mel features of 16 kHz clips, padded with silence to the context.
 
-        Features are computed on 30 s and cut, so that a frame does not depend on the context.
+        Features are computed on a little more silence and cut: at an end, frames would be of mirrored samples. So each
+        frame is, bit for bit, that of the 30 s that Whisper was trained on.
 
         Raises:
             ModelError: If a clip is longer than the context.
         """
         if any(len(clip) / 16_000 > audio_context + 1e-6 for clip in audio):
             raise ModelError(f"A clip is longer than the audio context of {audio_context:g} s. Raise audio_context.")
-        features = self.loaded.feature_extractor(audio, sampling_rate=16_000, return_tensors="pt").input_features
+        extractor = self.loaded.feature_extractor
+        samples = min(extractor.n_samples, round(16_000 * (audio_context + MEL_MARGIN_SECONDS)))
+        features = extractor(audio, sampling_rate=16_000, max_length=samples, return_tensors="pt").input_features
         return features[..., : round(audio_context * MEL_FRAMES_PER_SECOND)]
 
     def encode_start(self, mel: Float[Tensor, "batch mels time"], layers: int) -> Float[Tensor, "batch frames width"]:

@@ -209,7 +209,9 @@ class _OneDevice:
         size, teachers = self._size, self._teachers
         train, test = self._contexts
         models = sum(shape.parameters for shape in (*teachers, self._student))
-        heard = size.train * (2 if self._with_pseudo else 1) + size.development
+        learnt_at = self._first.training.context_of(size.clip_seconds)
+        # Texts are written at the whole context: transcripts of both kinds are then learnt at another.
+        again = self._with_pseudo and learnt_at != train
         ensembles = {config.ensemble.label for config in self.configs if config.ensemble.combine != "single"}
         readings = 1 + (len(ensembles) if len(teachers) > 1 else 0)
         by_teachers = sum(
@@ -225,7 +227,9 @@ class _OneDevice:
         before = self._transcribe(of_students, *((test,) if self._test else (train,)), cap=True, compared=True)
         return {
             "loading the models": self._measured.load_seconds * models,
-            "listening": heard * self._listen(train) + self._test * self._listen(test),
+            "listening": size.train * (1 + again) * self._listen(learnt_at)
+            + (size.development + size.train * self._with_pseudo) * self._listen(train)
+            + self._test * self._listen(test),
             "transcribing before": readings * by_teachers + (self._test or size.development) * before,
             "training": sum(self._step(self.configs[company[0]], len(company)) for company in companies(self.configs))
             * self.steps,
@@ -306,7 +310,7 @@ class _OneDevice:
         return self._measured.seconds("transcription", work) / settings.batch_size
 
     def _step(self, config: RunConfig, students: int) -> float:
-        clips = Clips(self._batch, self._size.clip_seconds, config.training.audio_context)
+        clips = Clips(self._batch, self._size.clip_seconds, config.training.context_of(self._size.clip_seconds))
         work = step_work(config, self._teachers, self._student, clips, students=students)
         return self._measured.seconds("step", work)
 

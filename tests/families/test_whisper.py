@@ -49,6 +49,13 @@ def test_the_encoder_gives_fifty_frames_a_second_at_every_context(whisper: Whisp
         assert states.shape == (1, frame_count(context), whisper.width)
 
 
+@pytest.mark.parametrize("context", [2.0, 3.4, 29.8, 30.0])
+def test_features_of_a_short_context_are_those_of_thirty_seconds(whisper: Whisper, context: float) -> None:
+    clips = [np.random.default_rng(0).normal(size=size).astype(np.float32) for size in (32_000, 5_000)]
+    expected = whisper.loaded.feature_extractor(clips, sampling_rate=16_000, return_tensors="pt").input_features
+    assert torch.equal(whisper.mel(clips, context), expected[..., : round(100 * context)])
+
+
 def test_the_parts_together_are_the_whole_encoder_and_decoder_of_transformers(whisper: Whisper) -> None:
     clip = np.random.default_rng(0).normal(size=48_000).astype(np.float32)
     mel = whisper.mel([clip], 30.0)
