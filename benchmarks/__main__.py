@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import charts, decoding, growth, head, kept, likeness, profiling, steps, table, use, views
+from benchmarks import charts, decoding, growth, head, kept, likeness, profiling, skipping, steps, table, use, views
 from benchmarks.goals import judged
 from benchmarks.measuring import RESULTS, Bench, Found, circumstances, write
 
@@ -27,6 +27,7 @@ PARTS = {
     "kept": kept,
     "growth": growth,
     "profiling": profiling,
+    "skipping": skipping,
 }
 ON_A_DEVICE = ("steps", "head", "use", "growth")
 

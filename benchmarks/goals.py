@@ -47,11 +47,10 @@ class Goal:
         return value >= bound if self.at_least else value <= bound
 
 
-# Gates at true length were set on a student with an encoder half as costly as its teacher's. Here
-# both have base's encoder, all of which a step must compute and differentiate: in a batch of four 2.4 s, 95 %
-# of it in matrix products and attention at the speed of the fastest product. A loop at true length takes 3.5 s;
-# only the teacher's 1.1 s of them can be spared, for one student and for each of eight, so that 1.5 is as much
-# as any exact loop in float32 gains.
+# Gates at true length were set on a student with an encoder half as costly as its teacher's. Here both have base's
+# encoder, all of which a step must compute and differentiate, nearly at the speed of the fastest matrix product. Of a
+# loop at true length only the teacher's third can be spared, which gains 1.5; the rest is padding, of which our
+# batches, each of one length, have less.
 SHIPPED = Goal(
     1,
     "a step in the padding of Distil-Whisper's recipe, same adapters and losses, for one of ours",

@@ -36,7 +36,7 @@ def measure(bench: Bench) -> Found:
             entries = [
                 top_entry(logits, count=TOP, temperatures=TEMPERATURES)
                 for first in range(0, len(some), AT_ONCE)
-                for logits in _logits(teacher, some[first : first + AT_ONCE])
+                for logits in logits_of(teacher, some[first : first + AT_ONCE])
             ]
             return dict(zip(_keys(teacher, some), entries, strict=True))
 
@@ -66,7 +66,8 @@ def measure(bench: Bench) -> Found:
 
 
 @torch.inference_mode()
-def _logits(teacher: Whisper, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
+def logits_of(teacher: Whisper, utterances: Sequence[Utterance]) -> list[torch.Tensor]:
+    """Return a model's logits where the tokens of each utterance are predicted, [tokens, vocabulary]."""
     mel = teacher.mel([read_audio(item.audio_path) for item in utterances], AUDIO_CONTEXT).to(teacher.device)
     encoder = teacher.encode_rest(teacher.encode_start(mel, 0), 0)[teacher.encoder_layers - 1]
     tokens = [teacher.tokens(item.text) for item in utterances]
