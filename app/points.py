@@ -107,7 +107,10 @@ def table(view: View) -> None:
         alt=f"Points of the map, {PRESETS[preset].lower()}, those first",
     )
     listed = f"{text.count(len(frame))} of {text.count(matching)}" if matching > len(frame) else text.count(matching)
-    st.caption(f"{listed} listed. Choose a row, or click a point of the map, to hear it and see its neighbours.")
+    st.caption(
+        f"{listed} listed. Tick a row, or click a point of the map, to hear it and see its neighbours. "
+        f"{parts.BY_KEYBOARD}"
+    )
 
 
 def _nothing(view: View, preset: str, total: int) -> str:
