@@ -34,21 +34,22 @@ class View:
         """Read what a map shows."""
         shown, probe = state.map_points(record, place), state.studio().probe(run.job_id, run.group)
         names = state.map_labels(record, shown, run)
-        teacher, student = _evaluations(run, probe, step=place[2])
+        teacher, student = _evaluations(run, probe, number=record.teacher_number, step=place[2])
         heard = Heard(state.results(teacher.id if teacher else None), state.results(student.id if student else None))
         return cls(run, record, place, shown, probe, names, heard, student.step if student else None)
 
 
 def _evaluations(
-    run: RunRecord, probe: Sequence[ProbeUtterance], *, step: int
+    run: RunRecord, probe: Sequence[ProbeUtterance], *, number: int, step: int
 ) -> tuple[EvaluationRecord | None, EvaluationRecord | None]:
-    """Return the first teacher's evaluation of the probe's set, and the student's last one up to a step."""
+    """Return a teacher's evaluation of the probe's set, and the student's last one up to a step."""
     split = probe[0].split if probe else "development"
     found = state.studio().store.evaluations(job_id=run.job_id, test_set=split)
     teacher = [item for item in found if item.subject == "teacher" and item.group == run.group]
     student = [item for item in found if item.run_id == run.id and (item.step or 0) <= step]
     student.sort(key=lambda item: item.step or 0)
-    return teacher[0] if teacher else None, student[-1] if student else None
+    # They are stored in the order of the teachers.
+    return teacher[number] if number < len(teacher) else None, student[-1] if student else None
 
 
 def take_from_map(run: RunRecord, record: MapRecord, place: state.Place) -> None:
