@@ -10,17 +10,18 @@ from app import charts, map_charts, map_tables, parts, state, text
 from core.runs import AlignmentRecord, ComparisonRecord
 
 
-def show(own: Sequence[AlignmentRecord], now: AlignmentRecord) -> None:
+def show(own: Sequence[AlignmentRecord], now: AlignmentRecord, *, asks: bool = True) -> None:
     """Show the measures of one layer pair and the grid of all layers.
 
     Args:
         own: Of the pair, at all its steps.
         now: Of the step that is looked at.
+        asks: Whether states are there from which intervals and the grid can be computed.
     """
     st.header("How alike")
     left, right = st.columns([3, 2], gap="large")
     with left:
-        compared = _compared(now)
+        compared = _compared(now) if asks else None
         _measures(own, now, compared)
     with right:
         _over_steps(sorted(own, key=lambda item: item.step))
@@ -30,13 +31,14 @@ def show(own: Sequence[AlignmentRecord], now: AlignmentRecord) -> None:
 
 def _compared(now: AlignmentRecord) -> ComparisonRecord | None:
     """Return the comparison of the step that is looked at, asking for it once; say where it waits or failed."""
-    record = state.studio().request_comparison(now.run_id, now.side, now.step) if _asks(now) else _known(now)
-    if record is None or record.state == "finished":
+    # What failed is asked for again by a button only.
+    record = _known(now) or _request(now)
+    if record.state == "finished":
         return record
     if record.state == "failed":
         st.error(text.plain(record.message), icon=":material/error:")
         if st.button("Compare again", icon=":material/refresh:"):
-            state.studio().request_comparison(now.run_id, now.side, now.step)
+            _request(now)
             st.rerun()
         return None
     asked = record.id
@@ -50,13 +52,14 @@ def _compared(now: AlignmentRecord) -> ComparisonRecord | None:
 
 
 def _known(now: AlignmentRecord) -> ComparisonRecord | None:
+    wanted = (now.side, now.step, now.teacher_number)
     found = state.studio().store.comparisons(now.run_id)
-    return next((item for item in found if (item.side, item.step) == (now.side, now.step)), None)
+    return next((item for item in found if (item.side, item.step, item.teacher_number) == wanted), None)
 
 
-def _asks(now: AlignmentRecord) -> bool:
-    """Return whether nobody asked yet: what failed is asked for again by a button only."""
-    return _known(now) is None
+def _request(now: AlignmentRecord) -> ComparisonRecord:
+    studio = state.studio()
+    return studio.request_comparison(now.run_id, now.side, now.step, teacher_number=now.teacher_number)
 
 
 def _measures(own: Sequence[AlignmentRecord], now: AlignmentRecord, compared: ComparisonRecord | None) -> None:

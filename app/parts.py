@@ -23,6 +23,9 @@ STATES = {
     "interrupted": ("orange", ":material/link_off:"),
 }
 
+BY_KEYBOARD = "By keyboard: arrows lead to a row, Shift+Space ticks it."
+"""What no table says of itself, and what its boxes for the mouse do not show."""
+
 AUDIO = {".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg"}
 
 

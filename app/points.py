@@ -34,21 +34,22 @@ class View:
         """Read what a map shows."""
         shown, probe = state.map_points(record, place), state.studio().probe(run.job_id, run.group)
         names = state.map_labels(record, shown, run)
-        teacher, student = _evaluations(run, probe, step=place[2])
+        teacher, student = _evaluations(run, probe, number=record.teacher_number, step=place[2])
         heard = Heard(state.results(teacher.id if teacher else None), state.results(student.id if student else None))
         return cls(run, record, place, shown, probe, names, heard, student.step if student else None)
 
 
 def _evaluations(
-    run: RunRecord, probe: Sequence[ProbeUtterance], *, step: int
+    run: RunRecord, probe: Sequence[ProbeUtterance], *, number: int, step: int
 ) -> tuple[EvaluationRecord | None, EvaluationRecord | None]:
-    """Return the first teacher's evaluation of the probe's set, and the student's last one up to a step."""
+    """Return a teacher's evaluation of the probe's set, and the student's last one up to a step."""
     split = probe[0].split if probe else "development"
     found = state.studio().store.evaluations(job_id=run.job_id, test_set=split)
     teacher = [item for item in found if item.subject == "teacher" and item.group == run.group]
     student = [item for item in found if item.run_id == run.id and (item.step or 0) <= step]
     student.sort(key=lambda item: item.step or 0)
-    return teacher[0] if teacher else None, student[-1] if student else None
+    # They are stored in the order of the teachers.
+    return teacher[number] if number < len(teacher) else None, student[-1] if student else None
 
 
 def take_from_map(run: RunRecord, record: MapRecord, place: state.Place) -> None:
@@ -107,7 +108,10 @@ def table(view: View) -> None:
         alt=f"Points of the map, {PRESETS[preset].lower()}, those first",
     )
     listed = f"{text.count(len(frame))} of {text.count(matching)}" if matching > len(frame) else text.count(matching)
-    st.caption(f"{listed} listed. Choose a row, or click a point of the map, to hear it and see its neighbours.")
+    st.caption(
+        f"{listed} listed. Tick a row, or click a point of the map, to hear it and see its neighbours. "
+        f"{parts.BY_KEYBOARD}"
+    )
 
 
 def _nothing(view: View, preset: str, total: int) -> str:

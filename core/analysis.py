@@ -74,8 +74,8 @@ def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
 
     began = time.perf_counter()
     run = store.run(record.run_id)
-    stored = StoredStates(run, record.side, runs_folder=runs_folder)
-    places = _places(record, _with_first_teacher(store, run.id))
+    stored = StoredStates(run, record.side, runs_folder=runs_folder, teacher_number=record.teacher_number)
+    places = _places(record, _with_teacher(store, record))
     # On a busy machine NumPy's threads wait for each other; one is faster there.
     with threadpool_limits(limits=1, user_api="blas"):
         most = MOST_POINTS if len(places) == 1 else max(FEWEST_ALIGNED, MOST_ALIGNED // len(places))
@@ -117,9 +117,9 @@ def make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
     )
 
 
-def _with_first_teacher(store: Store, run_id: str) -> list[AlignmentRecord]:
-    """Return what was measured with the first teacher: of the others no states are stored but where losses compare."""
-    return [item for item in store.alignments(run_id) if item.teacher_number == 0]
+def _with_teacher(store: Store, record: MapRecord | ComparisonRecord) -> list[AlignmentRecord]:
+    """Return what was measured with the teacher that a record asks for."""
+    return [item for item in store.alignments(record.run_id) if item.teacher_number == record.teacher_number]
 
 
 def _places(record: MapRecord, alignments: list[AlignmentRecord]) -> list[Place]:
@@ -177,8 +177,8 @@ def compare(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dic
         NotFiniteError: If a state is NaN or infinite.
     """
     run = store.run(record.run_id)
-    stored = StoredStates(run, record.side, runs_folder=runs_folder)
-    measured = _with_first_teacher(store, run.id)
+    stored = StoredStates(run, record.side, runs_folder=runs_folder, teacher_number=record.teacher_number)
+    measured = _with_teacher(store, record)
     at = [item for item in measured if (item.side, item.step) == (record.side, record.step)]
     if not at:
         raise ShapeError(f"No {record.side} states of step {record.step} are stored. Choose another step.")

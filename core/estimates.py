@@ -176,8 +176,11 @@ def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[int, flo
     probed = filled(sample.train, min(PROBE_UTTERANCES, sample.sizes[1]))
     context, frozen = config.training.audio_context, config.freeze_below
     of_job = ProbeSet(probed, sample.pairs, sample.statistics, context, frozen)
-    heard = [every_layer(item.utterance, teacher=sample.teachers[0], audio_context=context) for item in probed]
-    of_job.save_teacher(folder / "teacher", teacher=heard, student=sample.student, runs_folder=folder)
+    heard = {
+        number: [every_layer(item.utterance, teacher=sample.teachers[number], audio_context=context) for item in probed]
+        for number in of_job.met
+    }
+    of_job.save_teachers(folder / "teacher", teachers=heard, student=sample.student, runs_folder=folder)
     probe = ProbeSet(teachers.met(probed), pairs, of_states, context, frozen)
     fresh = Path(tempfile.mkdtemp(dir=folder))
     saved = save_adapters(fresh, model=adapted, point_map=point_map, step=0, names=("last",))

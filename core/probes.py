@@ -3,8 +3,10 @@
 runs/jobs/<job>/probe.json                   the probe utterances
 runs/jobs/<job>/teacher_states.safetensors   teacher.<side>.<layer>, student.encoder.<layer> of frozen layers,
                                              mean.<side>.<layer> of layers that are compared, <side>.utterance, ...
+                teacher_states.of1.safe...   the same of a further teacher that states are compared with
 runs/<run>/states/000050.safetensors         student.<side>.<layer>, and where the run's mapping takes both sides:
-                                             aligned_student.<side>.<layer>-<teacher layer>, aligned_teacher.<...>
+                                             aligned_student.<side>.<layer>-<teacher layer>, aligned_teacher.<...>,
+                                             with .of1 behind them where the layer is a further teacher's
 """
 
 import json
@@ -21,6 +23,7 @@ from core.families.whisper import Whisper, frame_count
 from core.mapping import LayerPair, PointMap, PointMaps, Side, Statistics
 from core.scaling.work import FRAME_STRIDE
 from core.sources import Utterance
+from core.store.records import teacher_states
 from core.teacher_outputs import Prepared, student_signals
 
 
@@ -42,36 +45,32 @@ class ProbeSet:
     audio_context: float
     freeze_below: int
 
-    def save_teacher(
-        self, folder: Path, *, teacher: Sequence[Mapping[str, Tensor]], student: Whisper, runs_folder: Path
+    @property
+    def met(self) -> list[int]:
+        """The numbers of the teachers whose states are stored: the first, and all that some run meets."""
+        return sorted({0, *(pair.of for pair in self.pairs)})
+
+    def save_teachers(
+        self,
+        folder: Path,
+        *,
+        teachers: Mapping[int, Sequence[Mapping[str, Tensor]]],
+        student: Whisper,
+        runs_folder: Path,
     ) -> None:
-        """Write the teacher's states, those of the student's frozen layers, and which point each is.
+        """Write the teachers' states, those of the student's frozen layers, and which point each is.
 
         Args:
             folder: The job's.
-            teacher: Its states about each utterance, see `every_layer`.
+            teachers: Of each that is `met`, its states about each utterance, see `every_layer`.
             student: Before training.
             runs_folder: Audio inside it is named relative to it, so that it can be moved.
         """
-        parts = [
-            {**theirs, **self._frozen_layers(item, student)}
-            for item, theirs in zip(self.prepared, teacher, strict=True)
-        ]
-        tensors = {name: torch.cat([states[name] for states in parts]).contiguous() for name in parts[0]}
-        for pair in self.pairs:
-            if pair.of:  # maps are drawn with the first teacher
-                continue
-            side, layer = pair.side, pair.teacher
-            tensors[f"teacher.{side}.{layer}"] = self.teacher_states(pair).half().cpu().contiguous()
-            tensors[f"mean.{side}.{layer}"] = self.statistics[0][side, layer].mean.cpu().contiguous()
-        for side, moment, stride in (("encoder", "frame", FRAME_STRIDE), ("decoder", "token", 1)):
-            met = [pair for pair in self.pairs if pair.side == side]
-            if met:
-                counts = [len(_thinned(side, _states_of(item, met[0]))) for item in self.prepared]
-                tensors[f"{side}.utterance"] = torch.repeat_interleave(torch.tensor(counts)).int()
-                tensors[f"{side}.{moment}"] = torch.cat([torch.arange(count) * stride for count in counts]).int()
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / "teacher_states.safetensors")
+        frozen = _joined([self._frozen_layers(item, student) for item in self.prepared])
+        for number, heard in teachers.items():
+            tensors = _joined(heard) | self._compared(number) | ({} if number else frozen)
+            save_file(tensors, folder / teacher_states(number))
         described = [
             {
                 "id": item.utterance.id,
@@ -84,6 +83,22 @@ class ProbeSet:
             for item in self.prepared
         ]
         (folder / "probe.json").write_text(json.dumps(described, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    def _compared(self, number: int) -> dict[str, Tensor]:
+        """Return a teacher's states of the layers that are compared, their means, and which point each state is."""
+        tensors: dict[str, Tensor] = {}
+        own = [pair for pair in self.pairs if pair.of == number]
+        for pair in own:
+            side, layer = pair.side, pair.teacher
+            tensors[f"teacher.{side}.{layer}"] = self.teacher_states(pair).half().cpu().contiguous()
+            tensors[f"mean.{side}.{layer}"] = self.statistics[number][side, layer].mean.cpu().contiguous()
+        for side, moment, stride in (("encoder", "frame", FRAME_STRIDE), ("decoder", "token", 1)):
+            met = [pair for pair in own if pair.side == side]
+            if met:
+                counts = [len(_thinned(side, _states_of(item, met[0]))) for item in self.prepared]
+                tensors[f"{side}.utterance"] = torch.repeat_interleave(torch.tensor(counts)).int()
+                tensors[f"{side}.{moment}"] = torch.cat([torch.arange(count) * stride for count in counts]).int()
+        return tensors
 
     @torch.inference_mode()
     def _frozen_layers(self, item: Prepared, student: Whisper) -> dict[str, Tensor]:
@@ -172,6 +187,11 @@ def save_student(
 def probe_steps(steps: int, points: int) -> list[int]:
     """Return at which steps states are stored: evenly spread, the first (0) and the last among them."""
     return sorted({round(index * steps / (points - 1)) for index in range(points)})
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the states of all utterances, one after the other, by name."""
+    return {name: torch.cat([states[name] for states in parts]).contiguous() for name in parts[0]}
 
 
 def _states_of(item: Prepared, pair: LayerPair) -> Tensor:

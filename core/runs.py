@@ -39,7 +39,7 @@ from core.store import (
     Store,
     UtteranceResult,
 )
-from core.store.records import Level, Side, probe_folder
+from core.store.records import Level, Side, probe_folder, teacher_states
 from core.wer import WordChange, word_difference
 
 __all__ = [
@@ -232,23 +232,30 @@ class Studio:
         step: int | None,
         level: Level,
         *,
+        teacher_number: int = 0,
         again: bool = False,
     ) -> MapRecord:
         """Ask for a map, or with None for aligned maps of all layers and steps; its record says when it is there.
 
         One that is there is drawn `again` on demand only; until then its picture stays.
         """
-        record = self.store.request_map(run_id, side, student_layer, teacher_layer, step, level, again=again)
+        record = self.store.request_map(
+            run_id, side, student_layer, teacher_layer, step, level, teacher_number=teacher_number, again=again
+        )
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record
 
-    def request_comparison(self, run_id: str, side: Side, step: int) -> ComparisonRecord:
+    def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
         """Ask how alike both sides are at a step, with intervals; its record says when it is there."""
-        record = self.store.request_comparison(run_id, side, step)
+        record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record
+
+    def has_states(self, run: RunRecord, teacher_number: int) -> bool:
+        """Return whether a teacher's states are stored; once those of the first were only."""
+        return (self.runs_folder / run.probe_folder / teacher_states(teacher_number)).is_file()
 
     def map_points(self, record: MapRecord, place: tuple[int, int, int] | None = None) -> MapPoints:
         """Read a finished map.

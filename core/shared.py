@@ -161,9 +161,10 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
     read = [item for item in train_set if item.utterance.text] or [item.prepared for item in pseudo]
     statistics = teacher_statistics(train_set, read=read)
     probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
-    probe.save_teacher(
+    probed = [item.utterance for item in probe.prepared]
+    probe.save_teachers(
         recorder.runs_folder / probe_folder(recorder.job_id, recorder.group),
-        teacher=listening.every_layer([item.utterance for item in probe.prepared], context),
+        teachers={number: listening.every_layer(probed, context, number=number) for number in probe.met},
         student=student,
         runs_folder=recorder.runs_folder,
     )

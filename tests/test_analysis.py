@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from core.alignment.measures import linear_cka
+from core.alignment.measures import geodesic_angles, linear_cka
 from core.analysis import compare, make_map
 from core.config import RunConfig
 from core.errors import NotFiniteError, ShapeError, StoreError
@@ -65,6 +65,16 @@ class Probe:
             tensors |= {f"aligned_student.{place}": mine, f"aligned_teacher.{place}": theirs}
         self._save(self.folder / self.run.id / "states" / f"{step:06d}.safetensors", tensors)
 
+    def write_further_teacher(self, states: np.ndarray, step: int) -> None:
+        """Write the states of a second teacher, and both sides of a step where the run's mapping takes them."""
+        points = {"encoder.utterance": self.utterance, "encoder.frame": self.frame}
+        of_job = self.folder / "jobs" / self.run.job_id
+        self._save(of_job / "teacher_states.of1.safetensors", {"teacher.encoder.3": states, **points})
+        place = "encoder.2-3"
+        both = {f"aligned_student.{place}": self.student, f"aligned_teacher.{place}": self.teacher}
+        of_it = {f"aligned_student.{place}.of1": self.student, f"aligned_teacher.{place}.of1": states}
+        self._save(self.folder / self.run.id / "states" / f"{step:06d}.safetensors", both | of_it)
+
     def _save(self, path: Path, tensors: dict[str, np.ndarray]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path)
@@ -76,11 +86,17 @@ def probe(tmp_path: Path, run: RunRecord) -> Probe:
 
 
 def made(
-    store: Store, probe: Probe, *, step: int = 0, level: Any = "points", side: Any = "encoder"
+    store: Store,
+    probe: Probe,
+    *,
+    step: int = 0,
+    level: Any = "points",
+    side: Any = "encoder",
+    teacher_number: int = 0,
 ) -> tuple[MapRecord, dict[str, np.ndarray]]:
     """Ask for a map as the app does, make it, and return its record and its file."""
     layers = (2, 3) if side == "encoder" else (1, 1)
-    store.request_map(probe.run.id, side, *layers, step, level)
+    store.request_map(probe.run.id, side, *layers, step, level, teacher_number=teacher_number)
     claimed = store.claim_map()
     assert claimed is not None
     make_map(claimed, store=store, runs_folder=probe.folder)
@@ -157,6 +173,21 @@ def test_neighbours_of_a_point_are_those_of_its_own_side_before_the_map(store: S
         np.fill_diagonal(similarity, -2)
         nearest = np.sort(np.take_along_axis(similarity, file[f"{name}_neighbours"][0], axis=1))
         assert nearest == pytest.approx(np.sort(similarity)[:, -10:], abs=1e-5)
+
+
+def test_a_map_with_a_further_teacher_is_of_its_states(store: Store, probe: Probe) -> None:
+    theirs = np.random.default_rng(9).normal(size=(120, WIDTH)).astype(np.float16)
+    probe.write_further_teacher(theirs, STEPS)
+    record, file = made(store, probe, step=STEPS, teacher_number=1)
+    assert record.teacher_number == 1
+    assert file["angle"][0] == pytest.approx(
+        geodesic_angles(probe.student.astype(float), theirs.astype(float)), abs=1e-3
+    )
+
+
+def test_a_further_teacher_whose_states_are_not_stored_is_refused_in_a_sentence(store: Store, probe: Probe) -> None:
+    with pytest.raises(StoreError, match=r"teacher_states\.of1\.safetensors is not there"):
+        made(store, probe, teacher_number=1)
 
 
 def test_maps_of_all_steps_before_any_is_stored_are_refused_in_a_sentence(store: Store, probe: Probe) -> None:

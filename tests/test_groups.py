@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from core.ablation import AblationTable, ablation_table
+from core.analysis import compare
 from core.checking import check
 from core.config import RunConfig, group_problems, groups, parse_ablation, parse_run
 from core.errors import ConfigError, ModelError
@@ -102,6 +103,24 @@ def test_each_teacher_has_its_alignment_and_its_weight(finished: tuple[Store, Pa
         (rate,) = [item.wer for item in rates if item.subject == "teacher" and item.label == name]
         assert said[f"teacher/{number}/wer"] == pytest.approx(rate)
         assert 0.5 < said[f"teacher/{number}/agreement"] <= 1
+
+
+def test_every_teacher_that_a_student_meets_can_be_compared_with_it(finished: tuple[Store, Path, str]) -> None:
+    store, folder, job_id = finished
+    run = store.runs(job_id=job_id)[-1]
+    measured = {(item.teacher_number, item.step, item.student_layer): item for item in store.alignments(run.id)}
+    found = []
+    for number in (0, 1):
+        asked = store.request_comparison(run.id, "encoder", 1, teacher_number=number)
+        compared = compare(asked, store=store, runs_folder=folder)
+        assert compared["grid"]["teacher_layers"] == [0, 1, 2, 3]
+        assert compared["grid"]["student_layers"] == [0, 1, 2]
+        (pair,) = compared["pairs"].values()
+        # All points are counted in both, and the layer's number is that of the record.
+        assert pair["linear_cka"]["value"] == pytest.approx(measured[number, 1, 2].linear_cka, abs=1e-3)
+        assert pair["geodesic_angle"]["value"] == pytest.approx(measured[number, 1, 2].geodesic_angle, abs=1e-3)
+        found.append(compared["grid"]["cka"])
+    assert found[0] != found[1]
 
 
 def test_the_student_of_a_finished_run_is_a_teacher_and_so_is_its_export(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from app import likeness, parts, points, state, text
+from app import likeness, parts, points, state, teachers, text
 from core.runs import AlignmentRecord, MapRecord, RunRecord
 
 LEVELS = {"utterances": "Utterances", "points": "Points"}
@@ -31,18 +31,24 @@ def show() -> None:
     with controls:
         run = state.chosen_run(runs, width=280)
     measured = studio.store.alignments(run.id)
-    records = [item for item in measured if item.teacher_number == 0]
-    if not records:
+    if not measured:
         st.info("No states of this run are stored. They are taken from its first step on.", icon=":material/info:")
         state.link("run", "To the run", ":material/monitoring:", run=run.id)
         return
     with controls:
+        number = _choose_teacher(run, {item.teacher_number for item in measured})
+        records = [item for item in measured if item.teacher_number == number]
         now = _choose(records)
-        level, kind = _choose_map()
-    if len(records) < len(measured):
-        st.caption("This run learns from several teachers; here it stands beside the first.")
-    _explore(run, now, level, kind)
-    likeness.show([item for item in records if _pair(item) == _pair(now)], now)
+        chosen = _choose_map() if _stored(run, number) else None
+    if chosen is not None:
+        _explore(run, now, *chosen)
+    else:
+        st.info(
+            "This run did not store the states of its further teachers, as newer ones do: there is no map of this one, "
+            "and no intervals. Run it again to have them.",
+            icon=":material/info:",
+        )
+    likeness.show([item for item in records if _pair(item) == _pair(now)], now, asks=chosen is not None)
 
 
 def _with_states(runs: list[RunRecord]) -> str | None:
@@ -52,9 +58,32 @@ def _with_states(runs: list[RunRecord]) -> str | None:
     return next((run_id for run_id in wanted if state.studio().store.alignments(run_id)), None)
 
 
+def _choose_teacher(run: RunRecord, numbers: set[int]) -> int:
+    """Let the user choose the teacher that the student stands beside, where it met several; return its number."""
+    if numbers == {0}:
+        return 0
+    labels = dict(enumerate(teachers.named(run.config)))
+    options = [str(number) for number in sorted(numbers)]
+    key = state.choice("teacher", options)
+    value = st.selectbox(
+        "Teacher",
+        options,
+        format_func=lambda number: f"{int(number) + 1} · {labels.get(int(number), number)}",
+        key=key,
+        width=220,
+    )
+    return int(state.chosen("teacher", value))
+
+
+def _stored(run: RunRecord, number: int) -> bool:
+    """Return whether states of a teacher are there, or maps that were drawn of them elsewhere."""
+    studio = state.studio()
+    drawn = {record.teacher_number for record in studio.store.maps(run.id)}
+    return number == 0 or number in drawn or studio.has_states(run, number)
+
+
 def _pair(record: AlignmentRecord) -> str:
-    of = f"-of{record.teacher_number}" if record.teacher_number else ""
-    return f"{record.side}-{record.student_layer}-{record.teacher_layer}{of}"
+    return f"{record.side}-{record.student_layer}-{record.teacher_layer}"
 
 
 def _choose(records: list[AlignmentRecord]) -> AlignmentRecord:
@@ -115,11 +144,18 @@ def _record(run: RunRecord, now: AlignmentRecord, level: str, kind: str, *, agai
     wanted = (now.side, *(one if kind == "one" else (None, None, None)), level)
     for record in state.studio().store.maps(run.id):
         place = (record.side, record.student_layer, record.teacher_layer, record.step, record.level)
-        if place == wanted and not again:
+        if place == wanted and record.teacher_number == now.teacher_number and not again:
             return record
     side, mine, theirs, step, _ = wanted
     return state.studio().request_map(
-        run.id, side, mine, theirs, step, "points" if level == "points" else "utterances", again=again
+        run.id,
+        side,
+        mine,
+        theirs,
+        step,
+        "points" if level == "points" else "utterances",
+        teacher_number=now.teacher_number,
+        again=again,
     )
 
 

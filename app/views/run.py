@@ -349,12 +349,14 @@ def _utterances(run: RunRecord) -> None:
             },
             alt=f"Utterances of this evaluation, {said} first",
         )
-        st.caption(f"{len(worst)} of {len(results)} utterances, {said} first. Choose a row to hear it.")
+        st.caption(
+            f"{len(worst)} of {len(results)} utterances, {said} first. Tick a row to hear it. {parts.BY_KEYBOARD}"
+        )
     rows = event["selection"]["rows"]
     with card.container(border=True):
         if not rows:
             st.markdown("**No utterance chosen**")
-            st.caption("Choose a row: its audio and its texts appear here.")
+            st.caption("Tick a row: its audio and its texts appear here.")
             return
         item = worst[rows[0]]
         st.markdown(f"**{text.plain(item.utterance_id)}** · {item.duration:.1f} s")

@@ -121,7 +121,9 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
     chosen, opened = _table(found)
     many = "One run" if len(found) == 1 else f"{len(found) or 'No'} runs"
     shown = many if len(found) == len(runs) else f"{many} of {len(runs)}"
-    st.caption(f"{shown}, newest first. Choose a cell to open its run; tick rows to compare or label them.")
+    st.caption(
+        f"{shown}, newest first. Press a name to open its run; tick rows to compare or label them. {parts.BY_KEYBOARD}"
+    )
     if opened:
         state.go_to("run", run=opened.id)
     with actions:
@@ -164,7 +166,7 @@ def _tags(runs: list[RunSummary]) -> list[str]:
 
 
 def _table(runs: list[RunSummary]) -> tuple[list[RunSummary], RunSummary | None]:
-    """Show runs; return those that are ticked, and the one of which a cell was chosen."""
+    """Show runs; return those that are ticked, and the one whose name was pressed."""
     frame = tables.runs(runs)
     ticked = state.kept("ticked runs", ())
     event = st.dataframe(
@@ -172,11 +174,12 @@ def _table(runs: list[RunSummary]) -> tuple[list[RunSummary], RunSummary | None]
         hide_index=True,
         placeholder=text.NOTHING,
         on_select="rerun",
-        selection_mode=["multi-row", "single-cell"],
+        selection_mode="multi-row",
         # A selection is of places in the table: with other rows it is another table, in which the same runs are ticked.
         key=f"runs:{hash(tuple(frame['Id']))}",
         selection_default={"selection": {"rows": [place for place, run in enumerate(runs) if run.id in ticked]}},
         column_config={
+            "Run": st.column_config.ButtonColumn(type="tertiary", alignment="left", key="opened run"),
             "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f", help="Lower is better."),
             "Set": st.column_config.TextColumn(
                 width=110,
@@ -193,8 +196,8 @@ def _table(runs: list[RunSummary]) -> tuple[list[RunSummary], RunSummary | None]
     )
     chosen = [runs[place] for place in sorted(event["selection"]["rows"])]
     state.keep("ticked runs", tuple(run.id for run in chosen))
-    cells = event["selection"]["cells"]
-    return chosen, runs[cells[0][0]] if cells else None
+    opened = state.kept("opened run")
+    return chosen, runs[opened["row"]] if opened else None
 
 
 def _actions(chosen: list[RunSummary], *, known_tags: list[str], in_bin: bool) -> None:

@@ -1,6 +1,6 @@
 """A run's stored states as they are compared: read, paired, thinned, and brought into one space.
 
-runs/jobs/<job>/teacher_states.safetensors
+runs/jobs/<job>/teacher_states.safetensors   of further teachers teacher_states.of1.safetensors, ...
 runs/<run>/states/<step>.safetensors         (both written by core.probes)
 runs/jobs/<job>/probe.json
 """
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from core.alignment.measures import procrustes
 from core.config import RunConfig
 from core.errors import NotFiniteError, StoreError
-from core.store.records import RunRecord, Side
+from core.store.records import RunRecord, Side, teacher_states
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,18 @@ class PairedStates:
 
 
 class StoredStates:
-    """The files of a run's states at one side of the models."""
+    """The files of a run's states, and of one teacher's, at one side of the models."""
 
-    def __init__(self, run: RunRecord, side: Side, *, runs_folder: Path) -> None:
+    def __init__(self, run: RunRecord, side: Side, *, runs_folder: Path, teacher_number: int = 0) -> None:
         """Name the files; nothing is read yet.
 
         Args:
             run: Whose states.
             side: Encoder frames or decoder tokens.
             runs_folder: Where they are.
+            teacher_number: Which teacher's, from 0.
         """
-        self._run, self._side = run, side
+        self._run, self._side, self._number = run, side, teacher_number
         self._states = runs_folder / run.id / "states"
         self._of_job = runs_folder / run.probe_folder
         self._method = RunConfig.model_validate(run.config).method
@@ -69,7 +70,8 @@ class StoredStates:
         moment_name = "frame" if self._side == "encoder" else "token"
         utterance, moment = _read(self._teacher_file, [f"{self._side}.utterance", f"{self._side}.{moment_name}"])
         if self._method.aligns:
-            place, projection = f"{self._side}.{student_layer}-{teacher_layer}", self._method.mapping.projection
+            place = f"{self._side}.{student_layer}-{teacher_layer}{f'.of{self._number}' if self._number else ''}"
+            projection = self._method.mapping.projection
             how = "the run's mapping, without a projection" if projection == "none" else "the learned projection"
             names = [f"aligned_student.{place}", f"aligned_teacher.{place}"]
             student, teacher = _floats(_read(self._student_file(step), names))
@@ -85,8 +87,8 @@ class StoredStates:
         """Return the student's states of a layer at a step as they are; raises as `paired` does."""
         name = f"student.{self._side}.{layer}"
         # Layers that are never trained are stored once for all runs of a job.
-        frozen = layer in _layers(self._teacher_file, f"student.{self._side}.")
-        (states,) = _floats(_read(self._teacher_file if frozen else self._student_file(step), [name]))
+        frozen = layer in _layers(self._first_teacher_file, f"student.{self._side}.")
+        (states,) = _floats(_read(self._first_teacher_file if frozen else self._student_file(step), [name]))
         self._require_finite(states, step)
         return states
 
@@ -96,7 +98,8 @@ class StoredStates:
 
     def layers(self, step: int) -> tuple[list[int], list[int]]:
         """Return of which layers of student and teacher there are states."""
-        student, frozen = (_layers(file, f"student.{self._side}.") for file in self._files(step))
+        files = self._student_file(step), self._first_teacher_file
+        student, frozen = (_layers(file, f"student.{self._side}.") for file in files)
         return sorted({*student, *frozen}), _layers(self._teacher_file, f"teacher.{self._side}.")
 
     def speakers(self) -> list[str | None]:
@@ -109,13 +112,14 @@ class StoredStates:
 
     @property
     def _teacher_file(self) -> Path:
-        return self._of_job / "teacher_states.safetensors"
+        return self._of_job / teacher_states(self._number)
+
+    @property
+    def _first_teacher_file(self) -> Path:
+        return self._of_job / teacher_states(0)
 
     def _student_file(self, step: int) -> Path:
         return self._states / f"{step:06d}.safetensors"
-
-    def _files(self, step: int) -> tuple[Path, Path]:
-        return self._student_file(step), self._teacher_file
 
     def _require_finite(self, states: np.ndarray, step: int) -> None:
         if not np.isfinite(states).all():

@@ -117,10 +117,12 @@ class Kept:
             advance=advance,
         )
 
-    def every_layer(self, utterances: Sequence[Utterance], audio_context: float) -> list[dict[str, Tensor]]:
-        """Read the states of the probe; run the first teacher for those that are missing."""
-        teacher, shelf = self.models.teachers[0], self.cache.shelf(self.recipes.probe(audio_context))
-        keys = [self.recipes.text_key(item, 0) for item in utterances]
+    def every_layer(
+        self, utterances: Sequence[Utterance], audio_context: float, *, number: int
+    ) -> list[dict[str, Tensor]]:
+        """Read the states of the probe; run the teacher for those that are missing."""
+        teacher, shelf = self.models.teachers[number], self.cache.shelf(self.recipes.probe(number, audio_context))
+        keys = [self.recipes.text_key(item, number) for item in utterances]
         missing = set(shelf.missing(keys))
         lacking = {key: item for key, item in zip(keys, utterances, strict=True) if key in missing}
         made: dict[str, Entry] = {}

@@ -90,8 +90,10 @@ class Listening(Protocol):
         """
         ...
 
-    def every_layer(self, utterances: Sequence[Utterance], audio_context: float) -> list[dict[str, Tensor]]:
-        """Return the first teacher's states of every layer about some utterances; see `core.probes.every_layer`."""
+    def every_layer(
+        self, utterances: Sequence[Utterance], audio_context: float, *, number: int
+    ) -> list[dict[str, Tensor]]:
+        """Return a teacher's states of every layer about some utterances; see `core.probes.every_layer`."""
         ...
 
     def metrics(self) -> Mapping[str, float]:
@@ -123,9 +125,12 @@ class Live:
             prepared, listener=listener, settings=self.models.decoding, audio_context=audio_context, advance=advance
         )
 
-    def every_layer(self, utterances: Sequence[Utterance], audio_context: float) -> list[dict[str, Tensor]]:
-        """Run the first teacher once more."""
-        return [every_layer(item, teacher=self.models.teachers[0], audio_context=audio_context) for item in utterances]
+    def every_layer(
+        self, utterances: Sequence[Utterance], audio_context: float, *, number: int
+    ) -> list[dict[str, Tensor]]:
+        """Run the teacher once more."""
+        teacher = self.models.teachers[number]
+        return [every_layer(item, teacher=teacher, audio_context=audio_context) for item in utterances]
 
     def metrics(self) -> Mapping[str, float]:
         """Return nothing: nothing is kept."""

@@ -108,9 +108,9 @@ class Recipes:
         """Return that of how likely a teacher finds transcripts."""
         return self._of_text(number, "log-likelihood", audio_context)
 
-    def probe(self, audio_context: float) -> Recipe:
-        """Return that of the first teacher's states of every layer."""
-        return self._of_text(0, "probe states", audio_context)
+    def probe(self, number: int, audio_context: float) -> Recipe:
+        """Return that of a teacher's states of every layer."""
+        return self._of_text(number, "probe states", audio_context)
 
     def texts(self, listener: Listener, audio_context: float) -> Recipe:
         """Return that of what teachers write, alone or together."""

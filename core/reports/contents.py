@@ -220,7 +220,8 @@ def _map(studio: Studio, table: AblationTable) -> Figure | None:
         (row for row in table.rows if row.evaluation and not row.teaches), key=lambda row: _wer(row.evaluation)
     )
     for row in ranked:
-        drawn = [record for record in studio.store.maps(row.run.id) if record.state == "finished"]
+        maps = studio.store.maps(row.run.id)
+        drawn = [record for record in maps if record.state == "finished" and not record.teacher_number]
         for record in sorted(drawn, key=_worth, reverse=True):
             try:
                 # Of aligned maps the last step's, of the upper layers.

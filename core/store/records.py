@@ -26,6 +26,11 @@ def probe_folder(job_id: str, group: int) -> str:
     return f"jobs/{job_id}" + (f"/group-{group}" if group else "")
 
 
+def teacher_states(number: int) -> str:
+    """Return the name of the file with a teacher's probe states, in `probe_folder`."""
+    return f"teacher_states{f'.of{number}' if number else ''}.safetensors"
+
+
 def config_hash(config: dict[str, Any]) -> str:
     """Return what settings are found by: the first 16 hex digits of the SHA-256 of their JSON, keys in order."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"))

@@ -21,6 +21,7 @@ class MapRecord:
         points: States that are shown, of `points_total`.
         how: How the two spaces were brought together, in words.
         attempts: How often an analysis worker began it.
+        teacher_number: Whose states stand beside the student's, from 0.
     """
 
     id: int
@@ -42,6 +43,7 @@ class MapRecord:
     created_at: datetime
     kept: float | None = None
     stratified: str = ""
+    teacher_number: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class ComparisonRecord:
     Attributes:
         result: See core.analysis.compare.
         attempts: How often an analysis worker began it.
+        teacher_number: Whose states stand beside the student's, from 0.
     """
 
     id: int
@@ -62,6 +65,7 @@ class ComparisonRecord:
     message: str
     attempts: int
     created_at: datetime
+    teacher_number: int = 0
 
 
 @dataclass(frozen=True)

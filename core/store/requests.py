@@ -32,6 +32,7 @@ class Requests(Reads):
         step: int | None,
         level: Level,
         *,
+        teacher_number: int = 0,
         again: bool = False,
     ) -> MapRecord:
         """Ask for a map; one that was asked for before is returned as it is, unless it failed.
@@ -43,6 +44,7 @@ class Requests(Reads):
             teacher_layer: See above.
             step: See above.
             level: What a point is.
+            teacher_number: Which teacher's states are mapped with the student's, from 0.
             again: Ask anew for one that is there, too.
         """
         place = {
@@ -52,6 +54,7 @@ class Requests(Reads):
             "teacher_layer": teacher_layer,
             "step": step,
             "level": level,
+            "teacher_number": teacher_number,
         }
         return self.map(self._ask(maps, place, again=again))
 
@@ -89,18 +92,20 @@ class Requests(Reads):
         """Say why there is no map, in a sentence."""
         self._set(maps, map_id, state="failed", message=message)
 
-    def request_comparison(self, run_id: str, side: Side, step: int) -> ComparisonRecord:
-        """Ask how alike both sides are at a step; what was asked for before is returned as it is, unless it failed."""
-        return self.comparison(self._ask(comparisons, {"run_id": run_id, "side": side, "step": step}))
+    def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
+        """Ask how alike student and a teacher are at a step; see `request_map` for what was asked for before."""
+        place = {"run_id": run_id, "side": side, "step": step, "teacher_number": teacher_number}
+        return self.comparison(self._ask(comparisons, place))
 
     def comparison(self, comparison_id: int) -> ComparisonRecord:
         """Return one comparison."""
         return ComparisonRecord(**self._one(comparisons, comparison_id, "comparison"))
 
     def comparisons(self, run_id: str) -> list[ComparisonRecord]:
-        """Return the comparisons of a run, by side and step."""
+        """Return the comparisons of a run, by side, step and teacher."""
         query = select(comparisons).where(comparisons.c.run_id == run_id)
-        return [ComparisonRecord(**row) for row in self._rows(query.order_by(comparisons.c.side, comparisons.c.step))]
+        order = (comparisons.c.side, comparisons.c.step, comparisons.c.teacher_number)
+        return [ComparisonRecord(**row) for row in self._rows(query.order_by(*order))]
 
     def claim_comparison(self) -> ComparisonRecord | None:
         """Take the oldest comparison that waits, or None."""

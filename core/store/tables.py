@@ -207,6 +207,7 @@ maps = Table(
     Column("teacher_layer", Integer),
     Column("step", Integer),
     Column("level", String(16), nullable=False),
+    Column("teacher_number", Integer, nullable=False, default=0),
     Column("state", String(16), nullable=False),
     Column("message", Text, nullable=False, default=""),
     Column("path", Text, nullable=False, default=""),
@@ -228,6 +229,7 @@ Index(
     maps.c.teacher_layer,
     maps.c.step,
     maps.c.level,
+    maps.c.teacher_number,
     unique=True,
 )
 
@@ -238,13 +240,21 @@ comparisons = Table(
     Column("run_id", String(16), ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     Column("side", String(8), nullable=False),
     Column("step", Integer, nullable=False),
+    Column("teacher_number", Integer, nullable=False, default=0),
     Column("state", String(16), nullable=False),
     Column("result", JSON(none_as_null=True)),
     Column("message", Text, nullable=False, default=""),
     Column("attempts", Integer, nullable=False, default=0),
     Column("created_at", UtcDateTime, nullable=False),
 )
-Index("comparisons_by_place", comparisons.c.run_id, comparisons.c.side, comparisons.c.step, unique=True)
+Index(
+    "comparisons_by_place",
+    comparisons.c.run_id,
+    comparisons.c.side,
+    comparisons.c.step,
+    comparisons.c.teacher_number,
+    unique=True,
+)
 
 checks = Table(
     "checks",

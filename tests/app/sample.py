@@ -342,13 +342,15 @@ def alignments(run: RunRecord) -> list[AlignmentRecord]:
     ]
 
 
-def add_map(store: Store, runs_folder: Path, run: RunRecord, step: int | None, level: Level) -> None:
+def add_map(
+    store: Store, runs_folder: Path, run: RunRecord, step: int | None, level: Level, *, teacher_number: int = 0
+) -> None:
     """Store a finished map of the encoder's layer pair and its file; without a step, the aligned maps of all steps."""
     layers = (None, None) if step is None else (2, 3)
-    store.request_map(run.id, "encoder", *layers, step, level)
+    store.request_map(run.id, "encoder", *layers, step, level, teacher_number=teacher_number)
     record = store.claim_map()
     assert record is not None
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(7 + teacher_number)
     each = 1 if level == "utterances" else 20
     points = UTTERANCES * each
     steps = PROBED if step is None else (step,)

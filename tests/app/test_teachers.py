@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import tables, teachers
+from app import tables, teachers, text
 from core.ablation import ablation_table
-from core.runs import RunRecord
+from core.runs import RunRecord, UtteranceResult, word_difference
 from core.store import Store
 from tests.app import sample
 from tests.app.test_views import texts
@@ -103,14 +103,66 @@ def test_the_table_shows_experts_ensembles_and_students_with_intervals(
     assert list(rates["role"]) == ["Teacher"] * 3 + ["Ensemble"] * 3 + ["Student"] * 4
 
 
-def test_alignment_says_that_it_shows_the_first_of_several_teachers(
+def beside(store: Store, run: RunRecord, *numbers: int) -> None:
+    """Store how alike a run's states are to those of some of its teachers, the less the further down they stand."""
+    for number in numbers:
+        cka = 0.9 - number / 10
+        found = [replace(each, teacher_number=number, linear_cka=cka) for each in sample.alignments(run)]
+        store.add_alignments(found)
+
+
+def test_alignment_shows_the_student_beside_the_teacher_that_is_chosen(
+    open_page: OpenPage, store: Store, runs_folder: Path, runs: list[RunRecord]
+) -> None:
+    run, utterances = runs[-1], [f"test-{number:03d}" for number in range(sample.UTTERANCES)]
+    beside(store, run, 0, 1)
+    (runs_folder / run.probe_folder).mkdir(parents=True)
+    sample.write_probe(runs_folder, run.probe_folder.removeprefix("jobs/"), utterances)
+    heard: list[UtteranceResult] = []
+    for number in (0, 1):
+        sample.add_map(store, runs_folder, run, sample.STEPS, "utterances", teacher_number=number)
+        rates = store.evaluations(job_id=run.job_id, test_set="development")
+        (own,) = [each.id for each in rates if each.label == EXPERTS[number]]
+        heard.append(store.utterance_results(own)[3])
+    assert heard[0].hypothesis != heard[1].hypothesis
+    figures = []
+    for number, cka in (("0", "0.90"), ("1", "0.80")):
+        page = open_page("alignment", run=run.id, map="one", teacher=number, point=heard[0].utterance_id)
+        assert not page.exception
+        (choice,) = [box for box in page.selectbox if box.label == "Teacher"]
+        assert choice.options == ["1 · expert in babble", "2 · expert in fast speech"]
+        assert page.query_params["teacher"] == number
+        said = heard[int(number)]
+        assert f"WER teacher {text.percent(said.errors / said.words)}" in texts(page)
+        shown = text.marked(word_difference(said.reference, said.hypothesis))
+        assert f"**Teacher**  \n{shown}" in texts(page)
+        (measures,) = [each.value for each in page.dataframe if "Measure" in each.value]
+        assert measures.iloc[0]["Before"] == cka
+        figures += [chart.proto.spec for chart in page.get("plotly_chart")]
+    assert len(set(figures)) == 2
+    assert [item.teacher_number for item in store.comparisons(run.id)] == [0, 1]
+
+
+def test_alignment_of_a_run_that_stored_the_first_teacher_only_has_numbers_of_the_others(
     open_page: OpenPage, store: Store, runs: list[RunRecord]
 ) -> None:
-    for number in (0, 1):
-        store.add_alignments([replace(record, teacher_number=number) for record in sample.alignments(runs[-1])])
-    page = open_page("alignment", run=runs[-1].id)
+    beside(store, runs[-1], 0, 1)
+    page = open_page("alignment", run=runs[-1].id, teacher="1")
     assert not page.exception
-    assert "here it stands beside the first" in texts(page)
+    assert not page.error
+    assert "did not store the states of its further teachers" in texts(page)
+    (measures,) = [each.value for each in page.dataframe if "Measure" in each.value]
+    assert measures.iloc[0]["Before"] == "0.80"
+    assert store.maps(runs[-1].id) == store.comparisons(runs[-1].id) == []
+
+
+def test_alignment_asks_for_no_teacher_where_there_is_one(
+    open_page: OpenPage, store: Store, runs: list[RunRecord]
+) -> None:
+    beside(store, runs[0], 0)
+    page = open_page("alignment", run=runs[0].id)
+    assert not page.exception
+    assert [box.label for box in page.selectbox] == ["Run"]
 
 
 def test_the_student_of_a_finished_run_is_offered_as_a_teacher(open_page: OpenPage, runs: list[RunRecord]) -> None:

@@ -37,9 +37,9 @@ def choose_row(found: Locator, row: int) -> None:
     found.locator(".dvn-scroller").click(position={"x": 16, "y": ROW * (row + 1) + ROW // 2})
 
 
-def choose_cell(found: Locator, row: int) -> None:
-    """Choose a cell of a table, right of the boxes."""
-    found.locator(".dvn-scroller").click(position={"x": 90, "y": ROW * (row + 1) + ROW // 2})
+def press_name(found: Locator, row: int) -> None:
+    """Press the name of a run in the list of runs: the second column, right of the states."""
+    found.locator(".dvn-scroller").click(position={"x": 170, "y": ROW * (row + 1) + ROW // 2})
 
 
 def cells(found: Locator) -> list[dict[str, str]]:

@@ -9,10 +9,10 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import OpenStudio, new_page
 from tests.browser.pages import (
     cells,
-    choose_cell,
     choose_row,
     follow,
     open_page,
+    press_name,
     read_settings,
     settings_text,
     table,
@@ -51,11 +51,11 @@ def test_no_page_scrolls_sideways_on_a_phone(browser: Browser, sample_studio: Op
             assert beyond <= 0, address
 
 
-def test_a_chosen_cell_opens_its_run(page: Page, sample_studio: OpenStudio) -> None:
+def test_a_name_that_is_pressed_opens_its_run(page: Page, sample_studio: OpenStudio) -> None:
     open_page(page, sample_studio.url)
     runs = table(page, "Trained")
     second = cells(runs)[1]
-    choose_cell(runs, 1)
+    press_name(runs, 1)
     expect(page).to_have_url(re.compile(rf"/run\?run={second['Id']}"))
     expect(page.get_by_role("heading", level=1, name=second["Run"])).to_be_visible()
 

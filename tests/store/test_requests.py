@@ -144,6 +144,15 @@ def test_maps_of_all_layers_and_steps_are_asked_for_once(store: Store, job: JobR
     assert store.request_map(run.id, "encoder", 2, 3, 10, "points").id != first.id
 
 
+def test_what_is_asked_for_of_each_teacher_is_kept_apart(store: Store, job: JobRecord) -> None:
+    run = store.runs(job_id=job.id)[0]
+    maps = [store.request_map(run.id, "encoder", 2, 3, 10, "points", teacher_number=number) for number in (0, 1, 1)]
+    beside = [store.request_comparison(run.id, "encoder", 10, teacher_number=number) for number in (0, 1, 1)]
+    for asked in (maps, beside):
+        assert [item.teacher_number for item in asked] == [0, 1, 1]
+        assert asked[0].id != asked[1].id == asked[2].id
+
+
 def test_a_comparison_waits_is_made_and_is_kept(store: Store, job: JobRecord) -> None:
     run = store.runs(job_id=job.id)[0]
     asked = store.request_comparison(run.id, "encoder", 10)
