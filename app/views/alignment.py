@@ -39,13 +39,21 @@ def show() -> None:
         number = _choose_teacher(run, {item.teacher_number for item in measured})
         records = [item for item in measured if item.teacher_number == number]
         now = _choose(records)
-        chosen = _choose_map() if _stored(run, number) else None
+        drawn = None if studio.has_states(run, number) else _drawn(run, number)
+        chosen = _choose_map(drawn) if drawn is None or drawn else None
+    if drawn:
+        st.info(
+            "The states of this run did not come with it, so no further maps can be drawn of it here: these are the "
+            "ones that came.",
+            icon=":material/info:",
+        )
     if chosen is not None:
         _explore(run, now, *chosen)
     else:
+        why = "were not stored, as newer runs store those of all their teachers" if number else "are not here any more"
         st.info(
-            "This run did not store the states of its further teachers, as newer ones do: there is no map of this one, "
-            "and no intervals. Run it again to have them.",
+            f"The states of this teacher {why}: there is no map of them, and there are no intervals. Run it again to "
+            "have them.",
             icon=":material/info:",
         )
     likeness.show([item for item in records if _pair(item) == _pair(now)], now, asks=chosen is not None)
@@ -75,11 +83,10 @@ def _choose_teacher(run: RunRecord, numbers: set[int]) -> int:
     return int(state.chosen("teacher", value))
 
 
-def _stored(run: RunRecord, number: int) -> bool:
-    """Return whether states of a teacher are there, or maps that were drawn of them elsewhere."""
-    studio = state.studio()
-    drawn = {record.teacher_number for record in studio.store.maps(run.id)}
-    return number == 0 or number in drawn or studio.has_states(run, number)
+def _drawn(run: RunRecord, number: int) -> set[str]:
+    """Return the levels of the maps of all steps with a teacher that are there."""
+    maps = state.studio().store.maps(run.id)
+    return {record.level for record in maps if record.teacher_number == number and record.path and record.step is None}
 
 
 def _pair(record: AlignmentRecord) -> str:
@@ -107,19 +114,28 @@ def _slider(name: str, label: str, named: Mapping[str, str], *, default: str) ->
     return state.chosen(name, value)
 
 
-def _choose_map() -> tuple[str, str]:
-    """Let the user choose what a dot is, and whether the maps of all steps are aligned with each other."""
-    chosen = []
-    for name, label, options, about in (
-        ("level", "One dot is", LEVELS, "The mean of an utterance's states, or one frame or token."),
-        ("map", "Map", MAPS, "All layers and steps, aligned with each other, or this step alone with more points."),
-    ):
-        key = state.choice(name, list(options))
-        value = st.segmented_control(
-            label, list(options), format_func=options.__getitem__, key=key, required=True, help=about
-        )
-        chosen.append(state.chosen(name, value or next(iter(options))))
-    return chosen[0], chosen[1]
+def _choose_map(drawn: set[str] | None) -> tuple[str, str]:
+    """Let the user choose what a dot is, and whether the maps of all steps are aligned with each other.
+
+    Args:
+        drawn: Levels of the only maps to choose from, which are of all steps; None where any can be drawn.
+    """
+    levels = {level: label for level, label in LEVELS.items() if drawn is None or level in drawn}
+    level = _segments("level", "One dot is", levels, "The mean of an utterance's states, or one frame or token.")
+    kinds = MAPS if drawn is None else {"all": MAPS["all"]}
+    about = "All layers and steps, aligned with each other, or this step alone with more points."
+    return level, _segments("map", "Map", kinds, about)
+
+
+def _segments(name: str, label: str, options: Mapping[str, str], about: str) -> str:
+    """Let the user choose one of two; one alone needs no choice."""
+    key = state.choice(name, list(options))
+    if len(options) == 1:
+        return state.chosen(name, next(iter(options)))
+    value = st.segmented_control(
+        label, list(options), format_func=options.__getitem__, key=key, required=True, help=about
+    )
+    return state.chosen(name, value or next(iter(options)))
 
 
 @st.fragment

@@ -18,7 +18,7 @@ from core.config import RunConfig, parse_run, read_preset
 from core.launchers.process import identify
 from core.runs import AlignmentRecord, Estimate, ParameterCounts, RunRecord, UtteranceResult
 from core.store import Store
-from core.store.records import Level, State
+from core.store.records import Level, State, teacher_states
 
 SENTENCES = (
     "the harbour master counts the boats before the fog comes in",
@@ -433,7 +433,11 @@ def write_probe(runs_folder: Path, job_id: str, utterances: Sequence[str]) -> No
         }
         for position, name in enumerate(utterances)
     ]
-    (runs_folder / "jobs" / job_id / "probe.json").write_text(json.dumps(described), encoding="utf-8")
+    folder = runs_folder / "jobs" / job_id
+    (folder / "probe.json").write_text(json.dumps(described), encoding="utf-8")
+    # That there are states is enough: no page reads them.
+    for number in (0, 1):
+        (folder / teacher_states(number)).touch()
 
 
 def write_audio(folder: Path, utterances: Sequence[str]) -> None:

@@ -57,6 +57,21 @@ def test_every_map_has_an_address(open_page: OpenPage, run: RunRecord, level: st
     assert page.get("plotly_chart")
 
 
+def test_where_states_did_not_travel_no_map_is_offered_that_could_not_be_drawn(
+    open_page: OpenPage, store: Store, runs_folder: Path, run: RunRecord
+) -> None:
+    (runs_folder / run.probe_folder / "teacher_states.safetensors").unlink()
+    asked = store.maps(run.id)
+    page = open_page("alignment", run=run.id, map="one", step="80")
+    assert not page.exception
+    assert not page.error
+    assert "did not come with it" in texts(page)
+    assert page.get("plotly_chart")
+    assert page.query_params["map"] == "all"
+    assert "Draw it again" not in [button.label for button in page.button]
+    assert store.maps(run.id) == asked
+
+
 def test_a_map_says_how_it_was_made_and_how_far_to_trust_it(open_page: OpenPage, run: RunRecord) -> None:
     said = texts(open_page("alignment", run=run.id))
     assert "the learned projection; AlignedUMAP over 6 steps" in said

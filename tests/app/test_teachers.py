@@ -150,7 +150,7 @@ def test_alignment_of_a_run_that_stored_the_first_teacher_only_has_numbers_of_th
     page = open_page("alignment", run=runs[-1].id, teacher="1")
     assert not page.exception
     assert not page.error
-    assert "did not store the states of its further teachers" in texts(page)
+    assert "states of this teacher were not stored" in texts(page)
     (measures,) = [each.value for each in page.dataframe if "Measure" in each.value]
     assert measures.iloc[0]["Before"] == "0.80"
     assert store.maps(runs[-1].id) == store.comparisons(runs[-1].id) == []
