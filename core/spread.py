@@ -154,6 +154,7 @@ def spread(
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    progress.begin(f"Starting {len(devices)} processes")
     waiting, outcomes = deque(companies), list[Outcome]()
     threads = max(1, torch.get_num_threads() // len(devices))
     places = [_Place(device, threads, os.getpid(), file) for device in devices]
