@@ -13,6 +13,7 @@ from core.config import GeneratedSpeech, RunConfig, group_problems, groups
 from core.counting import parameter_counts
 from core.errors import ConfigError, ManifoldError, Stopped
 from core.evaluation import Student
+from core.handover import handed_over
 from core.lora import add_adapters, deployed
 from core.memory import PeakMemory
 from core.preflight import devices_of, pairs_of, point_map_of, within_budget
@@ -32,7 +33,7 @@ from core.shared import (
     share,
 )
 from core.side_by_side import Member, train_side_by_side
-from core.spread import Company, Duty, Outcome, handed_over, spread
+from core.spread import Company, Duty, Outcome, spread
 from core.store import RunRecord, Store
 from core.teacher_outputs import teachers_of, weighed
 from core.teachers import Finder
@@ -83,9 +84,9 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
         ]
         if len(devices) > 1 and len(work) > 1:
             duty = Duty(group, job_id, number, store.url, runs_folder, progress.total, run_together)
-            with handed_over(shared, runs_folder) as file:
+            with handed_over(shared, runs_folder) as handed:
                 del shared
-                outcomes = spread(work, devices[: len(work)], duty=duty, file=file, store=store, progress=progress)
+                outcomes = spread(work, devices[: len(work)], duty=duty, handed=handed, store=store, progress=progress)
         else:
             outcomes = [run_together(each, shared=shared, recorder=recorder, progress=progress) for each in work]
         failures += [failure for outcome in outcomes for failure in outcome.failures]

@@ -1,23 +1,21 @@
 """Students of a job spread over devices, one process each.
 
-The worker listens, once, and leaves what all students share in a file that has no name, so that nothing of it outlives
-the worker. Each device gets a process that reads the file and trains one company after the other. The worker deals them
-out, adds up how far they are, passes on a request to stop, and says what became of a process that died.
+The worker listens, once, and hands over what all students share (`core.handover`). Each device gets a process that
+trains one company after the other. The worker deals them out, adds up how far they are, passes on a request to stop,
+and says what became of a process that died.
 """
 
 import ctypes
-import dataclasses
 import gc
 import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -27,6 +25,7 @@ import torch
 
 from core.config import RunConfig
 from core.errors import Stopped, sentence_of
+from core.handover import Handover, received
 from core.progress import Progress
 from core.recording import Recorder
 from core.shared import Shared, models_of, recorder_for
@@ -92,12 +91,11 @@ class Duty:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a process works: its device, how many threads it may have, whose child it is, and the file it reads."""
+    """Where a process works: its device, how many threads it may have, and whose child it is."""
 
     device: torch.device
     threads: int
     parent: int
-    file: str
 
 
 @dataclass(frozen=True)
@@ -110,31 +108,12 @@ class _Word:
     last: str = ""
 
 
-@contextmanager
-def handed_over(shared: Shared, folder: Path) -> Iterator[str]:
-    """Write what a group shares where other processes can read it; yield the path.
-
-    The models stay out: each process reads them from where they come from. Let go of `shared` inside: the caller's
-    device has a process of its own, which needs the room.
-
-    Args:
-        shared: What is handed over.
-        folder: On a disk with room for it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        torch.save({name: getattr(shared, name) for name in _handed()}, file)
-        file.flush()
-        del shared
-        yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
-
-
 def spread(
     companies: Sequence[Company],
     devices: Sequence[torch.device],
     *,
     duty: Duty,
-    file: str,
+    handed: Handover,
     store: Store,
     progress: Progress,
 ) -> list[Outcome]:
@@ -144,7 +123,7 @@ def spread(
         companies: Dealt in this order, each to the process that is free first.
         devices: No more than companies; on a CPU each stands for a share of its threads.
         duty: What the processes are told.
-        file: From `handed_over`.
+        handed: What they share.
         store: The worker's own.
         progress: Of the whole job.
 
@@ -157,11 +136,12 @@ def spread(
     progress.begin(f"Starting {len(devices)} processes")
     waiting, outcomes = deque(companies), list[Outcome]()
     threads = max(1, torch.get_num_threads() // len(devices))
-    places = [_Place(device, threads, os.getpid(), file) for device in devices]
+    places = [_Place(device, threads, os.getpid()) for device in devices]
     hands = [_Hand(duty, place) for place in places]
     try:
+        # All of them start before the first is waited for.
         for hand in hands:
-            hand.give(waiting.popleft())
+            hand.give(waiting.popleft(), handed)
         while busy := [hand for hand in hands if hand.company is not None]:
             for pipe in wait([hand.pipe for hand in busy], timeout=LOOK_SECONDS):
                 number = next(number for number, hand in enumerate(hands) if hand.pipe is pipe)
@@ -172,8 +152,10 @@ def spread(
                 if outcome is not None:
                     outcomes.append(outcome)
                     if waiting and hand.dead:
-                        hands[number] = hand = _Hand(duty, places[number])
-                    hand.give(waiting.popleft() if waiting else None)
+                        hands[number] = _Hand(duty, places[number])
+                        hands[number].give(waiting.popleft(), handed)
+                    else:
+                        hand.give(waiting.popleft() if waiting else None)
                 stages = [each.stage for each in hands if each.stage]
                 if stages and progress.stage != (stage := "; ".join(stages)):
                     progress.begin(stage)
@@ -206,12 +188,14 @@ class _Hand:
         self.stage, self.done, self.dead = "", 0.0, False
         self._last = ""
 
-    def give(self, company: Company | None) -> None:
-        """Hand over the next company, or say that there is none."""
+    def give(self, company: Company | None, handed: Handover | None = None) -> None:
+        """Hand over the next company, or say that there is none; the first time, with what all share."""
         self.company = company
         self.stage = self.stage if company else ""
         # Of one that is dead the next look at the pipe will tell.
         with suppress(OSError):
+            if handed is not None:
+                self.pipe.send(handed)
             self.pipe.send(company)
 
     def listen(self, store: Store) -> Outcome | None:
@@ -266,7 +250,10 @@ def _serve(duty: Duty, place: _Place, pipe: Connection) -> None:
             runs_folder=duty.runs_folder,
             progress=progress,
         )
-        shared = _received(duty, place, Finder(store, duty.runs_folder, duty.job_id))
+        handed = pipe.recv()
+        finder = Finder(store, duty.runs_folder, duty.job_id)
+        teachers, student = models_of(duty.configs, finder, place.device)
+        shared = received(handed, teachers=teachers, student=student)
         while (company := pipe.recv()) is not None:
             outcome = duty.train(company, shared=shared, recorder=recorder, progress=progress)
             pipe.send(_Word(progress.stage, progress.done, outcome))
@@ -276,19 +263,6 @@ def _serve(duty: Duty, place: _Place, pipe: Connection) -> None:
         traceback.print_exc()
         pipe.send(_Word("", progress.done, last=sentence_of(error)))
         sys.exit(1)
-
-
-def _received(duty: Duty, place: _Place, finder: Finder) -> Shared:
-    """Read what was handed over, onto the device of a process; on a CPU all of them look at the same pages."""
-    teachers, student = models_of(duty.configs, finder, place.device)
-    moved = {"cuda:0": str(place.device)} if place.device.type == "cuda" else None
-    rest = torch.load(place.file, map_location=moved, mmap=True, weights_only=False)
-    return Shared(teachers=teachers, student=student, **rest)
-
-
-def _handed() -> list[str]:
-    """Return the fields of `Shared` that are handed over."""
-    return [each.name for each in dataclasses.fields(Shared) if each.name not in ("teachers", "student")]
 
 
 def _die_with(parent: int) -> None:

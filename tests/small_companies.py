@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 
 from core.families.whisper import Whisper
+from core.handover import handed_over
 from core.preflight import load_models
 from core.progress import Progress
 from core.recording import Recorder
 from core.shared import Shared
-from core.spread import Company, Duty, Outcome, handed_over, spread
+from core.spread import Company, Duty, Outcome, spread
 from core.store import Store
 from tests.engine import run_config
 
@@ -49,8 +50,8 @@ def start(
     runs = {run.name: run for run in store.runs(job_id=job.id)}
     dealt = [[(runs[name], configs[0]) for name in company] for company in companies]
     duty = Duty(configs, job.id, 0, store.url, folder, progress.total, by_name)
-    with handed_over(nothing_shared(load_models(configs[0])[1]), folder) as file:
-        return spread(dealt, [torch.device("cpu")] * devices, duty=duty, file=file, store=store, progress=progress)
+    with handed_over(nothing_shared(load_models(configs[0])[1]), folder) as handed:
+        return spread(dealt, [torch.device("cpu")] * devices, duty=duty, handed=handed, store=store, progress=progress)
 
 
 def nothing_shared(student: Whisper) -> Shared:

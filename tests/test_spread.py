@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,9 @@ from core.errors import ManifoldError, Stopped
 from core.job import run_job
 from core.preflight import devices_of
 from core.progress import Progress
-from core.spread import handed_over
 from core.store import RunRecord, Store
-from tests.engine import random_whisper, run_config
-from tests.small_companies import nothing_shared, start
+from tests.engine import run_config
+from tests.small_companies import start
 from tests.test_job import ALONE, MANIFOLD, SMALL
 
 
@@ -141,15 +139,6 @@ def test_a_worker_that_is_killed_leaves_no_process_and_no_file(store: Store, tmp
     gone, alive = psutil.wait_procs(children, timeout=30)
     assert (len(gone), alive) == (2, [])
     assert list(folder.iterdir()) == []
-
-
-def test_whoever_hands_over_keeps_nothing(tmp_path: Path) -> None:
-    shared = nothing_shared(random_whisper())
-    left = weakref.ref(shared)
-    with handed_over(shared, tmp_path) as file:
-        del shared
-        assert left() is None
-        assert torch.load(file, mmap=True)["train"] == []
 
 
 def test_a_company_is_no_larger_than_what_leaves_every_device_work() -> None:
