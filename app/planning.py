@@ -19,7 +19,7 @@ TO_MEASURE = (
 def show(runs: Sequence[RunConfig]) -> None:
     """Let a size be chosen, and show what a job of it takes."""
     with st.expander("Plan a larger run", icon=":material/query_stats:"):
-        size = _asked(len(runs))
+        size = _asked(len(runs), runs[0].training.devices)
         try:
             found = state.studio().plan(runs, size)
         except ConfigError as error:
@@ -31,14 +31,14 @@ def show(runs: Sequence[RunConfig]) -> None:
             _draw(found, size)
 
 
-def _asked(students: int) -> Size:
+def _asked(students: int, devices: int) -> Size:
     columns = st.columns(5)
     hours = columns[0].number_input("Hours of audio", min_value=0.1, value=100.0, key="plan hours")
     clip = columns[1].number_input("Seconds in a clip", min_value=0.5, max_value=30.0, value=10.0, key="plan clip")
     many = columns[2].number_input("Students", min_value=1, value=students, key=f"plan students {students}")
     epochs = columns[3].number_input("Epochs", min_value=0.1, value=1.0, key="plan epochs")
-    devices = columns[4].number_input("Devices", min_value=1, value=1, key="plan devices")
-    return Size(hours=hours, students=int(many), epochs=epochs, devices=int(devices), clip_seconds=clip)
+    shared_by = columns[4].number_input("Devices", min_value=1, value=devices, key=f"plan devices {devices}")
+    return Size(hours=hours, students=int(many), epochs=epochs, devices=int(shared_by), clip_seconds=clip)
 
 
 def _draw(found: Plan, size: Size) -> None:
@@ -66,6 +66,6 @@ def _draw(found: Plan, size: Size) -> None:
         }
     )
     st.dataframe(frame, hide_index=True, height="content", alt="What each part of the planned job takes")
-    each = " Each device has a job of its own." if size.devices > 1 else ""
+    each = " The first device listens for all." if size.devices > 1 else ""
     said = f"Predicted, to {text.percent(found.error, 0)}, from parts: {found.device}. {found.steps} steps.{each}"
     st.caption(text.plain(f"{said} {found.left_out}"))

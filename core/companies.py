@@ -1,5 +1,6 @@
 """Which runs of a job are trained side by side. No torch here: a plan asks, too."""
 
+import math
 from collections.abc import Sequence
 
 from core.config import RunConfig
@@ -18,15 +19,18 @@ def shape_of_step(config: RunConfig) -> tuple[object, ...]:
     )
 
 
-def companies(configs: Sequence[RunConfig]) -> list[list[int]]:
+def companies(configs: Sequence[RunConfig], devices: int = 1) -> list[list[int]]:
     """Return which runs of a job are trained side by side, as their numbers in order; most stay alone.
 
     It pays where the encoder is not adapted: eight students then cost about as much as four or five steps of one, while
-    students with an encoder of their own share little and would hold its activations all at once.
+    students with an encoder of their own share little and would hold its activations all at once. It does not pay to
+    leave a device without work.
 
     Args:
         configs: Of one job, with the ranks that their budgets allow.
+        devices: That share them.
     """
+    most = min(LARGEST_COMPANY, math.ceil(len(configs) / devices))
     found: list[list[int]] = []
     gathering: dict[object, list[int]] = {}
     for number, config in enumerate(configs):
@@ -34,7 +38,7 @@ def companies(configs: Sequence[RunConfig]) -> list[list[int]]:
         learnt = (method.transcripts, method.largest_wer * (method.transcripts == "teacher"), method.needs_decoder)
         pays = may_join(config) and not config.lora.encoder_targets
         kind = (shape_of_step(config), learnt) if pays else number
-        if kind not in gathering or len(gathering[kind]) == LARGEST_COMPANY:
+        if kind not in gathering or len(gathering[kind]) == most:
             gathering[kind] = []
             found.append(gathering[kind])
         gathering[kind].append(number)

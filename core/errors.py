@@ -18,6 +18,7 @@ ManifoldError
 Each message says what happened and what to do; the app and the command line print it as it is.
 """
 
+import errno
 from dataclasses import dataclass
 
 
@@ -100,3 +101,18 @@ class JobError(ManifoldError):
 
 class Stopped(ManifoldError):
     """The user asked to stop: `run_job` raises it at the next boundary, and the worker records it."""
+
+
+def sentence_of(error: Exception) -> str:
+    """Return what to tell a user about an error that ended some work, whoever raised it; the rest is for the log."""
+    if isinstance(error, ManifoldError):
+        return str(error)
+    # torch reports missing memory by its own names, and torch may not be here.
+    name, text = type(error).__name__, str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk is full. Free some space and start the run again; what was stored is kept."
+    if name == "OutOfMemoryError":
+        return "The GPU ran out of memory. Use a smaller batch size or a smaller model, and start the run again."
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "The machine ran out of memory. Use a smaller batch size or a smaller model, and start the run again."
+    return f"The worker met an error that it did not expect ({name}). The job's log has the details."

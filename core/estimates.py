@@ -23,7 +23,7 @@ from core.launchers.slots import CPU, slot_taken
 from core.lora import add_adapters
 from core.mapping import PointMap, PointMaps
 from core.memory import PeakMemory, memory_free, memory_used
-from core.preflight import pairs_of, point_map_of, within_budget
+from core.preflight import devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet, every_layer
 from core.pseudo_labels import training_set
 from core.recording import Recorder
@@ -85,6 +85,7 @@ def measure(
         state_bytes=PROBE_POINTS * state_bytes,
         disk_free=_disk_free(runs_folder),
         busy=slot_taken(runs_folder, CPU) or crowded(),
+        devices=len(devices_of(config)),
     )
 
 

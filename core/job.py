@@ -1,7 +1,7 @@
 """The work of a job: what its runs share, once; then run by run: train, keep the best, and measure.
 
 models -> audio -> teacher and frozen layers (once) -> teacher and student before
-       -> for each run: adapters -> training -> deployed student -> test set
+       -> for each run: adapters -> training -> deployed student -> test set (on several devices at once: core.spread)
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,16 +13,27 @@ from core.config import GeneratedSpeech, RunConfig, group_problems, groups
 from core.counting import parameter_counts
 from core.errors import ConfigError, ManifoldError, Stopped
 from core.evaluation import Student
+from core.handover import handed_over
 from core.lora import add_adapters, deployed
 from core.memory import PeakMemory
-from core.preflight import pairs_of, point_map_of, within_budget
+from core.preflight import devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet
 from core.progress import Progress
 from core.pseudo_labels import training_set
 from core.recording import Recorder
 from core.scaling.work import PROBE_POINTS, PROBE_UTTERANCES
-from core.shared import PREPARE_COST, STEP_COST, TRANSCRIBE_COST, Shared, alike, contributions, share
+from core.shared import (
+    PREPARE_COST,
+    STEP_COST,
+    TRANSCRIBE_COST,
+    Shared,
+    alike,
+    contributions,
+    recorder_for,
+    share,
+)
 from core.side_by_side import Member, train_side_by_side
+from core.spread import Company, Duty, Outcome, spread
 from core.store import RunRecord, Store
 from core.teacher_outputs import teachers_of, weighed
 from core.teachers import Finder
@@ -60,28 +71,26 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     maps: list[str] = []
     finder = Finder(store, runs_folder, job_id)
     for number, group in enumerate(groups(configs)):
-        recorder = Recorder(
-            job_id,
-            store,
-            runs_folder,
-            group[0],
-            advance=lambda utterances: progress.advance(utterances * TRANSCRIBE_COST),
-            group=number,
+        recorder = recorder_for(
+            group, job_id=job_id, group=number, store=store, runs_folder=runs_folder, progress=progress
         )
         shared = share(group, finder=finder, recorder=recorder, progress=progress)
         of_group = [run for run in runs if run.group == number]
         with_ranks = [within_budget(config, student=shared.student, teachers=shared.teachers) for config in group]
-        for company in companies(with_ranks):
-            failed, measured = _run_together(
-                [(of_group[place], with_ranks[place]) for place in company],
-                shared=shared,
-                recorder=recorder,
-                progress=progress,
-            )
-            failures += failed
-            for config, run in measured:
-                pairs = pairs_of(config, student=shared.student, teachers=shared.teachers)
-                maps += [run.id] if any(pair.side == "encoder" and pair.of == 0 for pair in pairs) else []
+        devices = devices_of(group[0])
+        work = [
+            [(of_group[place], with_ranks[place]) for place in company]
+            for company in companies(with_ranks, len(devices))
+        ]
+        if len(devices) > 1 and len(work) > 1:
+            duty = Duty(group, job_id, number, store.url, runs_folder, progress.total, run_together)
+            with handed_over(shared, runs_folder) as handed:
+                del shared
+                outcomes = spread(work, devices[: len(work)], duty=duty, handed=handed, store=store, progress=progress)
+        else:
+            outcomes = [run_together(each, shared=shared, recorder=recorder, progress=progress) for each in work]
+        failures += [failure for outcome in outcomes for failure in outcome.failures]
+        maps += [run_id for outcome in outcomes for run_id in outcome.mapped]
     progress.finish()
     # Maps wait for the last run: whoever draws them would take a core from those that train.
     for run_id in maps:
@@ -91,10 +100,12 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
         raise ManifoldError("\n".join(failures))
 
 
-def _run_together(
-    runs: Sequence[tuple[RunRecord, RunConfig]], *, shared: Shared, recorder: Recorder, progress: Progress
-) -> tuple[list[str], list[tuple[RunConfig, RunRecord]]]:
-    """Train some runs side by side, or one alone, and measure them; return what went wrong, and the others."""
+def run_together(company: Company, *, shared: Shared, recorder: Recorder, progress: Progress) -> Outcome:
+    """Train some runs side by side, or one alone, and measure them; return what became of them.
+
+    Raises:
+        Stopped: If the user asked to stop.
+    """
     failures: dict[str, str] = {}
 
     def fail(run: RunRecord, error: ManifoldError) -> None:
@@ -103,7 +114,7 @@ def _run_together(
         failures[run.id] = f"{run.name}: {error}"
 
     members: list[tuple[RunRecord, Member, RunWatcher]] = []
-    for run, config in runs:
+    for run, config in company:
         with _kept_apart(lambda error, run=run: fail(run, error)):
             members.append((run, *_member(run, config, shared=shared, recorder=recorder, progress=progress)))
     if members:
@@ -119,14 +130,15 @@ def _run_together(
                 frozen=shared.student,
                 failed=lambda number, error: fail(members[number][0], error),
             )
-    measured = []
+    mapped = []
     for run, member, watcher in members:
         if run.id not in failures:
             with _kept_apart(lambda error, run=run: fail(run, error)):
                 recorder.store.set_peak_memory(run.id, memory.peak)
                 _measure(run, member.config, watcher, shared=shared, recorder=recorder, progress=progress)
-                measured.append((member.config, run))
-    return list(failures.values()), measured
+                pairs = pairs_of(member.config, student=shared.student, teachers=shared.teachers)
+                mapped += [run.id] if any(pair.side == "encoder" and pair.of == 0 for pair in pairs) else []
+    return Outcome(list(failures.values()), mapped)
 
 
 @contextmanager

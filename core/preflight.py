@@ -289,6 +289,18 @@ def device_of(config: RunConfig) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def devices_of(config: RunConfig) -> list[torch.device]:
+    """Return the devices over which the runs of a job may be spread; a CPU stands for as many as are asked for.
+
+    Raises:
+        ConfigError: If it asks for CUDA and there is none.
+    """
+    device, most = device_of(config), config.training.devices
+    if device.type == "cpu":
+        return [device] * most
+    return [torch.device("cuda", number) for number in range(min(most, torch.cuda.device_count()))]
+
+
 def _stage_problems(config: RunConfig) -> list[Problem]:
     """Return which terms set in between two steps only, and whether none of them moves the student."""
     steps = config.training.steps

@@ -32,6 +32,7 @@ from core.recording import Recorder
 from core.scaling.work import PROBE_UTTERANCES
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
+from core.store import Store
 from core.store.records import Subject, probe_folder
 from core.teacher_outputs import (
     Prepared,
@@ -81,13 +82,8 @@ class Shared:
 def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, progress: Progress) -> Shared:
     """Load, check, listen once, and measure teachers, their ensembles and the student as they are."""
     config = configs[0]
-    device = device_of(config)
     progress.begin("Loading the models")
-    live = config.training.teacher_outputs == "live"
-    teachers, student = load_models(config, finder if live else replace(finder, pretrained=find_asleep))
-    require_sound(configs, student=student, teachers=teachers)
-    for model in (*teachers, student):
-        model.to(device)
+    teachers, student = models_of(configs, finder, device_of(config))
     progress.begin("Preparing the speech")
     splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
     tests = test_sets(config, splits)
@@ -189,6 +185,37 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
         wers=tuple(wers),
         kept=listening.metrics(),
     )
+
+
+def recorder_for(
+    configs: Sequence[RunConfig], *, job_id: str, group: int, store: Store, runs_folder: Path, progress: Progress
+) -> Recorder:
+    """Return what evaluates the models of a group and stores what comes out."""
+    return Recorder(
+        job_id,
+        store,
+        runs_folder,
+        configs[0],
+        advance=lambda utterances: progress.advance(utterances * TRANSCRIBE_COST),
+        group=group,
+    )
+
+
+def models_of(
+    configs: Sequence[RunConfig], finder: Finder, device: torch.device
+) -> tuple[tuple[Whisper, ...], Whisper]:
+    """Return teachers and student of a group, on a device; teachers that the cache may spare are asleep.
+
+    Raises:
+        ModelError: If a model cannot be found, read or trusted.
+        ConfigError: With every mistake that the models show.
+    """
+    live = configs[0].training.teacher_outputs == "live"
+    teachers, student = load_models(configs[0], finder if live else replace(finder, pretrained=find_asleep))
+    require_sound(configs, student=student, teachers=teachers)
+    for model in (*teachers, student):
+        model.to(device)
+    return teachers, student
 
 
 def listening_of(

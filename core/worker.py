@@ -5,7 +5,6 @@ how it ended. Its output is the job's log; a user reads sentences, the log has t
 """
 
 import argparse
-import errno
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from core.errors import ManifoldError, Stopped, StoreError
+from core.errors import ManifoldError, Stopped, StoreError, sentence_of
 from core.launchers.liveness import interrupt_dead_jobs
 from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
@@ -116,25 +115,10 @@ def _outcome(work: Callable[[], None], *, asked: Callable[[], bool]) -> tuple[St
         by_user = "Stopped on request. What was stored until then is kept."
         by_signal = "The machine told the worker to end (SIGTERM). What was stored until then is kept."
         return "stopped", by_user if asked() else by_signal
-    except ManifoldError as error:
-        traceback.print_exc()
-        return "failed", str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the row has to say how the job ended
         traceback.print_exc()
-        return "failed", _sentence(error)
+        return "failed", sentence_of(error)
     return "finished", ""
-
-
-def _sentence(error: Exception) -> str:
-    # torch reports missing memory by its own names, and torch may not be here.
-    name, text = type(error).__name__, str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk is full. Free some space and start the run again; what was stored is kept."
-    if name == "OutOfMemoryError":
-        return "The GPU ran out of memory. Use a smaller batch size or a smaller model, and start the run again."
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return "The machine ran out of memory. Use a smaller batch size or a smaller model, and start the run again."
-    return f"The worker met an error that it did not expect ({name}). The job's log has the details."
 
 
 def _record(store: Store, job_id: str, state: State, message: str) -> None:

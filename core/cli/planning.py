@@ -35,7 +35,10 @@ def plan(
     ] = "quickstart",
     students: Annotated[int | None, typer.Option(help="Students; without, as many as there are rows.")] = None,
     epochs: Annotated[float, typer.Option(help="How often each reads all the audio.")] = 1.0,
-    gpus: Annotated[int, typer.Option(help="Devices like the one that was measured, which share the students.")] = 1,
+    gpus: Annotated[
+        int | None,
+        typer.Option(help="Devices like the one that was measured, which share the students; else training.devices."),
+    ] = None,
     clip: Annotated[float, typer.Option(help="Mean length of an utterance, in seconds.")] = USUAL_CLIP,
     development: Annotated[int, typer.Option(help="Utterances that choose the checkpoint.")] = USUAL_SET,
     test: Annotated[int, typer.Option(help="Utterances that are read at the end.")] = USUAL_SET,
@@ -57,7 +60,9 @@ def plan(
     group, rows = last_group(configs)
     if teachers:
         group = [_taught_by(config, teachers) for config in group]
-    size = Size(hours, len(group) if students is None else students, epochs, gpus, clip, development, test)
+    many = len(group) if students is None else students
+    devices = group[0].training.devices if gpus is None else gpus
+    size = Size(hours, many, epochs, devices, clip, development, test)
     found = planned(group, size, calibration, rows=rows)
     if as_json:
         print(json.dumps(plan_json(found, size, name), indent=2, allow_nan=False))
@@ -172,7 +177,7 @@ def print_plan(found: Plan, size: Size, name: str, console: Console) -> None:
         )
     )
     if size.devices > 1:
-        console.print(Text("Each device is taken to be the one that was measured, with a job of its own."))
+        console.print(Text("Each device is taken to be the one that was measured, and the first listens for all."))
 
 
 def _many(count: int, what: str) -> str:

@@ -48,6 +48,15 @@ class Training(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: the first CUDA device, else the CPU."
     )
+    devices: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description=(
+            "Most devices of that kind that the job's runs are spread over, a process each; fewer where there are not "
+            "so many. One, as each holds the models and the training set. On a CPU the processes share its threads."
+        ),
+    )
     teacher_outputs: Literal["live", "cached", "compact"] = Field(
         default="live",
         description=(

@@ -1,7 +1,7 @@
 """What a job of any size takes: time by part, memory of a device, and disk.
 
-Each device has a job of its own with its share of the students, and a teacher's pass of its own; students that may be
-trained side by side are, as in `core.companies`. What is left out is said in `LEFT_OUT`.
+The first device listens for all. Then each has its share of the students (`core.spread`); those that may be trained
+side by side are, as in `core.companies`. What is left out is said in `LEFT_OUT`.
 """
 
 import math
@@ -69,12 +69,12 @@ class Plan:
     Attributes:
         seconds: By part, on the device that is busy longest.
         memory: By part, of the fullest device, in bytes.
-        disk: By part, of all devices together, in bytes.
+        disk: By part, in bytes.
         free: Memory that a device has in all.
         error: How far times may be off, as a fraction; see `Calibration.error`.
         device: In words, with when it was measured.
         steps: Of each student.
-        companies: Students that are trained side by side, on the busiest device.
+        companies: Numbers of students that are trained side by side, on the busiest device.
     """
 
     seconds: Mapping[str, float]
@@ -133,22 +133,18 @@ def plan(
         problems += error.problems
     if problems or shapes is None:
         raise ConfigError("This cannot be planned:", problems)
-    students = [configs[number % len(configs)] for number in range(size.students)]
-    devices = min(size.devices, size.students)
-    each = [_OneDevice(students[place::devices], *shapes, size, calibration) for place in range(devices)]
-    parts = [one.seconds() for one in each]
-    slowest = max(range(devices), key=lambda place: sum(parts[place].values()))
-    memories = [one.memory() for one in each]
-    disks = [one.disk() for one in each]
+    job = _Job([configs[number % len(configs)] for number in range(size.students)], *shapes, size, calibration)
+    dealt = job.dealt(min(size.devices, size.students))
+    busiest = max(dealt, key=job.busy)
     return Plan(
-        seconds=parts[slowest],
-        memory=max(memories, key=lambda memory: sum(memory.values())),
-        disk={name: sum(disk[name] for disk in disks) for name in disks[0]},
+        seconds={**job.shared_seconds(), **job.own_seconds(busiest)},
+        memory=max((job.memory(each) for each in dealt), key=lambda memory: sum(memory.values())),
+        disk=job.disk(processes=len(dealt)),
         free=calibration.memory,
         error=calibration.error,
         device=told(calibration),
-        steps=each[slowest].steps,
-        companies=tuple(len(company) for company in companies(each[slowest].configs)),
+        steps=job.steps,
+        companies=tuple(len(company) for company in busiest),
     )
 
 
@@ -185,8 +181,12 @@ def size_problems(configs: Sequence[RunConfig], size: Size) -> list[Problem]:
     return problems
 
 
-class _OneDevice:
-    """The job of one device."""
+Companies = list[list[RunConfig]]
+"""What one device trains: students side by side, or one alone, one company after the other."""
+
+
+class _Job:
+    """A job, part by part."""
 
     def __init__(
         self,
@@ -205,7 +205,18 @@ class _OneDevice:
         self._batch = min(self._first.training.batch_size, size.train)
         self.steps = max(1, math.ceil(size.epochs * size.train / self._batch))
 
-    def seconds(self) -> dict[str, float]:
+    def dealt(self, devices: int) -> list[Companies]:
+        """Return what each device trains: a company goes to the one that is free first."""
+        hands: list[Companies] = [[] for _ in range(devices)]
+        for company in companies(self.configs, devices):
+            min(hands, key=self.busy).append([self.configs[number] for number in company])
+        return [hand for hand in hands if hand]
+
+    def busy(self, hand: Companies) -> float:
+        """Return how long a device trains."""
+        return sum(self.own_seconds(hand).values())
+
+    def shared_seconds(self) -> dict[str, float]:
         size, teachers = self._size, self._teachers
         train, test = self._contexts
         models = sum(shape.parameters for shape in (*teachers, self._student))
@@ -231,40 +242,42 @@ class _OneDevice:
             + (size.development + size.train * self._with_pseudo) * self._listen(train)
             + self._test * self._listen(test),
             "transcribing before": readings * by_teachers + (self._test or size.development) * before,
-            "training": sum(self._step(self.configs[company[0]], len(company)) for company in companies(self.configs))
-            * self.steps,
-            "development sets": sum(config.training.evaluations for config in self.configs)
-            * size.development
-            * self._transcribe(of_students, train),
-            "test sets": len(self.configs) * self._test * self._transcribe(of_students, test, compared=True),
         }
 
-    def memory(self) -> dict[str, float]:
+    def own_seconds(self, hand: Companies) -> dict[str, float]:
+        train, test = self._contexts
+        students, of_students = [config for company in hand for config in company], [self._student]
+        return {
+            "training": sum(self._step(company[0], len(company)) for company in hand) * self.steps,
+            "development sets": sum(config.training.evaluations for config in students)
+            * self._size.development
+            * self._transcribe(of_students, train),
+            "test sets": len(students) * self._test * self._transcribe(of_students, test, compared=True),
+        }
+
+    def memory(self, hand: Companies) -> dict[str, float]:
         size, measured = self._size, self._measured
         train, test = (Clips(1, size.clip_seconds, context) for context in self._contexts)
-        learnt = size.train * (2 if self._with_pseudo else 1) + size.development
-        prepared = learnt * self._prepared(train) + self._test * self._prepared(test)
         widest = sum(teacher.width for teacher in self._teachers) * FLOAT_BYTES
         listening = widest * max(size.development * train.frames, self._test * test.frames)
         if self._with_pseudo:
             listening = max(listening, widest * size.train * train.frames)
         training = max(
             measured.kept_bytes(
-                kept_values(self.configs[company[0]], self._student, replace(train, count=self._batch), students=many)
+                kept_values(company[0], self._student, replace(train, count=self._batch), students=len(company))
             )
-            + 4 * FLOAT_BYTES * many * sum(trained_parameters(self.configs[company[0]], self._student, self._teachers))
-            for company in companies(self.configs)
-            for many in (len(company),)
+            + 4 * FLOAT_BYTES * sum(sum(trained_parameters(one, self._student, self._teachers)) for one in company)
+            for company in hand
         )
         return {
             "the process": measured.process_bytes,
             "weights": sum(teacher.weight_bytes for teacher in self._teachers) + self._student.weight_bytes,
-            "prepared states": prepared,
+            "prepared states": self._all_prepared(),
             # They are never held at once: listening, training, and a merged student that is tested.
             "the largest of listening, training and testing": max(listening, training, self._student.weight_bytes),
         }
 
-    def disk(self) -> dict[str, float]:
+    def disk(self, *, processes: int) -> dict[str, float]:
         frames = Clips(1, self._size.clip_seconds, self._contexts[0]).valid_frames / FRAME_STRIDE
         utterances = min(PROBE_UTTERANCES, self._size.development)
         each_layer = HALF_BYTES * utterances * frames
@@ -279,6 +292,7 @@ class _OneDevice:
         return {
             "adapters": adapters,
             "states": states + each_layer * teacher.width * teacher.encoder_layers,
+            **({"handed over, while it trains": self._all_prepared()} if processes > 1 else {}),
         }
 
     def _listen(self, context: float) -> float:
@@ -313,6 +327,12 @@ class _OneDevice:
         clips = Clips(self._batch, self._size.clip_seconds, config.training.context_of(self._size.clip_seconds))
         work = step_work(config, self._teachers, self._student, clips, students=students)
         return self._measured.seconds("step", work)
+
+    def _all_prepared(self) -> float:
+        """Return the bytes of what is kept of all utterances."""
+        train, test = (Clips(1, self._size.clip_seconds, context) for context in self._contexts)
+        learnt = self._size.train * (2 if self._with_pseudo else 1) + self._size.development
+        return learnt * self._prepared(train) + self._test * self._prepared(test)
 
     def _prepared(self, clips: Clips) -> float:
         """Return the bytes of what is kept of one utterance for all students."""

@@ -26,6 +26,7 @@ class Estimate:
         state_bytes: Disk for the run's states of the probe.
         disk_free: Where the runs are kept, in bytes.
         busy: Whether a job was at work meanwhile, so that the times are too long.
+        devices: Over how many devices its job may be spread; a CPU stands for as many as were asked for.
     """
 
     device: str
@@ -44,6 +45,7 @@ class Estimate:
     state_bytes: int
     disk_free: int
     busy: bool
+    devices: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,20 @@ class JobEstimate:
 
     @classmethod
     def of(cls, runs: Sequence[Estimate]) -> "JobEstimate":
-        """Add up the runs of a group; what they share counts once."""
+        """Add up the runs of a group; what they share counts once.
+
+        Several GPUs share its time; several processes of one CPU share its cores, and each needs memory of its own.
+        """
         first = runs[0]
+        shares = min(first.devices, len(runs))
+        seconds, training = sum(run.run_seconds for run in runs), max(run.peak_memory for run in runs)
+        if first.device == "CPU":
+            training *= shares
+        else:
+            seconds = max(seconds / shares, *(run.run_seconds for run in runs))
         return cls(
-            seconds=max(run.shared_seconds for run in runs) + sum(run.run_seconds for run in runs),
-            memory=max(max(run.peak_memory, run.listening_memory) for run in runs),
+            seconds=max(run.shared_seconds for run in runs) + seconds,
+            memory=max(training, *(run.listening_memory for run in runs)),
             memory_free=first.memory_free,
             disk=first.audio_bytes
             + first.teacher_state_bytes

@@ -287,7 +287,7 @@ def test_a_larger_run_is_planned_at_once(open_page: OpenPage, runs_folder: Path)
     before = {item.label: item.value for item in page.metric}
     assert {"Time", "Memory of a device", "Disk"} <= set(before)
     assert "CPU, one thread, measured at" in texts(page).replace("\\", "")
-    page.number_input(key="plan devices").set_value(4).run()
+    page.number_input(key="plan devices 1").set_value(4).run()
     fewer = {item.label: item.value for item in page.metric}
     assert fewer["Time"] != before["Time"]
     page.number_input(key="plan clip").set_value(29.0).run()

@@ -72,7 +72,7 @@ def test_students_side_by_side_cost_less_than_their_number(
     assert apart.seconds["training"] == pytest.approx(8 * plan([make_config()], Size(10), measured).seconds["training"])
 
 
-def test_devices_share_the_students_and_each_listens_itself(
+def test_devices_share_the_students_and_the_first_listens_for_all(
     measured: Calibration, make_config: Callable[..., RunConfig]
 ) -> None:
     one, two, many = (plan([make_config()], Size(10, students=5, devices=devices), measured) for devices in (1, 2, 9))
@@ -80,7 +80,12 @@ def test_devices_share_the_students_and_each_listens_itself(
     assert two.seconds["training"] == pytest.approx(one.seconds["training"] * 3 / 5)
     assert two.seconds["listening"] == one.seconds["listening"]
     assert many.seconds["training"] == pytest.approx(one.seconds["training"] / 5)
-    assert two.disk["adapters"] == pytest.approx(one.disk["adapters"])
+    # Each device holds what the first has heard, and finds it in one file.
+    handed = "handed over, while it trains"
+    assert two.memory["prepared states"] == one.memory["prepared states"] == two.disk[handed]
+    assert {name: size for name, size in two.disk.items() if name != handed} == one.disk
+    beside = plan([make_config(lora=DECODER, freeze_below=3)], Size(10, students=8, devices=2), measured)
+    assert beside.companies == (4,)
 
 
 def test_everything_that_cannot_be_is_told_at_once(

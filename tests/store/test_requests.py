@@ -117,6 +117,16 @@ def test_a_job_takes_what_its_runs_take_and_once_what_they_share() -> None:
     assert job.disk == 1 + 1 + (2 + 1) + (3 + 1)  # audio, the teacher's states, adapters and states of each
 
 
+def test_gpus_share_the_time_of_a_job_and_processes_of_a_cpu_its_memory() -> None:
+    def job(device: str, devices: int) -> tuple[float, int]:
+        same: dict[str, Any] = {"device": device, "devices": devices, "peak_memory": 8, "listening_memory": 5}
+        found = JobEstimate.of([estimate(**same, shared_seconds=10, run_seconds=seconds) for seconds in (2, 2, 4)])
+        return found.seconds, found.memory
+
+    assert [job("CPU", devices) for devices in (1, 2, 9)] == [(18, 8), (18, 16), (18, 24)]
+    assert [job("A GPU", devices) for devices in (1, 2, 9)] == [(18, 8), (14, 8), (14, 8)]
+
+
 def test_a_check_can_fail_with_a_sentence(store: Store) -> None:
     asked = store.request_check({})
     store.claim_check()
