@@ -114,10 +114,24 @@ def test_a_job_that_is_here_already_is_refused_with_a_sentence(
     home: Studio, job_id: str, bundle: Path, inventory: Callable[[], dict[str, bytes]]
 ) -> None:
     before, numbers = inventory(), results(home, job_id)
-    with pytest.raises(StoreError, match=f"The job {job_id} is here already; nothing was changed"):
+    name = home.store.job(job_id).name
+    with pytest.raises(StoreError, match=f"The job {job_id}, '{name}', is here already; nothing was changed") as caught:
         import_bundle(home, bundle)
+    assert "bin" not in str(caught.value)
     assert inventory() == before
     assert results(home, job_id) == numbers
+
+
+def test_a_job_that_lies_in_the_bin_is_said_to_be_there(home: Studio, job_id: str, bundle: Path) -> None:
+    runs = [run.id for run in home.store.runs(job_id=job_id)]
+    home.store.put_in_bin(runs[:1])
+    with pytest.raises(StoreError, match=f"is here already; .* 1 of its {len(runs)} runs lie in the bin"):
+        import_bundle(home, bundle)
+    home.store.put_in_bin(runs)
+    with pytest.raises(StoreError, match="is here already: its runs lie in the bin, and can be taken out of it there"):
+        import_bundle(home, bundle)
+    home.store.restore(runs)
+    assert [run.id for run in home.store.runs()] == runs
 
 
 def test_a_folder_in_the_way_is_left_as_it_is(
