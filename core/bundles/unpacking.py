@@ -188,7 +188,9 @@ def _check_files(manifest: Manifest, staging: Path) -> None:
                 with safe_open(path, framework="numpy") as tensors:
                     tensors.keys()
             except (SafetensorError, OSError, ValueError) as error:
-                raise BundleError(f"{item.path} is no safetensors file ({error}).") from error
+                raise BundleError(
+                    f"{item.path} is no safetensors file. Nothing was kept; get the bundle again."
+                ) from error
         elif path.suffix == ".json":
             _require(item.size <= MOST_JSON_BYTES, f"{item.path} is too large")
             content = _json(path.read_bytes(), item.path)
@@ -226,8 +228,10 @@ def _rehearse(manifest: Manifest, staging: Path) -> None:
         raise
     except ConfigError:
         pass  # evaluations that cannot be compared are what the job has
-    except (ManifoldError, KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except ManifoldError as error:
         raise BundleError(f"The bundle contradicts itself ({error}). Nothing of it was kept.") from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise BundleError("The bundle contradicts itself: what belongs together is not there.") from error
 
 
 def _read_everything(stage: Studio, manifest: Manifest) -> None:
@@ -271,8 +275,8 @@ def _json(content: bytes, name: str) -> Any:
 
     try:
         return json.loads(content, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name} is no JSON ({error}).") from None
+    except (ValueError, RecursionError):
+        raise BundleError(f"{name} is no JSON. Nothing was kept; get the bundle again.") from None
 
 
 def _require(well: object, what: str) -> None:

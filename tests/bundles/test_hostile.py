@@ -216,7 +216,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a newer format": (honest(lambda opened: opened.manifest.update(version=2)), "another version"),
     "a newer schema": (honest(lambda opened: opened.manifest.update(schema_revision="9999")), "newer version"),
-    "an unknown field": (honest(lambda opened: opened.manifest.update(hook="rm")), "manifest is wrong"),
+    "an unknown field": (honest(lambda opened: opened.manifest.update(hook="rm")), "manifest is wrong at .hook."),
     "a manifest without end": (
         honest(lambda opened: opened.manifest.update(name=random.Random(0).randbytes(5_000_000).hex())),
         "larger than it can be",
