@@ -86,9 +86,13 @@ def stop_buttons(job: JobRecord) -> None:
 
 def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     """Show the last lines of a job's log."""
+    path = state.studio().log_path(job.id)
+    if not path.exists():
+        st.caption("The log stayed where the job ran.")
+        return
     tail = state.studio().log_tail(job.id, lines)
     st.code(tail or "The log is empty.", language=None, wrap_lines=True)
-    st.caption(f"The last lines of {text.plain(str(state.studio().log_path(job.id)))}")
+    st.caption(f"The last lines of {text.plain(str(path))}")
 
 
 def expectation(job: JobRecord) -> None:

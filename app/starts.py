@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from core.config import Ablation, Lora, MethodRow, Row, RunConfig, method_rows, parse_ablation, parse_run
+from core.config import Ablation, Lora, MethodRow, Row, RunConfig, method_rows, parse_ablation, parse_run, parse_text
 from core.errors import ConfigError
 
 BASELINE = "ce"
@@ -126,10 +126,7 @@ def read(content: str) -> tuple[str, tuple[RunConfig, ...]]:
     Raises:
         ConfigError: With every mistake in `problems`.
     """
-    try:
-        fields = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date like 2026-13-01 is a ValueError
-        raise ConfigError(f"This is not valid YAML: {error}") from error
+    fields = parse_text(content)
     if isinstance(fields, dict) and "rows" in fields:
         ablation, configs = parse_ablation(fields, name="the file")
         return ablation.name, configs

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from core.comparison import measured_differently
-from core.errors import ConfigError, NotFoundError
+from core.errors import ConfigError, NotFoundError, quoted
 from core.significance import Difference, holm, paired_bootstrap
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
 from core.store.records import Subject
@@ -199,7 +199,7 @@ def _baseline(students: Sequence[RunRecord], against: str | None) -> int:
         if against in (run.id, run.name):
             return place
     names = ", ".join(f"'{run.name}'" for run in students)
-    raise NotFoundError(f"There is no run '{against}' to compare with. Choose one of {names}.")
+    raise NotFoundError(f"There is no run {quoted(against)} to compare with. Choose one of {names}.")
 
 
 def _compare(

@@ -38,6 +38,15 @@ class Problem:
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
+LONGEST_NAME = 40
+"""Characters of an unknown name that are repeated to whoever wrote it."""
+
+
+def quoted(name: str) -> str:
+    """Return a name that is not known as a sentence repeats it: in quotation marks, and not longer than an id is."""
+    return f"'{name}'" if len(name) <= LONGEST_NAME else f"'{name[:LONGEST_NAME]}…'"
+
+
 class ManifoldError(Exception):
     """Base of everything raised on purpose."""
 

@@ -4,9 +4,14 @@ models -> audio -> teacher and frozen layers (once) -> teacher and student befor
        -> for each run: adapters -> training -> deployed student -> test set (on several devices at once: core.spread)
 """
 
+import logging
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+
+import torch
 
 from core.companies import companies
 from core.config import GeneratedSpeech, RunConfig, group_problems, groups
@@ -16,7 +21,7 @@ from core.evaluation import Student
 from core.handover import handed_over
 from core.lora import add_adapters, deployed
 from core.memory import PeakMemory
-from core.preflight import devices_of, pairs_of, point_map_of, within_budget
+from core.preflight import device_of, devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet
 from core.progress import Progress
 from core.pseudo_labels import training_set
@@ -40,6 +45,11 @@ from core.teachers import Finder
 from core.training import Lesson, train
 from core.watching import RunWatcher
 
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("manifold-studio", "torch", "transformers", "peft")
+"""Whose versions the log has."""
+
 UNKNOWN_SOURCE_SIZES = (400, 50, 50)
 """Utterances for training, development and test that the bar assumes before a manifest is read."""
 
@@ -62,6 +72,7 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     problems = group_problems(configs)
     if problems:
         raise ConfigError("These runs cannot be one job:", problems)
+    log.info(_machine(configs[0]))
     progress = Progress(
         total=sum(_total_cost(group) for group in groups(configs)),
         report=lambda stage, done, total, left: store.progress(job_id, stage, done, total, left),
@@ -112,6 +123,7 @@ def run_together(company: Company, *, shared: Shared, recorder: Recorder, progre
         # One run that goes wrong does not take the others with it.
         recorder.store.run_state(run.id, "failed", str(error))
         failures[run.id] = f"{run.name}: {error}"
+        log.info("%s failed: %s", run.name, error)
 
     members: list[tuple[RunRecord, Member, RunWatcher]] = []
     for run, config in company:
@@ -210,6 +222,15 @@ def _measure(
             step=watcher.best_step,
         )
     recorder.store.run_state(run.id, "finished")
+
+
+def _machine(config: RunConfig) -> str:
+    """Return on what the work is done: device, threads and versions."""
+    device = device_of(config)
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    threads = torch.get_num_threads()
+    versions = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in LIBRARIES)]
+    return f"On {named}, {threads} thread{'' if threads == 1 else 's'}: {', '.join(versions)}"
 
 
 def _total_cost(configs: Sequence[RunConfig]) -> float:

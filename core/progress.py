@@ -1,10 +1,13 @@
 """How far a job is and how long it still takes."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from core.errors import Stopped
+
+log = logging.getLogger(__name__)
 
 REPORT_EVERY_SECONDS = 0.5
 
@@ -28,7 +31,9 @@ class Progress:
     _reported: float = 0.0
 
     def begin(self, stage: str) -> None:
-        """Name what comes next."""
+        """Name what comes next; the log has each stage once."""
+        if stage != self.stage:
+            log.info(stage)
         self.stage = stage
         self._tell()
 

@@ -1,5 +1,6 @@
 """What happens around a run's steps: metrics, probes, development WER, and which adapters are kept."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
@@ -18,6 +19,8 @@ from core.scaling.work import PROBE_POINTS
 from core.store.records import RunRecord
 from core.teacher_outputs import Prepared, student_signals
 from core.training import valid_routings
+
+log = logging.getLogger(__name__)
 
 
 class RunWatcher:
@@ -101,6 +104,8 @@ class RunWatcher:
             step=step,
             names=names,
         )
+        said = f"{self._run.name}, step {step} of {self._config.training.steps}: read the development set"
+        log.info("%s, saved its adapters as %s", said, " and ".join(names))
 
     def _take_probe(self, step: int) -> None:
         states = self._probe.student_states(self._student, batch_size=self._config.evaluation.batch_size)

@@ -1,24 +1,29 @@
 """What a launcher starts: ``python -m core.worker JOB_ID --database-url URL --runs FOLDER``.
 
 The worker says that it lives before it imports anything heavy, waits for its turn, does the job's work, and records
-how it ended. Its output is the job's log; a user reads sentences, the log has the traceback.
+how it ended. Its output is the job's log: what it begins, with times, and the traceback of what a user reads as a
+sentence.
 """
 
 import argparse
+import logging
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 from core.errors import ManifoldError, Stopped, StoreError, sentence_of
 from core.launchers.liveness import interrupt_dead_jobs
 from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
 from core.store import State, Store
+
+log = logging.getLogger("core.worker")  # also where this file is the program itself
 
 HEARTBEAT_SECONDS = 2.0
 TURN_SECONDS = 0.5
@@ -72,6 +77,7 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
     me = identify()
     store.job_started(job_id, me.pid, me.boot_id, me.started)
     heartbeat = Heartbeat(store, job_id)
+    log.info("The worker of %s waits for its turn", job_id)
 
     def stop() -> bool:
         return told_to_stop() or heartbeat.stop
@@ -80,12 +86,15 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
         slot = _wait_for_turn(job_id, store=store, runs_folder=runs_folder, stop=stop)
         if slot is None:
             store.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",))
+            log.info("Not begun: the job was stopped or given up while it waited")
         else:
+            log.info("Its turn")
             with slot:
                 state, message = _outcome(
                     lambda: work(job_id, store=store, runs_folder=runs_folder, stop=stop),
                     asked=lambda: store.stop_requested(job_id),
                 )
+                log.info("%s", f"{state.capitalize()}. {message}".rstrip())
                 _record(store, job_id, state, message)
         return store.job(job_id).state
     finally:
@@ -143,6 +152,26 @@ def _job_work(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[]
     run_job(job_id, store=store, runs_folder=runs_folder, stop=stop)
 
 
+@contextmanager
+def _written(stream: TextIO) -> Iterator[None]:
+    """Write what the engine says of its progress, each line at once, with its time in UTC."""
+    lines = logging.Formatter("%(asctime)s UTC  %(message)s", "%Y-%m-%d %H:%M:%S")
+    lines.converter = time.gmtime
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(lines)
+    engine = logging.getLogger("core")
+    before = engine.level, engine.propagate
+    engine.addHandler(handler)
+    engine.setLevel(logging.INFO)
+    engine.propagate = False
+    try:
+        yield
+    finally:
+        engine.removeHandler(handler)
+        engine.setLevel(before[0])
+        engine.propagate = before[1]
+
+
 def main(arguments: Sequence[str] | None = None, *, work: Work = _job_work) -> int:
     """Run the worker of a job; return 0 if it finished or was stopped, else 1."""
     parser = argparse.ArgumentParser(prog="python -m core.worker", description="Work on one job.")
@@ -155,7 +184,10 @@ def main(arguments: Sequence[str] | None = None, *, work: Work = _job_work) -> i
     signal.signal(signal.SIGTERM, lambda number, frame: told.set())
     try:
         store = Store.open(options.database_url)
-        state = run_worker(options.job_id, store=store, runs_folder=options.runs, work=work, told_to_stop=told.is_set)
+        with _written(sys.stderr):
+            state = run_worker(
+                options.job_id, store=store, runs_folder=options.runs, work=work, told_to_stop=told.is_set
+            )
     except ManifoldError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,9 +1,11 @@
 """The whole work of a job on the real tiny.en, with very little speech."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from core.ablation import ablation_table
@@ -11,7 +13,6 @@ from core.analysis import compare
 from core.config import parse_run
 from core.errors import ConfigError, ManifoldError, Stopped
 from core.job import run_job
-from core.progress import Progress
 from core.sources import prepare
 from core.store import Store
 from core.watching import evaluation_steps
@@ -146,7 +147,7 @@ def test_a_run_that_cannot_learn_fails_alone_with_what_to_do(finished: tuple[Sto
 
 
 def test_runs_that_adapt_the_decoder_alone_are_trained_side_by_side(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     decoder = {
         **SMALL,
@@ -160,12 +161,20 @@ def test_runs_that_adapt_the_decoder_alone_are_trained_side_by_side(
         parse_run({**decoder, "name": "idle", "method": {"losses": reaches_nothing}, "seed": 1}),
         parse_run({**decoder, "name": "logits", "method": {"losses": [{"kind": "soft_labels"}]}, "seed": 2}),
     ]
-    stages: list[str] = []
-    monkeypatch.setattr(Progress, "begin", lambda self, stage: stages.append(stage))
+    caplog.set_level("INFO", "core")
     job = store.create_job("decoders", configs)
     with pytest.raises(ManifoldError, match="idle: geodesic sends no gradient"):
         run_job(job.id, store=store, runs_folder=tmp_path / "runs", stop=never)
-    assert "Training transcripts, idle, logits" in stages
+    logged = caplog.messages
+    assert logged[0].startswith("On ")
+    assert f"torch {torch.__version__}" in logged[0]
+    began = ["Loading the models", "Preparing the speech", "Training transcripts, idle, logits"]
+    began += [f"Transcribing with {name} (test)" for name in ("transcripts", "logits")]
+    assert [stage for stage in logged if stage in began] == began
+    assert [line for line in logged if line.startswith("idle failed: geodesic sends no gradient")]
+    saved = "step 2 of 2: read the development set, saved its adapters as last and best"
+    assert [line for line in logged if "saved" in line] == [f"{name}, {saved}" for name in ("transcripts", "logits")]
+    assert all(one != other for one, other in pairwise(logged))
     by_name = {run.name: run for run in store.runs(job_id=job.id)}
     assert by_name["idle"].state == "failed"
     for name in ("transcripts", "logits"):

@@ -1,12 +1,15 @@
 import errno
+import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from core.errors import ModelError, NotFiniteError, Stopped
 from core.launchers.local import LocalLauncher
 from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
+from core.progress import Progress
 from core.runs import JobRecord, Studio
 from core.store import State, Store
 from core.worker import main, run_worker
@@ -230,6 +234,38 @@ def test_the_exit_status_tells_whether_it_went_well(
     assert main([store.create_job("b", configs).id, *places], work=fail) == 1
     assert main(["j0", *places], work=fail) == 1
     assert "There is no job 'j0'." in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("signals")
+def test_the_log_has_what_begins_once_with_its_time_and_how_it_ended(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(job_id: str, *, stop: Callable[[], bool], **places: Any) -> None:
+        progress = Progress(total=1.0, report=lambda *told: None, stop=stop)
+        for stage in ("Loading the models", "Listening with the teacher", "Listening with the teacher"):
+            progress.begin(stage)
+            progress.advance(0.1)
+        written = capsys.readouterr().err
+        assert "Listening with the teacher" in written  # long before it has ended
+        print(written, end="", file=sys.stderr)
+        raise ModelError("The model 'x' was not found.")
+
+    job = store.create_job("a", configs)
+    before = datetime.now(UTC)
+    assert main([job.id, "--database-url", store.url, "--runs", str(tmp_path)], work=work) == 1
+    lines = capsys.readouterr().err.splitlines()
+    timed = [found for line in lines if (found := re.fullmatch(r"([-\d]{10} [:\d]{8}) UTC  (.+)", line))]
+    assert [found[2] for found in timed] == [
+        f"The worker of {job.id} waits for its turn",
+        "Its turn",
+        "Loading the models",
+        "Listening with the teacher",
+        "Failed. The model 'x' was not found.",
+    ]
+    for found in timed:
+        at = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+        assert before - timedelta(seconds=1) <= at <= datetime.now(UTC)
+    assert not logging.getLogger("core").handlers
 
 
 @pytest.mark.usefixtures("signals")

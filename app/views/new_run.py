@@ -9,7 +9,7 @@ import yaml
 
 from app import checks, planning, starts, state, tables, teachers, text
 from app.forms import Filled, settings_form
-from core.config import LOSSES, Ablation, MethodRow, RunConfig, parse_run, preset_names, read_preset
+from core.config import LOSSES, Ablation, MethodRow, RunConfig, parse_run, parse_text, preset_names, read_preset
 from core.errors import ConfigError, Problem
 
 FIRST_PRESET = "quickstart"
@@ -377,10 +377,7 @@ def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> 
                 return
             content = uploaded.getvalue().decode("utf-8", errors="replace") if uploaded else typed
             try:
-                fields = yaml.safe_load(content)
-                config = parse_run(fields, name="the file")
-            except yaml.YAMLError as error:
-                st.error(text.plain(f"This is not valid YAML: {error}"), icon=":material/error:")
+                config = parse_run(parse_text(content), name="the file")
             except ConfigError as error:
                 checks.list_mistakes(error.problems or [Problem("", error.summary)])
             else:

@@ -1,5 +1,6 @@
 """Reports: what can be shown to people who have no studio, and carried to those who have one."""
 
+import re
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,11 +93,16 @@ def _import() -> None:
         st.error("No bundle was chosen, or it did not arrive. Choose a file first.", icon=":material/error:")
     if pressed and dropped is not None:
         with state.sentences(), st.spinner("Checking the bundle"), tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "bundle.zip"
+            file = Path(folder) / _written_as(dropped.name)
             file.write_bytes(dropped.getbuffer())
             job = import_bundle(state.studio(), file)
             st.success(f"{text.plain(job.name)} is here now.", icon=":material/check_circle:")
             state.link("ablations", "Open its table", ":material/table_chart:", job=job.id)
+
+
+def _written_as(name: str) -> str:
+    """Return the name of a file that a browser sent as one that can be written anywhere: no folders, and not long."""
+    return re.sub(r"[^\w .()-]", "_", name)[-60:].strip(" .") or "bundle.zip"
 
 
 def _frozen(frozen: list[FrozenReport], wanted: str | None) -> None:

@@ -56,7 +56,7 @@ def unpack(file: Path, staging: Path) -> Manifest:
             members = _members(archive, file.stat().st_size)
             if MANIFEST not in members:
                 raise BundleError(f"{file.name} is no bundle: it has no {MANIFEST}.")
-            manifest = _manifest(_read(archive, members[MANIFEST], MOST_JSON_BYTES))
+            manifest = _manifest(_read(archive, members[MANIFEST], MOST_JSON_BYTES), file.name)
             _require_the_same(manifest, members)
             _require_space(staging, sum(item.size for item in manifest.files))
             for item in manifest.files:
@@ -69,7 +69,7 @@ def _explained(file: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise BundleError(f"{file.name} is damaged or no bundle ({error}). Nothing was kept; get it again.") from error
+        raise BundleError(f"{file.name} is damaged or no bundle. Nothing was kept; get it again.") from error
     except OSError as error:
         raise StoreError(f"{file} cannot be taken in ({error.strerror or error}). Nothing was kept.") from error
 
@@ -112,18 +112,18 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _manifest(content: bytes) -> Manifest:
+def _manifest(content: bytes, name: str) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
         if where in ("version", "format"):
-            raise BundleError("This bundle is of another version. Install the version that made it.") from None
-        raise BundleError(f"The bundle's manifest is wrong: {where}: {first['msg'].lower()}.") from None
+            raise BundleError(f"{name} is of another version. Install the version that made it.") from None
+        what = f"its manifest is wrong at '{where[:80]}'" if where else f"its {MANIFEST} cannot be read"
+        raise BundleError(f"{name} is no bundle of this program: {what}. Nothing was kept; get it again.") from None
     wrong = manifest.mistakes()
     if wrong:
-        raise BundleError(f"The bundle's manifest is wrong: {'; '.join(wrong[:3])}.")
+        raise BundleError(f"The manifest of {name} is wrong: {'; '.join(wrong[:3])}.")
     return manifest
 
 

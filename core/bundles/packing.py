@@ -30,7 +30,9 @@ from core.bundles.manifest import (
 from core.errors import JobError, StoreError
 from core.runs import JobRecord, Studio
 from core.store.migrations import HEAD
-from core.store.tables import jobs, maps
+from core.store.places import portable
+from core.store.records import config_hash
+from core.store.tables import evaluations, jobs, maps, runs
 from core.store.transfer import Row, as_json
 
 STAYS = ("pid", "boot_id", "process_started", "heartbeat_at")
@@ -116,6 +118,11 @@ class _Contents:
             row = dict(row)
             if table is jobs:
                 row |= {**dict.fromkeys(STAYS), "log_path": ""}
+            if table is runs:
+                config = portable(row["config"], self._runs_folder)
+                row |= {"config": config, "config_hash": config_hash(config)}
+            elif table is evaluations:
+                row["label"] = portable(row["label"], self._runs_folder)
             if "audio_path" in row:
                 row["audio_path"] = self._clip(row["audio_path"])
             if table is maps:
@@ -139,7 +146,8 @@ class _Contents:
                 target = os.readlink(file)
                 if kept and "/" not in target and (file.parent / target).is_dir():
                     self.links[place] = target
-            elif file.is_file() and file.suffix in SUFFIXES:
+            # A log in which nothing was written has nothing to say elsewhere.
+            elif file.is_file() and file.suffix in SUFFIXES and file.stat().st_size:
                 if not kept:
                     self.left_out["adapters" if parts[0] == "adapters" else "states"] += 1
                 elif file.name == PROBE:

@@ -20,8 +20,9 @@ from core.config import parse_run
 from core.errors import BundleError, ConfigError, ManifoldError, StoreError
 from core.runs import ACTIVE, JobRecord, MapPoints, MapRecord, ProbeUtterance, Studio
 from core.store.database import known_revisions
+from core.store.places import placed
 from core.store.records import Estimate, Level, Side, Stage, State, Subject, config_hash
-from core.store.tables import jobs, maps, runs
+from core.store.tables import evaluations, jobs, maps, runs
 from core.store.transfer import Row, from_json, travelling
 
 STAGING = ".import-"
@@ -71,10 +72,10 @@ def import_bundle(studio: Studio, file: Path) -> JobRecord:
         _require_known_schema(manifest)
         _make_links(manifest, staging / FILES)
         _check_files(manifest, staging)
-        _rehearse(manifest, staging)
+        _rehearse(manifest, staging, studio.runs_folder)
         folders = [Path("jobs") / manifest.job, *(Path(run) for run in manifest.runs)]
         log = str(studio.log_path(manifest.job))
-        _store(studio, _rows(manifest, staging, log_path=log), folders, staging / FILES)
+        _store(studio, _rows(manifest, staging, studio.runs_folder, log_path=log), folders, staging / FILES)
     except OSError as error:
         raise StoreError(f"The bundle cannot be taken in ({error.strerror}). Nothing of it was kept.") from error
     finally:
@@ -115,7 +116,7 @@ def _require_known_schema(manifest: Manifest) -> None:
         )
 
 
-def _rows(manifest: Manifest, staging: Path, *, log_path: str = "") -> Iterator[Row]:
+def _rows(manifest: Manifest, staging: Path, runs_folder: Path, *, log_path: str = "") -> Iterator[Row]:
     """Yield the bundle's rows, owners first, each checked by itself."""
     audio = {file.path.removeprefix(f"{FILES}/") for file in manifest.files if file.path.endswith(AUDIO_SUFFIXES)}
     known = {f"{ROWS}/{table.name}.jsonl": table for table in travelling()}
@@ -137,8 +138,11 @@ def _rows(manifest: Manifest, staging: Path, *, log_path: str = "") -> Iterator[
             elif table is runs:
                 _require(row["id"] in manifest.runs, "it has a run that its manifest does not name")
                 _check_run(row)
+                config = placed(row["config"], runs_folder)
                 # What came in is not in the bin here, wherever it was there.
-                row |= {"deleted_at": None}
+                row |= {"config": config, "config_hash": config_hash(config), "deleted_at": None}
+            elif table is evaluations:
+                row |= {"label": placed(row["label"], runs_folder)}
             elif table is maps:
                 _require(
                     re.fullmatch(rf"{row['run_id']}/maps/[0-9a-f]{{64}}\.safetensors", row["path"]), "a map's path"
@@ -188,7 +192,9 @@ def _check_files(manifest: Manifest, staging: Path) -> None:
                 with safe_open(path, framework="numpy") as tensors:
                     tensors.keys()
             except (SafetensorError, OSError, ValueError) as error:
-                raise BundleError(f"{item.path} is no safetensors file ({error}).") from error
+                raise BundleError(
+                    f"{item.path} is no safetensors file. Nothing was kept; get the bundle again."
+                ) from error
         elif path.suffix == ".json":
             _require(item.size <= MOST_JSON_BYTES, f"{item.path} is too large")
             content = _json(path.read_bytes(), item.path)
@@ -206,7 +212,7 @@ def _check_adapters(path: str, content: Any) -> None:
     _require(isinstance(targets, list) and all(isinstance(name, str) for name in targets), f"{path} has no targets")
 
 
-def _rehearse(manifest: Manifest, staging: Path) -> None:
+def _rehearse(manifest: Manifest, staging: Path, runs_folder: Path) -> None:
     """Store the job in a database of its own, and read it as the pages do.
 
     Raises:
@@ -215,7 +221,7 @@ def _rehearse(manifest: Manifest, staging: Path) -> None:
     try:
         stage = Studio(f"sqlite:///{staging / 'rehearsal.db'}", staging / FILES)
         try:
-            stage.store.add_rows(_rows(manifest, staging))
+            stage.store.add_rows(_rows(manifest, staging, runs_folder))
             _require(
                 [run.id for run in stage.store.runs(limit=1000, job_id=manifest.job)] == list(manifest.runs), "its runs"
             )
@@ -226,8 +232,10 @@ def _rehearse(manifest: Manifest, staging: Path) -> None:
         raise
     except ConfigError:
         pass  # evaluations that cannot be compared are what the job has
-    except (ManifoldError, KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except ManifoldError as error:
         raise BundleError(f"The bundle contradicts itself ({error}). Nothing of it was kept.") from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise BundleError("The bundle contradicts itself: what belongs together is not there.") from error
 
 
 def _read_everything(stage: Studio, manifest: Manifest) -> None:
@@ -271,8 +279,8 @@ def _json(content: bytes, name: str) -> Any:
 
     try:
         return json.loads(content, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name} is no JSON ({error}).") from None
+    except (ValueError, RecursionError):
+        raise BundleError(f"{name} is no JSON. Nothing was kept; get the bundle again.") from None
 
 
 def _require(well: object, what: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from core.config import RunConfig, preset_names, read_ablation, read_preset, read_run
-from core.errors import ConfigError, NotFoundError
+from core.errors import ConfigError, NotFoundError, quoted
 from core.runs import JobRecord, Studio
 
 Database = Annotated[str, typer.Option("--db", help="Database of the runs, as sqlite:///PATH.")]
@@ -40,7 +40,7 @@ def job_of(studio: Studio, job_or_run: str) -> JobRecord:
     try:
         return studio.store.job(studio.store.run(job_or_run).job_id)
     except NotFoundError:
-        raise NotFoundError(f"There is no job or run '{job_or_run}'. List them with: manifold runs") from None
+        raise NotFoundError(f"There is no job or run {quoted(job_or_run)}. List them with: manifold runs") from None
 
 
 def newest(studio: Studio) -> JobRecord:

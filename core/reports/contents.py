@@ -15,6 +15,7 @@ from core.errors import DataError, StoreError
 from core.reports import charts
 from core.reports.sheets import Sheet, duration, evaluations, sheets
 from core.runs import AblationRow, AblationTable, AlignmentRecord, EvaluationRecord, MapRecord, Studio, word_difference
+from core.store.places import portable
 
 MOST_CLIPS = 20
 MOST_CLIP_BYTES = 1_500_000
@@ -85,25 +86,26 @@ def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime)
     table = studio.ablation(job_id)
     heard, caption = _clips(studio, table, min(clips, MOST_CLIPS))
     runs = len(table.rows)
+    settings = [portable(row.run.config, studio.runs_folder, mark="") for row in table.rows]
     return Contents(
         title=table.job.name,
         subtitle=f"{'One run' if runs == 1 else f'{runs} runs'}, frozen {_moment(at)}",
-        facts=tuple(_facts(table, at)),
+        facts=tuple(_facts(table, settings[-1], at)),
         tables=tuple(sheets(table)),
         figures=tuple(_figures(studio, table)),
         parameters=_parameters(table),
         clips=tuple(heard),
         clips_caption=caption,
         settings=tuple(
-            (row.run.name, row.run.config_hash, yaml.safe_dump(row.run.config, sort_keys=False, allow_unicode=True))
-            for row in table.rows
+            (row.run.name, row.run.config_hash, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
+            for row, fields in zip(table.rows, settings, strict=True)
         ),
         notes=tuple(part for part in (" ".join(text.split()) for text in notes.split("\n\n")) if part),
     )
 
 
-def _facts(table: AblationTable, at: datetime) -> list[tuple[str, str]]:
-    job, config = table.job, table.rows[-1].run.config
+def _facts(table: AblationTable, config: dict[str, Any], at: datetime) -> list[tuple[str, str]]:
+    job = table.job
     seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
     first = next(iter(evaluations(table)), None)
     facts = [

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select, update
 
-from core.errors import JobError, NotFoundError
+from core.errors import JobError, NotFoundError, quoted
 from core.store.reads import Reads
 from core.store.records import ACTIVE
 from core.store.tables import runs
@@ -41,7 +41,7 @@ class Labels(Reads):
         """
         with self._write() as connection:
             if connection.execute(update(runs).where(runs.c.id == run_id).values(notes=notes.strip())).rowcount == 0:
-                raise NotFoundError(f"There is no run '{run_id}'.")
+                raise NotFoundError(f"There is no run {quoted(run_id)}.")
 
     def put_in_bin(self, run_ids: Sequence[str]) -> None:
         """Put runs that have ended in the bin; nothing is lost, and `restore` takes them out again.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ScalarSelect, Select, Text, func, select, type_coerce
 
-from core.errors import NotFoundError
+from core.errors import NotFoundError, quoted
 from core.store.reads import Reads, run_record
 from core.store.records import ACTIVE, AlignmentRecord, EvaluationRecord, ParameterCounts, RunRecord, State
 from core.store.tables import alignments, evaluations, jobs, parameters, runs
@@ -83,7 +83,7 @@ class Lists(Reads):
             NotFoundError: If some do not exist, naming them.
         """
         found = {row["id"]: run_record(row) for row in self._rows(select(runs).where(runs.c.id.in_(run_ids)))}
-        missing = [f"'{run_id}'" for run_id in run_ids if run_id not in found]
+        missing = [quoted(run_id) for run_id in run_ids if run_id not in found]
         if missing:
             raise NotFoundError(f"There is no run {', '.join(missing)}. List them with: manifold runs")
         return [found[run_id] for run_id in run_ids]

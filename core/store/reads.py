@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, or_, select
 
-from core.errors import NotFoundError
+from core.errors import NotFoundError, quoted
 from core.store.costs import Estimate
 from core.store.database import Database
 from core.store.records import (
@@ -28,7 +28,7 @@ class Reads(Database):
         """Return one job."""
         found = self._rows(select(jobs).where(jobs.c.id == job_id))
         if not found:
-            raise NotFoundError(f"There is no job '{job_id}'.")
+            raise NotFoundError(f"There is no job {quoted(job_id)}.")
         return JobRecord(**found[0])
 
     def jobs(self, limit: int = 50, *, states: Sequence[str] | None = None) -> list[JobRecord]:
@@ -57,7 +57,7 @@ class Reads(Database):
         """Return one run."""
         found = self._rows(select(runs).where(runs.c.id == run_id))
         if not found:
-            raise NotFoundError(f"There is no run '{run_id}'. List them with: manifold runs")
+            raise NotFoundError(f"There is no run {quoted(run_id)}. List them with: manifold runs")
         return run_record(found[0])
 
     def runs(self, limit: int = 200, *, job_id: str | None = None) -> list[RunRecord]:

@@ -157,10 +157,22 @@ def _adopted(
 
 
 def _require_absent(connection: Connection, table: Table, ids: list[str]) -> None:
-    here = connection.execute(select(table.c.id).where(table.c.id.in_(ids))).scalars().all()
-    if here:
-        noun = table.name.removesuffix("s")
-        raise StoreError(f"The {noun} {here[0]} is here already; nothing was changed. Delete it first, or keep it.")
+    """Refuse a job that is here already, and say where it is found: in the lists, or in the bin."""
+    here = connection.execute(select(table.c.id, table.c.name).where(table.c.id.in_(ids))).first()
+    if here is None:
+        return
+    own = runs.c.job_id if table is jobs else runs.c.id
+    binned = connection.execute(select(runs.c.deleted_at.is_not(None)).where(own == here.id)).scalars().all()
+    said = f"The {table.name.removesuffix('s')} {here.id}, '{here.name}', is here already"
+    if all(binned) and binned:
+        what = "its runs lie" if table is jobs else "it lies"
+        raise StoreError(f"{said}: {what} in the bin, and can be taken out of it there. Nothing was changed.")
+    some = (
+        f" {sum(binned)} of its {len(binned)} runs lie in the bin, and can be taken out of it there."
+        if any(binned)
+        else ""
+    )
+    raise StoreError(f"{said}; nothing was changed.{some}")
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, update
 
 from core.config import RunConfig, groups
-from core.errors import NotFoundError
+from core.errors import NotFoundError, quoted
 from core.store.costs import Estimate
 from core.store.reads import Reads
 from core.store.records import ACTIVE, JobRecord, State, config_hash
@@ -148,7 +148,7 @@ class Writes(Reads):
     def _update_job(self, job_id: str, **fields: Any) -> None:
         with self._write() as connection:
             if connection.execute(update(jobs).where(jobs.c.id == job_id).values(**fields)).rowcount == 0:
-                raise NotFoundError(f"There is no job '{job_id}'.")
+                raise NotFoundError(f"There is no job {quoted(job_id)}.")
 
 
 def _move(

@@ -244,8 +244,10 @@ def test_a_file_is_a_run_or_an_ablation_and_its_mistakes_are_told_at_once(open_p
     assert list(page.dataframe[0].value["Run"]) == ["mine"]
     page.text_area(key="file").set_value('name: ""\ntraining: {steps: 0}\n').run()
     assert "3 mistakes" in page.error[0].value
-    page.text_area(key="file").set_value("name: [").run()
-    assert "not valid YAML" in page.error[0].value
+    page.text_area(key="file").set_value("name: mine\nmethod: [").run()
+    assert "The file is not valid YAML at line 2, column 10" in page.error[0].value
+    page.text_area(key="file").set_value("- name: mine").run()
+    assert "The file must be settings" in page.error[0].value
 
 
 def test_what_was_expected_is_kept_with_the_job_and_shown(open_page: OpenPage, store: Store, runs_folder: Path) -> None:

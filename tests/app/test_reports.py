@@ -1,5 +1,7 @@
 """The Reports page, the way to it from the Ablations page, and the example on an empty home page."""
 
+import io
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,3 +102,22 @@ def test_without_an_example_none_is_offered(open_page: OpenPage, monkeypatch: py
     monkeypatch.setattr(example, "EXAMPLE", Path("nowhere.zip"))
     labels = [button.label for button in open_page("runs").button]
     assert labels == ["Run the quick start", "Set up a run of your own"]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("My jöb (2).zip", "My jöb (2).zip"), ("../../evil.zip", "_.._evil.zip"), (f"{'ö' * 300}.zip", f"{'ö' * 56}.zip")],
+)
+def test_a_wrong_bundle_is_told_by_the_name_that_it_was_dropped_with(
+    open_page: OpenPage, tmp_path: Path, name: str, written: str
+) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as packed:
+        packed.writestr("manifest.json", "{]")
+    page = open_page("reports")
+    page.file_uploader[0].set_value((name, content.getvalue(), "application/zip"))
+    page = press(page, "Import the bundle")
+    assert not page.exception
+    said = page.error[0].value.replace("\\", "")
+    assert said.startswith(f"{written} is no bundle of this program: its manifest.json cannot be read")
+    assert not list(tmp_path.rglob("*evil*"))

@@ -130,3 +130,15 @@ def test_the_angle_at_the_last_probe_stands_in_front(open_page: OpenPage, store:
     run = sample.add_finished_job(store, runs_folder)[3]
     shown = {item.label: item.value for item in open_page("run", run=run.id).metric}
     assert shown["Angle ↓"] == "29.6°"
+
+
+def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    run = sample.add_finished_job(store, runs_folder)[0]
+    log = runs_folder / "jobs" / run.job_id / "log.txt"
+    assert "The last lines of" in texts(open_page("run", run=run.id, tab="Log"))
+    log.unlink()
+    page = open_page("run", run=run.id, tab="Log")
+    assert "The log stayed where the job ran." in texts(page)
+    assert not page.code

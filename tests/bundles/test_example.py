@@ -1,5 +1,6 @@
 """The finished quick start that ships with the project: it is taken in, and the README tells its numbers."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,14 @@ def test_the_table_in_the_readme_is_its_own(away: Studio, example: JobRecord) ->
         name: [f"{100 * item.wer:.1f}", str(item.substitutions), str(item.deletions), str(item.insertions)]
         for name, item in evaluations.items()
     }
+
+
+def test_it_says_nothing_of_the_machine_that_made_it(away: Studio, example: JobRecord) -> None:
+    path = example_bundle()
+    assert path is not None
+    with zipfile.ZipFile(path) as archive:
+        said = b"".join(archive.read(name) for name in archive.namelist() if not name.endswith(".mp3"))
+    for place in (b"/tmp/", b"/home/", b"/root/", b"/Users/"):
+        assert place not in said
+    for run in away.store.runs(job_id=example.id):
+        assert run.config["evaluation"]["extra_tests"] == [str(away.runs_folder / "data" / "real" / "real.jsonl")]

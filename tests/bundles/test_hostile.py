@@ -19,6 +19,7 @@ from safetensors.numpy import save
 from core.bundles import archive, import_bundle
 from core.errors import BundleError, ManifoldError, StoreError
 from core.runs import Studio
+from core.store.records import config_hash
 from tests.bundles.conftest import open_studio
 
 MANIFEST = "manifest.json"
@@ -99,6 +100,12 @@ def probe(opened: Opened, **fields: Any) -> None:
     (name,) = opened.files("probe.json")
     first, *others = json.loads(opened.entries[name])
     opened.entries[name] = json.dumps([{**first, **fields}, *others]).encode()
+
+
+def settings(opened: Opened, extra_test: str) -> None:
+    config = opened.rows("runs")[0]["config"]
+    config["evaluation"]["extra_tests"] = [extra_test]
+    opened.change("runs", config=config, config_hash=config_hash(config))
 
 
 def adapters(opened: Opened, **fields: Any) -> None:
@@ -216,7 +223,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a newer format": (honest(lambda opened: opened.manifest.update(version=2)), "another version"),
     "a newer schema": (honest(lambda opened: opened.manifest.update(schema_revision="9999")), "newer version"),
-    "an unknown field": (honest(lambda opened: opened.manifest.update(hook="rm")), "manifest is wrong"),
+    "an unknown field": (honest(lambda opened: opened.manifest.update(hook="rm")), "manifest is wrong at .hook."),
     "a manifest without end": (
         honest(lambda opened: opened.manifest.update(name=random.Random(0).randbytes(5_000_000).hex())),
         "larger than it can be",
@@ -305,6 +312,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "other settings than ran": (
         honest(lambda opened: opened.change("runs", config_hash="0" * 16)),
         "not those that ran",
+    ),
+    "settings that lead out of the folder": (
+        honest(lambda opened: settings(opened, "{runs}/../../etc/passwd.jsonl")),
+        "leads out of the folder",
+    ),
+    "settings that lead to the machine": (
+        honest(lambda opened: settings(opened, "{runs}//etc/passwd.jsonl")),
+        "leads out of the folder",
     ),
     "an estimate of something else": (honest(lambda opened: opened.change("runs", estimate={"a": 1})), "is none"),
     "tags that are no words": (honest(lambda opened: opened.change("runs", tags=["good", 1])), "not words"),

@@ -14,8 +14,10 @@ import pytest
 from core.audio import read_audio
 from core.bundles import export_bundle, import_bundle
 from core.cli.tables import ablation_json
+from core.config import RunConfig
 from core.errors import JobError, NotFoundError, StoreError
 from core.runs import Studio
+from core.store.records import config_hash
 from core.store.tables import metadata
 from core.store.transfer import travelling
 from tests.app import sample
@@ -114,10 +116,24 @@ def test_a_job_that_is_here_already_is_refused_with_a_sentence(
     home: Studio, job_id: str, bundle: Path, inventory: Callable[[], dict[str, bytes]]
 ) -> None:
     before, numbers = inventory(), results(home, job_id)
-    with pytest.raises(StoreError, match=f"The job {job_id} is here already; nothing was changed"):
+    name = home.store.job(job_id).name
+    with pytest.raises(StoreError, match=f"The job {job_id}, '{name}', is here already; nothing was changed") as caught:
         import_bundle(home, bundle)
+    assert "bin" not in str(caught.value)
     assert inventory() == before
     assert results(home, job_id) == numbers
+
+
+def test_a_job_that_lies_in_the_bin_is_said_to_be_there(home: Studio, job_id: str, bundle: Path) -> None:
+    runs = [run.id for run in home.store.runs(job_id=job_id)]
+    home.store.put_in_bin(runs[:1])
+    with pytest.raises(StoreError, match=f"is here already; .* 1 of its {len(runs)} runs lie in the bin"):
+        import_bundle(home, bundle)
+    home.store.put_in_bin(runs)
+    with pytest.raises(StoreError, match="is here already: its runs lie in the bin, and can be taken out of it there"):
+        import_bundle(home, bundle)
+    home.store.restore(runs)
+    assert [run.id for run in home.store.runs()] == runs
 
 
 def test_a_folder_in_the_way_is_left_as_it_is(
@@ -235,3 +251,42 @@ def test_what_people_said_travels_and_a_run_in_the_bin_comes_out_of_it(
     import_bundle(away, packed.path)
     found = away.store.run(run.id)
     assert (found.tags, found.notes, found.deleted_at) == (("to report",), "a note", None)
+
+
+def test_settings_name_no_place_of_the_machine_that_they_come_from(
+    home: Studio, away: Studio, tmp_path: Path, make_config: Callable[..., RunConfig]
+) -> None:
+    inside, outside = home.runs_folder / "data" / "real" / "real.jsonl", "/elsewhere/other.jsonl"
+    names = ("train", "development", "test")
+    config = make_config(
+        source={"kind": "manifest", **{name: str(home.runs_folder / "own" / f"{name}.jsonl") for name in names}},
+        evaluation={"extra_tests": [str(inside), outside, "data/beside.jsonl"]},
+    )
+    job = home.store.create_job("with paths", [config])
+    home.store.run_state(home.store.runs(job_id=job.id)[0].id, "finished")
+    home.store.job_state(job.id, "finished")
+    packed = export_bundle(home, job.id, tmp_path / "paths.zip").path
+    with zipfile.ZipFile(packed) as archive:
+        assert str(home.runs_folder).encode() not in b"".join(archive.read(name) for name in archive.namelist())
+    import_bundle(away, packed)
+    (run,) = away.store.runs(job_id=job.id)
+    assert run.config["evaluation"]["extra_tests"] == [
+        str(away.runs_folder / "data" / "real" / "real.jsonl"),
+        outside,
+        "data/beside.jsonl",
+    ]
+    assert [run.config["source"][name] for name in names] == [
+        str(away.runs_folder / "own" / f"{name}.jsonl") for name in names
+    ]
+    assert run.config_hash == config_hash(run.config)
+    again = export_bundle(away, job.id, tmp_path / "again.zip").path
+    with zipfile.ZipFile(packed) as first, zipfile.ZipFile(again) as second:
+        assert first.read("rows/runs.jsonl") == second.read("rows/runs.jsonl")
+
+
+def test_a_log_in_which_nothing_was_written_does_not_travel(
+    home: Studio, away: Studio, job_id: str, tmp_path: Path
+) -> None:
+    home.log_path(job_id).write_text("")
+    import_bundle(away, export_bundle(home, job_id, tmp_path / "silent.zip").path)
+    assert not away.log_path(job_id).exists()

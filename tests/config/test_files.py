@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -16,6 +16,7 @@ from core.config import (
     dump_run,
     parse_ablation,
     parse_run,
+    parse_text,
     preset_names,
     read_ablation,
     read_preset,
@@ -117,7 +118,7 @@ def test_a_mistake_is_told_where_it_stands_with_what_to_do(fields: dict[Any, Any
 def test_what_holds_no_settings_at_all_is_told(content: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_run(content)
-    assert str(caught.value) == f"the run has one mistake:\n  - {message}"
+    assert str(caught.value) == f"the run has one mistake:\n  - The run {message}"
 
 
 def test_all_mistakes_are_told_at_once_each_with_its_path() -> None:
@@ -300,3 +301,35 @@ def test_an_unknown_preset_is_told_with_those_that_exist() -> None:
 def test_mistakes_between_fields_come_with_those_of_fields() -> None:
     wrong = {"freeze_below": 9, "lora": {"encoder_targets": []}, "training": {"steps": 0}}
     assert list(said({"method": CE, **wrong})) == ["lora", "freeze_below", "training.steps"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "place"),
+    [
+        ("name: mine\nlora: rank: 8\n", "YAML", "at line 2, column 11 (lora: rank: 8): mapping values"),
+        ("name: [", "YAML", "at line 1, column 8 (name: [): expected"),
+        ("name: 'mine\n\n", "YAML", "at line 3, column 1, after (name: 'mine): found"),
+        ("lora:\n\trank: 8", "YAML", "at line 2, column 1 (rank: 8): found character"),
+        ("seed: 1\nname: \x00", "YAML", r"at line 2, column 7 ('name: \x00'): a character"),
+        ("seed: 1\n---\nseed: 2", "YAML", "at line 2, column 1 (---): expected a single document in the stream, but"),
+        ('{"seed": 1\n"name": 2}', "JSON", "at line 2, column 1 (\"name\": 2}): expecting ',' delimiter"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_a_sentence_with_its_place(
+    text: str, language: Literal["YAML", "JSON"], place: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_text(text, language=language)
+    assert str(caught.value).startswith(f"The file is not valid {language} {place}")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_whole_file_must_be_is_said_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_run(parse_text("- 1"), name="the file")
+    assert [str(problem) for problem in caught.value.problems] == [
+        "The file must be settings, each as name: value, not a list"
+    ]
+    (tmp_path / "run.yaml").write_text("- 1")
+    with pytest.raises(ConfigError, match=r"run\.yaml must be settings, each as name: value, not a list"):
+        read_run(tmp_path / "run.yaml")

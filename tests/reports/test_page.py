@@ -4,7 +4,9 @@ import base64
 import dataclasses
 import hashlib
 import re
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from core.config import RunConfig
 from core.errors import JobError, NotFoundError, StoreError
 from core.reports import page as pages
 from core.reports.page import freeze, frozen_report, frozen_reports, render
@@ -214,3 +217,22 @@ def test_a_job_at_work_is_not_frozen(studio: Studio, tmp_path: Path) -> None:
 
 def test_the_page_and_its_style_travel_with_the_package() -> None:
     assert {path.name for path in pages.HERE.iterdir()} >= {"report.html", "report.css"}
+
+
+def test_its_settings_do_not_say_where_the_runs_lie(
+    tmp_path: Path, new_database: Path, make_config: Callable[..., RunConfig]
+) -> None:
+    shutil.copy(new_database, tmp_path / "experiments.db")
+    own = Studio(f"sqlite:///{tmp_path / 'experiments.db'}", tmp_path / "runs")
+    manifest = str(own.runs_folder / "data" / "own.jsonl")
+    config = make_config(
+        source={"kind": "manifest", "train": manifest, "development": manifest, "test": manifest},
+        evaluation={"extra_tests": [str(own.runs_folder / "data" / "real.jsonl")]},
+    )
+    job = own.store.create_job("with paths", [config])
+    own.store.job_state(job.id, "failed", "No.")
+    page = render(own, job.id, notes="", clips=0, at=AT)
+    own.close()
+    assert "- data/real.jsonl" in page
+    assert "train data/own.jsonl" in page
+    assert str(tmp_path) not in page

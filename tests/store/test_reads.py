@@ -1,4 +1,9 @@
+from collections.abc import Callable
+
+import pytest
+
 from core.config import RunConfig
+from core.errors import NotFoundError
 from core.store import JobRecord, Store
 
 
@@ -28,3 +33,20 @@ def test_an_ended_job_and_run_are_not_active(store: Store, job: JobRecord) -> No
 def test_a_new_database_is_empty(store: Store) -> None:
     assert store.jobs() == store.runs() == store.evaluations() == []
     assert store.first_queued_job() is None
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store, name: store.job(name),
+        lambda store, name: store.run(name),
+        lambda store, name: store.runs_of([name]),
+        lambda store, name: store.set_notes(name, ""),
+    ],
+)
+def test_an_unknown_id_is_repeated_no_longer_than_an_id_is(store: Store, ask: Callable[[Store, str], object]) -> None:
+    with pytest.raises(NotFoundError, match="'nobody'"):
+        ask(store, "nobody")
+    with pytest.raises(NotFoundError, match=f"'{'x' * 40}…'") as caught:
+        ask(store, "x" * 9000)
+    assert len(str(caught.value)) < 120
