@@ -64,7 +64,7 @@ def handed_over(shared: Shared, folder: Path) -> Iterator[Handover]:
 
         def put(tensor: Tensor) -> Slot:
             slot = Slot(file.tell(), tensor.dtype, tuple(tensor.shape), tensor.device.type != "cpu")
-            file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            file.write(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
             file.write(bytes(-file.tell() % ALIGNED))
             return slot
 

@@ -26,7 +26,7 @@ from tests.small_companies import start
 from tests.test_job import ALONE, MANIFOLD, SMALL
 
 
-def until(holds: Callable[[], Any], *, seconds: float = 60.0) -> None:
+def until(holds: Callable[[], Any], *, seconds: float = 200.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not come about"
