@@ -14,6 +14,7 @@ import pytest
 
 from core.errors import JobError, NotFoundError, StoreError
 from core.reports import page as pages
+from core.reports.charts import lines
 from core.reports.page import freeze, frozen_report, frozen_reports, render
 from core.reports.sheets import sheets
 from core.runs import Studio
@@ -214,3 +215,15 @@ def test_a_job_at_work_is_not_frozen(studio: Studio, tmp_path: Path) -> None:
 
 def test_the_page_and_its_style_travel_with_the_package() -> None:
     assert {path.name for path in pages.HERE.iterdir()} >= {"report.html", "report.css"}
+
+
+def test_a_ratio_has_no_axis_above_one() -> None:
+    drawn = lines({"a run": [(0.0, 1.0), (8.0, 1.0)]}, label="CKA", unit="CKA", most=1.0)
+    numbers = [float(text) for text in re.findall(r'text-anchor="end">([\d.]+)<', drawn)]
+    assert (min(numbers), max(numbers)) == (0.0, 1.0)
+
+
+def test_states_of_one_step_are_no_chart(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = studio.store.alignments
+    monkeypatch.setattr(studio.store, "alignments", lambda run_id: [r for r in every(run_id) if r.step == 0])
+    assert "How alike the states became" not in rendered(studio)
