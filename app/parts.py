@@ -10,7 +10,7 @@ import streamlit as st
 from app import costs as cost_tables
 from app import state, text
 from core.errors import DataError
-from core.runs import JobRecord, ParameterCounts, word_difference
+from core.runs import ACTIVE, JobRecord, ParameterCounts, word_difference
 
 STATES = {
     "queued": ("gray", ":material/schedule:"),
@@ -26,6 +26,15 @@ STATES = {
 BY_KEYBOARD = "By keyboard: arrows lead to a row, Shift+Space ticks it."
 """What no table says of itself, and what its boxes for the mouse do not show."""
 
+MOST_COMPARED = 50
+"""Runs side by side."""
+
+NAME_WIDTH = 180
+"""Of a pinned column of names, in CSS pixels: on a phone, too, something of the others is seen beside it."""
+
+MOST_LINES = 3
+"""Of how something ended."""
+
 AUDIO = {".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg"}
 
 
@@ -36,9 +45,11 @@ def badge(name: str) -> None:
 
 
 def ending(name: str, message: str) -> None:
-    """Show how something ended, in its own words."""
+    """Show how something ended, in its own words; of many lines the first, the others are in its log."""
     show = {"failed": st.error, "interrupted": st.warning}.get(name, st.info)
-    show("  \n".join(text.plain(line) for line in message.splitlines()), icon=STATES[name][1])
+    lines = message.splitlines()
+    rest = [f"and {len(lines) - MOST_LINES} more, in the log"] if len(lines) > MOST_LINES else []
+    show("  \n".join(text.plain(line) for line in [*lines[:MOST_LINES], *rest]), icon=STATES[name][1])
 
 
 def nothing_yet(title: str, sentence: str) -> None:
@@ -49,9 +60,23 @@ def nothing_yet(title: str, sentence: str) -> None:
         state.link("runs", "Go to the quick start", ":material/arrow_back:")
 
 
+def not_here(noun: str, ids: Sequence[str]) -> None:
+    """Say that the address names what does not exist here."""
+    named = ", ".join(f"'{each}'" for each in ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+    said = (
+        f"The address names {noun}s that are not here"
+        if len(ids) > 1
+        else f"The address names a {noun} that is not here"
+    )
+    st.warning(text.plain(f"{said}: {named}."), icon=":material/link_off:")
+
+
 def progress(job: JobRecord) -> None:
-    """Show how far a job is, how long it still takes, and when its worker was last heard of."""
-    stage = job.stage or {"queued": "Waiting for its turn"}.get(job.state, "Starting")
+    """Show how far a job is, how long it still takes, and when its worker was last heard of; or what it waits for."""
+    if job.state == "queued":
+        st.markdown(f":material/schedule: {text.plain(_waits_for(job))}")
+        return
+    stage = job.stage or "Starting"
     done = min(1.0, job.done / job.total) if job.total else 0.0
     left = "" if job.eta_seconds is None else f" · about {text.duration(job.eta_seconds)} left"
     st.progress(done, text=f"{text.plain(stage)} · {done:.0%}{left}")
@@ -59,6 +84,15 @@ def progress(job: JobRecord) -> None:
         st.caption("Stopping at the next step. What it has is kept.")
     elif job.heartbeat_at is not None:
         st.caption(f"Worker last heard of {text.ago(job.heartbeat_at, datetime.now(UTC))}.")
+
+
+def _waits_for(job: JobRecord) -> str:
+    before = [other for other in state.studio().store.jobs(states=ACTIVE) if other.created_at < job.created_at]
+    if not before:
+        return "Waits for its worker to start."
+    at_work = next((other for other in before if other.state != "queued"), before[-1])
+    many = f"{len(before)} jobs before it; {at_work.name} is" if len(before) > 1 else f"{at_work.name}, which is"
+    return f"Waits for {many} {at_work.state}."
 
 
 def stop_buttons(job: JobRecord) -> None:

@@ -7,8 +7,20 @@ from typing import Any
 
 import yaml
 
-from core.config import Ablation, Lora, MethodRow, Row, RunConfig, method_rows, parse_ablation, parse_run, parse_text
+from core.config import (
+    Ablation,
+    Lora,
+    MethodRow,
+    Row,
+    RunConfig,
+    method_rows,
+    parse_ablation,
+    parse_run,
+    parse_text,
+    rows_needed,
+)
 from core.errors import ConfigError
+from core.runs import RunRecord
 
 BASELINE = "ce"
 """Key of the method that others are compared with: the transcripts alone, without a teacher."""
@@ -67,6 +79,24 @@ def on_base(ablation: Ablation, key: str) -> dict[str, Any]:
         return parse_run(fields).model_dump(mode="json")
     except ConfigError:
         return fields
+
+
+def again(run: RunRecord, job: Sequence[RunRecord]) -> list[RunConfig]:
+    """Return a run as it was, after the runs whose students it needs, and those that they need.
+
+    Args:
+        run: The run.
+        job: All runs of its job, in their order.
+
+    Raises:
+        ConfigError: If this version does not know its settings.
+    """
+    needed, configs = {run.name}, []
+    for other in reversed(job[: run.position + 1]):
+        if other.name in needed:
+            configs.insert(0, parse_run(other.config))
+            needed.update(rows_needed(configs[0]))
+    return configs
 
 
 def grid(

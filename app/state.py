@@ -10,14 +10,26 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import charts, map_charts, map_tables, tables, text
+from app import best, charts, map_charts, map_tables, tables, text
 from core.errors import ManifoldError, NotFoundError
-from core.runs import AblationTable, MapPoints, MapRecord, ParameterCounts, RunRecord, Studio, UtteranceResult
+from core.runs import (
+    AblationTable,
+    MapPoints,
+    MapRecord,
+    ParameterCounts,
+    RunRecord,
+    RunSummary,
+    Studio,
+    UtteranceResult,
+)
 
 PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare", "reports"]
 
 LIVE_SECONDS = 2.0
 """How often what is alive is drawn again."""
+
+MOST_JOBS = 50
+"""Among the runs of so many jobs, the newest, the best are looked for."""
 
 LATE_SECONDS = 3.0
 """For so long after a choice the browser may still send the address that was there before."""
@@ -108,21 +120,29 @@ def choice(name: str, options: Sequence[str], *, default: str | None = None) -> 
     """Prepare a widget whose value stands in the page's address, and return the widget's key.
 
     The widget is made with that key and without a value of its own; `chosen` then puts its value into the address.
-    An address that the user changes wins over the widget, the widget over the default.
+    An address that the user changes wins over the widget, the widget over the default. An address without the
+    parameter means the default, which stays what it was when the page was opened.
     """
-    key = f"choice:{name}"
-    wanted, value = query(name), st.session_state.get(key)
+    key, usual = f"choice:{name}", f"usual:{name}"
+    value = st.session_state.get(key)
+    if value is None or st.session_state.get(usual) not in options:
+        st.session_state[usual] = default if default in options else options[0]
+    wanted = query(name) or st.session_state[usual]
     if wanted in options and (value is None or _changed_by_user(name, wanted)):
         value = wanted
     if value not in options:
-        value = default if default in options else options[0]
+        value = st.session_state[usual]
     st.session_state[key] = value
     return key
 
 
 def chosen(name: str, value: str) -> str:
-    """Put the value of a widget that `choice` prepared into the address and return it."""
-    set_query(**{name: value})
+    """Put the value of a widget that `choice` prepared into the address and return it.
+
+    A default stays out of an address that does not have it: the browser would count another page to go back from.
+    """
+    if query(name) is not None or value != st.session_state.get(f"usual:{name}"):
+        set_query(**{name: value})
     seen = f"seen:{name}"
     if st.session_state.get(seen) != value:
         st.session_state[f"left:{name}"] = (st.session_state.get(seen), time.monotonic())
@@ -149,6 +169,7 @@ def several(name: str, options: Sequence[str] | None = None, *, default: Sequenc
         default: Values where neither the address nor the widget has any.
     """
     key = f"choice:{name}"
+    st.session_state[f"usual:{name}"] = ",".join(default)
     wanted, value = query(name), st.session_state.get(key)
     if wanted is not None and (value is None or wanted != st.session_state.get(f"seen:{name}")):
         value = wanted if options is None else wanted.split(",")
@@ -162,9 +183,10 @@ def several(name: str, options: Sequence[str] | None = None, *, default: Sequenc
 
 
 def chosen_several(name: str, values: Sequence[str] | str) -> None:
-    """Put the values of a widget that `several` prepared into the address."""
-    said = values if isinstance(values, str) else ",".join(values)
-    set_query(**{name: said or None})
+    """Put the values of a widget that `several` prepared into the address; see `chosen`."""
+    said, usual = values if isinstance(values, str) else ",".join(values), st.session_state.get(f"usual:{name}", "")
+    if query(name) is not None or said != usual:
+        set_query(**{name: said if said or usual else None})
     st.session_state[f"seen:{name}"] = said
 
 
@@ -255,6 +277,19 @@ def ablation(job_id: str) -> AblationTable:
     evaluations = tuple(record.id for record in store.evaluations(job_id=job_id))
     runs = tuple((run.id, run.state, run.seconds) for run in store.runs(job_id=job_id))
     return _ablation(studio(), store.url, job_id, (evaluations, runs))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _best(_studio: Studio, url: str, jobs: tuple[str, ...], kept: frozenset[str]) -> list[best.Best]:
+    return best.best(_studio.store.evaluations_in(jobs), kept)
+
+
+def best_runs(runs: Sequence[RunSummary]) -> list[best.Best]:
+    """Return the best of finished runs for each comparable set, judged anew when there are others."""
+    finished = [run for run in runs if run.state == "finished"]
+    jobs = tuple(dict.fromkeys(run.job_id for run in finished))[:MOST_JOBS]
+    kept = frozenset(run.id for run in finished)
+    return _best(studio(), studio().store.url, jobs, kept)
 
 
 Place = tuple[int, int, int]

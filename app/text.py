@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 NOTHING = "–"
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^&=])")
+_ADDRESS = re.compile(r"(?<=http)(?=s?://)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+_JOINER = "\u2060"
+"""A word joiner, which nobody sees: addresses become links even where their signs are escaped, unless it parts them."""
 
 
 NAMES = {
@@ -35,7 +38,13 @@ def plain(text: str) -> str:
     Everything that a user, a file or a model wrote goes through here before it stands in a label, a
     heading or a caption.
     """
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\1", _ADDRESS.sub(_JOINER, " ".join(text.split())))
+
+
+def first_sentence(message: str) -> str:
+    """Return the first sentence of a text of several."""
+    first = re.split(r"(?<=[.!?])\s|\n", message.strip(), maxsplit=1)[0]
+    return f"{first[:-1]}." if first.endswith(":") else first
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

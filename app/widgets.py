@@ -6,11 +6,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from app import text
 from core.config.annotations import item_of, optional
+from core.errors import Problem
 
 
 def widget(annotation: Any, info: FieldInfo, value: Any, label: str, key: str) -> Any:
@@ -57,6 +58,40 @@ def widget(annotation: Any, info: FieldInfo, value: Any, label: str, key: str) -
         persist_state="session",
     )
     return None if not typed and optional(info.annotation) else typed
+
+
+def several_values(label: str, usual: Sequence[str], info: FieldInfo, meaning: str) -> tuple[list[Any], list[Problem]]:
+    """Let values of one setting be chosen or written, none of them for what it is anyway.
+
+    Args:
+        label: Of the field.
+        usual: Values that are offered.
+        info: The setting.
+        meaning: What it is, for the help.
+
+    Returns:
+        The values that can be, and what is wrong with the others, which is said under the field.
+    """
+    chosen = st.multiselect(
+        label,
+        usual,
+        accept_new_options=True,
+        placeholder="As in the preset",
+        help=f"{meaning} Choose some, or write your own.",
+        key=f"grid {label}",
+        persist_state="session",
+    )
+    one = create_model("One", value=(info.annotation, info))
+    found, wrong = [], []
+    for said in chosen:
+        try:
+            found.append(one.model_validate({"value": said}).model_dump()["value"])
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Input ")
+            wrong.append(Problem(label, f"'{said}' {why[:1].lower()}{why[1:]}"))
+    for problem in wrong:
+        st.markdown(f":red[:material/error: {text.plain(problem.message)}]")
+    return list(dict.fromkeys(found)), wrong
 
 
 def choice_or_text(known: Mapping[str, str], info: FieldInfo, value: Any, label: str, key: str) -> str | None:

@@ -78,6 +78,11 @@ def compare(store: Store, run_ids: Sequence[str]) -> Comparison:
     return Comparison(rows, tuple(alike), tuple(problems), tuple(store.curve_names(run_ids)))
 
 
+def how_measured(record: EvaluationRecord) -> tuple[object, ...]:
+    """Return what two error rates must share to stand side by side."""
+    return (record.test_set, *(getattr(record, what) for what in HOW_MEASURED))
+
+
 def measured_differently(records: Sequence[tuple[str, EvaluationRecord]]) -> list[Problem]:
     """Return what differs in how error rates were measured; nothing where they can be compared.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.alignment.map_files import MapPoints, map_places, read_map
-from core.comparison import ComparedRun, Comparison, compare, mean_angle
+from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
 from core.errors import ConfigError, ManifoldError, StoreError
 from core.launchers.liveness import interrupt_dead_jobs, process_of
@@ -70,6 +70,7 @@ __all__ = [
     "UtteranceResult",
     "WordChange",
     "expected",
+    "how_measured",
     "mean_angle",
     "word_difference",
 ]

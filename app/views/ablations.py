@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from app import charts, parts, state, tables, text, tradeoffs
+from core.errors import NotFoundError
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
 from core.runs import AblationTable, mean_angle
@@ -22,8 +23,12 @@ def show() -> None:
         return
     wanted = state.query("job")
     if wanted and wanted not in jobs:
-        jobs[wanted] = studio.store.job(wanted)
-    key = state.choice("job", list(jobs), default=state.kept("last job"))
+        try:
+            jobs[wanted] = studio.store.job(wanted)
+        except NotFoundError:
+            parts.not_here("job", [wanted])
+    finished = next((job.id for job in jobs.values() if job.state == "finished"), None)
+    key = state.choice("job", list(jobs), default=state.kept("last job") or finished)
     value = st.selectbox(
         "Job",
         list(jobs),
@@ -68,7 +73,7 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
         placeholder=text.NOTHING,
         height="content",
         column_config={
-            "Model": st.column_config.TextColumn(pinned=True),
+            "Model": st.column_config.TextColumn(pinned=True, width=parts.NAME_WIDTH),
             "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f"),
             "S": st.column_config.NumberColumn(help="Substitutions", width=60),
             "D": st.column_config.NumberColumn(help="Deletions", width=60),
@@ -78,7 +83,8 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             ),
             "95 % interval": st.column_config.TextColumn(alignment="right", help="Of the difference."),
             "Verdict": st.column_config.TextColumn(
-                help="Whether the difference is more than chance: p adjusted for the number of rows, below 0.05."
+                width=220,
+                help="Whether the difference is more than chance: p adjusted for the number of rows, below 0.05.",
             ),
             "Held-out KL": st.column_config.NumberColumn(
                 "KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token of the test set."

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from app import charts, parts, state, tables, text
+from core.errors import NotFoundError
 from core.runs import Comparison, RunSummary
 
-MOST_RUNS = 50
-USUAL = ("loss/total", "development/wer")
-"""Curves that are drawn when nobody chose any."""
+USUAL, TOTAL = "development/wer", "loss/total"
+"""The curve that is drawn when nobody chose any, and the one that means something else in every objective."""
 HEIGHT = 300
 
 
@@ -31,23 +31,34 @@ def show() -> None:
 
 
 def _chosen(known: dict[str, RunSummary], asked: list[str]) -> list[str]:
-    """Let runs be chosen; those in the address may be in the bin, or not exist at all."""
+    """Let runs be chosen; those in the address may be in the bin, and those that do not exist are left out."""
     named = {run.id: f"{run.name} · {run.job} · {run.id}" for run in known.values()}
-    elsewhere = [run_id for run_id in asked if run_id not in named]
-    for run in state.studio().store.runs_of(elsewhere):
-        named[run.id] = f"{run.name} · {'in the bin · ' if run.deleted_at else ''}{run.id}"
-    if len(asked) > MOST_RUNS:
-        st.warning(f"The address names {len(asked)} runs. The first {MOST_RUNS} are shown.", icon=":material/warning:")
-        state.set_query(runs=",".join(asked[:MOST_RUNS]))
+    missing = []
+    for run_id in asked:
+        if run_id in named:
+            continue
+        try:
+            run = state.studio().store.run(run_id)
+            named[run.id] = f"{run.name} · {'in the bin · ' if run.deleted_at else ''}{run.id}"
+        except NotFoundError:
+            missing.append(run_id)
+    if missing:
+        parts.not_here("run", missing)
+    if len(asked) > parts.MOST_COMPARED:
+        st.warning(
+            f"The address names {len(asked)} runs. The first {parts.MOST_COMPARED} are shown.",
+            icon=":material/warning:",
+        )
+        state.set_query(runs=",".join(asked[: parts.MOST_COMPARED]))
     key = state.several("runs", list(named))
     chosen = st.multiselect(
         "Runs",
         list(named),
         format_func=named.__getitem__,
         key=key,
-        max_selections=MOST_RUNS,
+        max_selections=parts.MOST_COMPARED,
         placeholder="Type to search",
-        help=f"Up to {MOST_RUNS}. The first one is what the others are compared with.",
+        help=f"Up to {parts.MOST_COMPARED}. The first one is what the others are compared with.",
     )
     state.chosen_several("runs", chosen)
     return chosen
@@ -70,7 +81,7 @@ def _numbers(comparison: Comparison) -> None:
         height="content",
         column_config={
             **rates,
-            "Run": st.column_config.TextColumn(pinned=True),
+            "Run": st.column_config.TextColumn(pinned=True, width=parts.NAME_WIDTH),
             "Parameters": st.column_config.TextColumn("Trained", alignment="right", help="Adapters and projections."),
             "Trainable": st.column_config.NumberColumn("Trained %", format="%.2f", help="Of the teacher's parameters."),
             "Training": st.column_config.TextColumn(alignment="right"),
@@ -102,7 +113,7 @@ def _settings(comparison: Comparison) -> None:
     if frame.empty:
         st.caption("None: these runs have the same settings.")
         return
-    columns = {"Setting": st.column_config.TextColumn(pinned=True)}
+    columns = {"Setting": st.column_config.TextColumn(pinned=True, width=parts.NAME_WIDTH)}
     st.dataframe(frame, hide_index=True, height="content", column_config=columns, alt="Settings that differ, by run")
 
 
@@ -112,8 +123,7 @@ def _curves(comparison: Comparison) -> None:
     if not names:
         st.caption("None of these runs has made a step yet.")
         return
-    usual = [name for name in USUAL if name in names] or names[:1]
-    key = state.several("curves", names, default=usual)
+    key = state.several("curves", names, default=[USUAL if USUAL in names else names[0]])
     shown = st.multiselect("Curves", names, format_func=text.words, key=key, label_visibility="collapsed")
     state.chosen_several("curves", shown)
     runs = [row.run for row in comparison.rows]
@@ -138,6 +148,10 @@ def _curves(comparison: Comparison) -> None:
                 series=list(labels.values()),
             )
             st.altair_chart(chart, key=f"compared:{name}")
+            if name == TOTAL and any(
+                run.config["method"]["losses"] != runs[0].config["method"]["losses"] for run in runs
+            ):
+                st.caption("These runs have different objectives: the height of one says nothing about another.")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,23 @@ import pandas as pd
 import streamlit as st
 import yaml
 
-from app import checks, planning, starts, state, tables, teachers, text
+from app import checks, parts, planning, starts, state, tables, teachers, text
 from app.forms import Filled, settings_form
-from core.config import LOSSES, Ablation, MethodRow, RunConfig, parse_run, parse_text, preset_names, read_preset
-from core.errors import ConfigError, Problem
+from app.widgets import several_values
+from core.config import (
+    LOSSES,
+    Ablation,
+    Lora,
+    MethodRow,
+    RunConfig,
+    Training,
+    parse_run,
+    parse_text,
+    preset_names,
+    read_preset,
+)
+from core.errors import ConfigError, NotFoundError, Problem
+from core.runs import RunRecord
 
 FIRST_PRESET = "quickstart"
 
@@ -56,16 +69,16 @@ HOW = {"whole": "An ablation", "grid": "A grid", "one": "One run", "file": "A fi
 def show() -> None:
     state.studio().refresh()
     st.title("New run")
-    start = state.query("start")
+    start = _start()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        presets = sorted(preset_names(), key=lambda name: (name != FIRST_PRESET, name))
-        key = state.choice("preset", presets, default=state.kept("last preset"))
-        preset = st.selectbox("Preset", presets, format_func=_titled, key=key, width=260)
         key = state.choice("launch", list(HOW), default="one" if start else state.kept("last launch"))
         how = st.segmented_control("Launch", list(HOW), format_func=HOW.__getitem__, key=key, required=True)
-    preset, how = state.chosen("preset", preset), state.chosen("launch", how or "whole")
-    state.keep("last preset", preset)
-    state.keep("last launch", how)
+        how = state.chosen("launch", how or "whole")
+        state.keep("last launch", how)
+        preset = "" if how == "file" else _preset()
+    if how == "file":
+        _file()
+        return
     ablation, configs = read_preset(preset)
     st.caption(text.plain(ablation.description))
     if how == "whole":
@@ -73,10 +86,28 @@ def show() -> None:
         _whole(ablation, state.studio().quick_start()[1] if preset == FIRST_PRESET else configs)
     elif how == "grid":
         _grid(ablation)
-    elif how == "file":
-        _file()
     else:
         _one(preset, ablation, configs, start)
+
+
+def _start() -> RunRecord | None:
+    """Return the run that the address names to begin from."""
+    start = state.query("start")
+    if not start:
+        return None
+    try:
+        return state.studio().store.run(start)
+    except NotFoundError:
+        parts.not_here("run", [start])
+        return None
+
+
+def _preset() -> str:
+    presets = sorted(preset_names(), key=lambda name: (name != FIRST_PRESET, name))
+    key = state.choice("preset", presets, default=state.kept("last preset"))
+    preset = state.chosen("preset", st.selectbox("Preset", presets, format_func=_titled, key=key, width=260))
+    state.keep("last preset", preset)
+    return preset
 
 
 def _titled(preset: str) -> str:
@@ -124,18 +155,17 @@ def _grid(ablation: Ablation) -> None:
     )
     left, right = st.columns(2, gap="medium")
     with left:
-        ranks = _numbers("Ranks", RANKS, int, "Of the adapters; alpha / rank stays as it is, and no budget decides.")
+        about = "Of the adapters; alpha / rank stays as it is, and no budget decides."
+        ranks, not_ranks = several_values("Ranks", RANKS, Lora.model_fields["rank"], about)
     with right:
-        rates = _numbers("Learning rates", RATES, float, "Peak rate of AdamW.")
+        rates, not_rates = several_values(
+            "Learning rates", RATES, Training.model_fields["learning_rate"], "Peak rate of AdamW."
+        )
     if not methods:
         st.info("Choose at least one method.", icon=":material/info:")
         return
-    if ranks is None or rates is None:
-        return
     try:
-        grid, runs = starts.grid(
-            ablation, methods=methods, seeds=int(seeds), ranks=[int(rank) for rank in ranks], learning_rates=rates
-        )
+        grid, runs = starts.grid(ablation, methods=methods, seeds=int(seeds), ranks=ranks, learning_rates=rates)
     except ConfigError as error:
         checks.list_mistakes(error.problems or [Problem("", error.summary)])
         return
@@ -144,34 +174,8 @@ def _grid(ablation: Ablation) -> None:
     said = " × ".join(f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in axes.items() if count)
     steps = sum(config.training.steps for config in runs)
     st.caption(f"{said}: {len(runs)} runs, {text.count(steps)} steps in all.")
-    _launch(runs, name=grid.name, all_of_it=_all_of(runs))
+    _launch(runs, name=grid.name, all_of_it=_all_of(runs), problems=not_ranks + not_rates)
     _taken_away(grid)
-
-
-def _numbers(label: str, usual: Sequence[str], kind: type[int] | type[float], about: str) -> list[float] | None:
-    """Let numbers be chosen or written; None, with what is wrong beside the field, where one is none."""
-    chosen = st.multiselect(
-        label,
-        usual,
-        accept_new_options=True,
-        placeholder="As in the preset",
-        help=f"{about} Choose some, or write your own.",
-        key=f"grid {label}",
-        persist_state="session",
-    )
-    found: list[float] = []
-    wrong = []
-    for said in chosen:
-        try:
-            found.append(kind(said))
-        except ValueError:
-            wrong.append(said)
-    if wrong:
-        noun = "a whole number" if kind is int else "a number"
-        named = ", ".join(f"'{said}'" for said in wrong)
-        st.markdown(f":red[:material/error: {text.plain(f'Not {noun}: {named}')}]")
-        return None
-    return list(dict.fromkeys(found))
 
 
 def _file() -> None:
@@ -224,12 +228,11 @@ def _listed(runs: Sequence[RunConfig]) -> None:
         st.caption("One job: the teacher listens once for all of them, and they train one after the other.")
 
 
-def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], start: str | None) -> None:
+def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: RunRecord | None) -> None:
     offered = starts.starts(ablation, configs)
-    if start:
-        run = state.studio().store.run(start)
+    if run:
         offered = {"clone": starts.Start(f"As before · {run.name} · {run.id}", None, run.config), **offered}
-    key = state.choice("method", list(offered), default="clone" if start else "manifold")
+    key = state.choice("method", list(offered), default="clone" if run else "manifold")
     chosen = st.selectbox(
         "Method",
         list(offered),
@@ -240,11 +243,11 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], start:
     )
     chosen = state.chosen("method", chosen)
     base, of_base = offered[starts.BASELINE].fields, f"{starts.METHODS[starts.BASELINE].name}, on this preset's base"
-    if start and chosen == "clone":
-        base, of_base = offered["clone"].fields, f"the run {start}"
+    if run and chosen == "clone":
+        base, of_base = offered["clone"].fields, f"the run {run.id}"
     told = st.container()
     # What is read from YAML replaces the form's first values; another number makes its widgets anew.
-    place = f"{preset}:{start}:{chosen}"
+    place = f"{preset}:{run.id if run else None}:{chosen}"
     draft, number = state.kept(f"draft:{place}", (offered[chosen].fields, 0))
     with st.container(border=True):
         filled = settings_form(
@@ -323,31 +326,32 @@ def _launch(
         placeholder="I think …",
         help="Kept with the job, never changed, and shown beside what happens.",
     )
+    # What a check of these settings found before; one that is asked for now is answered later.
+    wrong = [*problems, *checks.blocking(runs)]
+    many = "the mistake" if len(wrong) == 1 else f"the {len(wrong)} mistakes"
+    hold = f"Correct {many} first." if wrong else None
     with st.container(horizontal=True):
-        launch = st.button(all_of_it, type="primary", icon=":material/rocket_launch:")
+        launch = st.button(all_of_it, type="primary", icon=":material/rocket_launch:", disabled=bool(wrong), help=hold)
         check = st.button(
             "Check",
             icon=":material/fact_check:",
+            disabled=bool(problems),
             help="Looks at the models: finds what only they can tell, counts parameters and FLOPs. Takes seconds.",
         )
         measure = st.button(
             "Measure time and memory",
             icon=":material/timer:",
+            disabled=bool(problems),
             help="Checks, and takes some real steps on the real speech: time, memory and disk. Half a minute or more "
             "for each run.",
         )
     if problems:
-        if launch or check or measure:
-            _refuse(problems)
         return
     if check or measure:
         checks.ask(runs, measure=measure)
-    wrong = checks.blocking(runs)
     if filled is not None:
         filled.show(wrong)
-    if launch and wrong:
-        _refuse(wrong)
-    elif launch:
+    if launch and not wrong:
         with st.spinner("Starting"):
             job = state.studio().start(runs, name=name, expectation=expectation)
         state.keep("launches", state.kept("launches", 0) + 1)
@@ -355,11 +359,6 @@ def _launch(
     checks.show(runs)
     if runs:
         planning.show(runs)
-
-
-def _refuse(problems: Sequence[Problem]) -> None:
-    many = "the mistake" if len(problems) == 1 else f"the {len(problems)} mistakes"
-    st.error(f"Correct {many} first. Nothing was started.", icon=":material/error:")
 
 
 def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> None:

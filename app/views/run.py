@@ -5,7 +5,7 @@ import streamlit as st
 import yaml
 from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, costs, files, parts, state, tables, teachers, terms, text
+from app import charts, costs, files, parts, starts, state, tables, teachers, terms, text
 from core.errors import NotFoundError
 from core.runs import EvaluationRecord, JobRecord, RunRecord, UtteranceResult, mean_angle
 
@@ -48,6 +48,7 @@ def show() -> None:
         if message:
             parts.ending(run.state, message)
         if run.state in ("failed", "interrupted"):
+            _again(run, job)
             parts.log_tail(job)
     _metrics(run)
     with st.container(horizontal=True):
@@ -70,6 +71,16 @@ def _said(run: RunRecord, job: JobRecord) -> None:
         st.markdown(" ".join(f":gray-badge[{text.plain(tag)}]" for tag in run.tags))
     with st.expander("Notes", expanded=bool(run.notes), icon=":material/edit_note:"):
         parts.notes(run.id, run.notes)
+
+
+def _again(run: RunRecord, job: JobRecord) -> None:
+    """Offer to start a run as it was, after the runs of its job whose students it needs."""
+    if st.button("Start it again", type="primary", icon=":material/replay:", help="As it was, in a job of its own."):
+        store = state.studio().store
+        with state.sentences():
+            configs = starts.again(run, store.runs(1000, job_id=job.id))
+            started = state.studio().start(configs, name=job.name, expectation=job.expectation)
+            state.go_to("run", run=store.runs(job_id=started.id)[-1].id)
 
 
 def _live(run: RunRecord, job: JobRecord) -> None:

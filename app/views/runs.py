@@ -6,7 +6,12 @@ from app import parts, state, tables, text
 from core.bundles import example_bundle, import_bundle
 from core.runs import JobRecord, RunSummary
 
-MOST_COMPARED = 10
+MOST_TROUBLE = 3
+"""So many jobs that ended badly are told, and so many runs that training made worse."""
+
+MOST_SETS = 3
+"""Of so many sets, which cannot stand side by side, the best run is told."""
+
 WATCH_SECONDS = 5.0
 """How often a list in which nothing runs looks for runs that were started elsewhere."""
 
@@ -27,8 +32,8 @@ def show() -> None:
     jobs = studio.store.jobs(limit=50)
     _live([job for job in jobs if job.active], version)
     if not in_bin:
-        _trouble(jobs)
-        _best(jobs)
+        _trouble(jobs, runs)
+        _best(runs)
     _list(runs, in_bin=in_bin)
 
 
@@ -79,39 +84,54 @@ def _live(jobs: list[JobRecord], version: tuple[object, ...]) -> None:
     state.live(strip, seconds=state.LIVE_SECONDS if jobs else WATCH_SECONDS)
 
 
-def _trouble(jobs: list[JobRecord]) -> None:
-    """Show what ended badly since something last went well."""
-    for job in jobs:
-        if job.state == "finished":
-            return
-        if job.state in ("failed", "interrupted"):
-            parts.ending(job.state, f"{job.name}: {job.message}")
-            runs = [run for run in state.studio().store.runs(job_id=job.id) if run.deleted_at is None]
-            ended = next((run for run in runs if run.state == job.state), runs[0])
-            state.link("run", "Open it, with its log", ":material/monitoring:", run=ended.id)
+def _trouble(jobs: list[JobRecord], runs: list[RunSummary]) -> None:
+    """Show which jobs ended badly, the newest first, each in a sentence.
+
+    A job stays here until its runs are in the bin, or later runs of the same names have finished: what other jobs did
+    meanwhile says nothing about it.
+    """
+    last = {run.name: run.created_at for run in reversed(runs) if run.state == "finished"}
+    ended: dict[str, list[RunSummary]] = {}
+    for run in runs:
+        if run.state in ("failed", "interrupted") and last.get(run.name, run.created_at) <= run.created_at:
+            ended.setdefault(run.job_id, []).append(run)
+    bad = [job for job in jobs if job.state in ("failed", "interrupted") and job.id in ended]
+    for job in bad[:MOST_TROUBLE]:
+        parts.ending(job.state, f"{job.name}: {text.first_sentence(job.message)}")
+        state.link("run", "Open it, with its log", ":material/monitoring:", run=ended[job.id][0].id)
+    if len(bad) > MOST_TROUBLE:
+        st.caption(f"{len(bad) - MOST_TROUBLE} more ended badly: see the list below.")
 
 
-def _best(jobs: list[JobRecord]) -> None:
-    """Show the best run of the newest job that has one, between its teacher and its student before."""
-    store = state.studio().store
-    for job in jobs:
-        evaluations = store.evaluations(job_id=job.id) if job.state == "finished" else []
-        kept = {run.id for run in store.runs(job_id=job.id) if run.deleted_at is None}
-        students = [record for run_id, record in tables.reported(evaluations).items() if run_id in kept]
-        if not students:
-            continue
-        best = min(students, key=lambda record: (record.test_set != tables.TEST, record.wer))
-        alike = [record for record in evaluations if not record.run_id and record.test_set == best.test_set]
-        others = {record.subject: record for record in alike}
-        unread = "" if best.test_set == tables.TEST else ", on its development set"
-        st.header(f"Best of {text.plain(job.name)}{unread}")
-        with st.container(horizontal=True):
-            name = store.run(best.run_id).name if best.run_id else ""
-            st.metric(f"WER ↓ of {text.plain(name)}", text.percent(best.wer), border=True)
-            for subject, label in (("teacher", "Its teacher"), ("student_before", "Student before training")):
-                if subject in others:
-                    st.metric(label, text.percent(others[subject].wer), border=True)
-        return
+def _best(runs: list[RunSummary]) -> None:
+    """Show the best run of each comparable set, the newest set in front, and which runs training made worse."""
+    named = {run.id: f"{run.name} of {run.job}" for run in runs}
+    found = state.best_runs(runs)[:MOST_SETS]
+    for place, best in enumerate(found):
+        record = best.record
+        rates = ((best.teacher, "Its teacher"), (best.before, "Student before training"))
+        among = f"the best of {best.runs} runs" if best.runs > 1 else "the only run"
+        said = f"{named[record.run_id or '']} · {among} on this {record.test_set} set"
+        if place == 0:
+            st.header("Best so far")
+            with st.container(horizontal=True):
+                st.metric(f"WER ↓, {text.plain(record.test_set)} set", text.percent(record.wer), border=True)
+                for rate, label in rates:
+                    if rate is not None:
+                        st.metric(label, text.percent(rate), border=True)
+            st.caption(text.plain(said))
+        else:
+            beside = [
+                f"{label[:1].lower()}{label[1:]} {text.percent(rate)}" for rate, label in rates if rate is not None
+            ]
+            said = ", ".join([f"another {record.test_set} set: {text.percent(record.wer)}, {said}", *beside])
+            st.caption(text.plain(f"{said[:1].upper()}{said[1:]}"))
+    worse = [record for best in found for record in best.worse]
+    if worse:
+        told = [f"{named[record.run_id or '']} ({text.percent(record.wer)})" for record in worse[:MOST_TROUBLE]]
+        more = f" and {len(worse) - MOST_TROUBLE} more" if len(worse) > MOST_TROUBLE else ""
+        said = f"Worse than the student before training: {', '.join(told)}{more}."
+        st.markdown(f":material/trending_down: {text.plain(said)}")
 
 
 def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
@@ -209,10 +229,10 @@ def _actions(chosen: list[RunSummary], *, known_tags: list[str], in_bin: bool) -
     st.markdown(f"**{'One run' if len(chosen) == 1 else f'{len(chosen)} runs'} ticked**", width="content")
     if len(chosen) == 1:
         state.link("run", "Open", ":material/monitoring:", run=ids[0])
-    elif len(chosen) <= MOST_COMPARED:
+    elif len(chosen) <= parts.MOST_COMPARED:
         state.link("compare", "Compare", ":material/compare_arrows:", runs=",".join(ids))
     else:
-        st.caption(f"At most {MOST_COMPARED} can be compared.")
+        st.caption(f"At most {parts.MOST_COMPARED} can be compared.")
     with st.popover("Tags", icon=":material/sell:"):
         _tag(chosen, known_tags)
     if len(chosen) == 1:

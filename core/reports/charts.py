@@ -80,7 +80,9 @@ def dots(rows: Sequence[Dot], *, label: str, unit: str, signed: bool = False) ->
     return _markup(svg)
 
 
-def lines(series: Mapping[str, Sequence[Point]], *, label: str, unit: str, along: str = "step") -> Markup:
+def lines(
+    series: Mapping[str, Sequence[Point]], *, label: str, unit: str, along: str = "step", most: float = math.inf
+) -> Markup:
     """Draw values over the steps of some runs, told apart by colour, dashes and a legend.
 
     Args:
@@ -88,12 +90,14 @@ def lines(series: Mapping[str, Sequence[Point]], *, label: str, unit: str, along
         label: What the chart shows, for people who do not see it.
         unit: Of the values, above the axis.
         along: What the other axis counts.
+        most: What the values cannot exceed, where there is such a number: the axis does not, either.
     """
     known = {name: [point for point in points if math.isfinite(point[1])] for name, points in series.items()}
     known = {name: points for name, points in known.items() if points}
     every = [point for points in known.values() for point in points]
     steps = _ticks(0.0, max([1.0, *(step for step, _ in every)]))
-    ticks = _ticks(min([math.inf, *(value for _, value in every)]), max([-math.inf, *(value for _, value in every)]))
+    values = [value for _, value in every]
+    ticks = _ticks(min([math.inf, *values]), max([-math.inf, *values]), most)
     legend = 20 * math.ceil(len(known) / 2)
     height = LINES_HEIGHT + legend
     bottom = LINES_HEIGHT - 40
@@ -190,10 +194,12 @@ def _n(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Return from three to eight round numbers that reach from the lowest to the highest."""
-    if not math.isfinite(low) or not math.isfinite(high) or high - low < 1e-9:
-        low, high = (low, low + 1.0) if math.isfinite(low) else (0.0, 1.0)
+def _ticks(low: float, high: float, most: float = math.inf) -> list[float]:
+    """Return from three to eight round numbers that reach from the lowest to the highest, none above the most."""
+    if not math.isfinite(low) or not math.isfinite(high):
+        low, high = 0.0, 1.0
+    elif high - low < 1e-9:
+        low, high = (low, low + 1.0) if low + 1.0 <= most else (low - 1.0, low)
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)

@@ -212,9 +212,11 @@ def _alignment(studio: Studio, table: AblationTable) -> list[Figure | None]:
         _distinct(row, table): [(float(r.step), r.linear_cka) for r in records[row.run.id] if _place(r) == place]
         for row in table.rows
     }
+    if not any(len(points) > 1 for points in series.values()):
+        return [_map(studio, table)]
     label = f"Linear CKA of the {place[0]}'s student layer {place[1]} and teacher layer {place[2]} over the steps"
-    grown = Figure("How alike the states became", charts.lines(series, label=label, unit="CKA"), f"{label}, debiased.")
-    return [grown, _map(studio, table)]
+    chart = charts.lines(series, label=label, unit="CKA", most=1.0)
+    return [Figure("How alike the states became", chart, f"{label}, debiased."), _map(studio, table)]
 
 
 def _map(studio: Studio, table: AblationTable) -> Figure | None:

@@ -98,6 +98,11 @@ class Lists(Reads):
         query = select(evaluations).where(evaluations.c.run_id.in_(run_ids)).order_by(evaluations.c.id)
         return [EvaluationRecord(**row) for row in self._rows(query)]
 
+    def evaluations_in(self, job_ids: Sequence[str]) -> list[EvaluationRecord]:
+        """Return all evaluations of jobs, of their runs and of what these share, oldest first."""
+        query = select(evaluations).where(evaluations.c.job_id.in_(job_ids)).order_by(evaluations.c.id)
+        return [EvaluationRecord(**row) for row in self._rows(query)]
+
     def parameters_of(self, run_ids: Sequence[str]) -> dict[str, ParameterCounts]:
         """Return the parameter counts of runs, of those that are counted."""
         found = self._rows(select(parameters).where(parameters.c.run_id.in_(run_ids)))

@@ -117,6 +117,29 @@ def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:
     return store.runs(job_id=job.id)
 
 
+def add_read_run(store: Store, name: str, rate: float, *, before: float = 1.0, heard: Sequence[str] = ()) -> RunRecord:
+    """Store a finished job of one run that was read on the test set, and return the run.
+
+    Args:
+        store: Where.
+        name: Of run and job.
+        rate: Its word error rate, about.
+        before: That of its student before training.
+        heard: What the test set consists of; what the finished quick start has, if not given.
+    """
+    fields = rows("quickstart")[3].model_dump(mode="json")
+    job = store.create_job(name, [parse_run({**fields, "name": name})])
+    (run,) = store.runs(job_id=job.id)
+    utterances = heard or [f"test-{number:03d}" for number in range(UTTERANCES)]
+    evaluate(store, job.id, None, "student_before", "test", None, before, utterances, hashed="|".join(heard))
+    evaluate(store, job.id, run.id, "student", "test", STEPS, rate, utterances, hashed="|".join(heard))
+    store.job_state(job.id, "running")
+    store.run_state(run.id, "running")
+    store.run_state(run.id, "finished")
+    store.job_state(job.id, "finished")
+    return store.run(run.id)
+
+
 def add_tuning_job(store: Store, runs_folder: Path) -> list[RunRecord]:
     """Store a finished job of three runs that leaves its test set unread, and return its runs."""
     configs = rows("quickstart-tuning")
@@ -268,6 +291,7 @@ def evaluate(
     *,
     label: str = "",
     group: int = 0,
+    hashed: str = "",
 ) -> None:
     random = np.random.default_rng([len(subject), len(test_set), int(1000 * rate)])
     results = [heard(position, name, rate, random) for position, name in enumerate(utterances)]
@@ -278,7 +302,7 @@ def evaluate(
         run_id=run_id,
         subject=subject,  # pyright: ignore[reportArgumentType]
         test_set=test_set,
-        test_set_hash=f"hash of {test_set}",
+        test_set_hash=hashed or f"hash of {test_set}",
         step=step,
         audio_context=15.0 if test_set == "development" else 30.0,
         normaliser="whisper-english 0.1.15",

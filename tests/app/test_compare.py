@@ -88,3 +88,28 @@ def test_a_run_in_the_bin_is_still_compared(open_page: OpenPage, store: Store, r
 
 def test_fewer_than_two_are_asked_for_more(open_page: OpenPage, runs: list[RunRecord]) -> None:
     assert "Choose at least two runs" in texts(open_page("compare", runs=runs[0].id))
+
+
+def test_runs_that_are_not_there_are_left_out_and_the_others_are_compared(
+    open_page: OpenPage, runs: list[RunRecord]
+) -> None:
+    page = open_page("compare", runs=f"nope,{address(runs[:2])},gone")
+    assert list(page.dataframe[0].value["Id"]) == [run.id for run in runs[:2]]
+    (said,) = [item.value.replace("\\", "") for item in page.warning]
+    assert said == "The address names runs that are not here: 'nope', 'gone'."
+
+
+def test_only_what_means_the_same_in_every_objective_is_drawn_unasked(
+    open_page: OpenPage, runs: list[RunRecord]
+) -> None:
+    page = open_page("compare", runs=address([runs[0], runs[3]]))
+    assert len(page.get("vega_lite_chart")) == 1
+    assert "different objectives" not in texts(page)
+    page.multiselect[1].set_value(["development/wer", "loss/total"]).run()
+    assert "different objectives" in texts(page)
+
+
+def test_a_long_name_leaves_room_for_the_numbers(open_page: OpenPage, runs: list[RunRecord]) -> None:
+    tables = open_page("compare", runs=address(runs)).dataframe
+    pinned = [json.loads(table.proto.columns)[name] for table, name in zip(tables, ("Run", "Setting"), strict=True)]
+    assert [column["width"] for column in pinned] == [180, 180]

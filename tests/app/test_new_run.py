@@ -162,8 +162,10 @@ def test_mistakes_that_only_the_models_tell_stand_beside_their_fields_and_hold_t
     beside = [item.value for item in page.markdown if ":red[:material/error:" in item.value]
     assert len(beside) == 1
     assert "There is no layer 9" in beside[0].replace("\\", "")
-    press(page, "Launch")
-    assert "Nothing was started." in texts(page)
+    (launch,) = [button for button in page.button if button.label == "Launch"]
+    assert launch.disabled
+    assert launch.help == "Correct the mistake first."
+    launch.click().run()
     assert store.jobs() == []
 
 
@@ -220,16 +222,23 @@ def test_a_grid_crosses_ranks_and_rates_too_and_keeps_alpha_over_rank(
     assert list(page.dataframe[0].value["Run"]) == [run.name for run in runs]
 
 
-def test_what_is_no_number_is_said_beside_its_field(open_page: OpenPage) -> None:
-    page = choose(open_page("new_run", launch="grid"), "Ranks", ["8", "eight"])
-    assert "Not a whole number: 'eight'" in texts(page)
-    assert not [button for button in page.button if button.label.startswith("Launch")]
+@pytest.mark.parametrize(
+    ("said", "why"), [("eight", "'eight' should be a valid integer"), ("0", "'0' should be greater")]
+)
+def test_what_cannot_be_a_rank_is_said_beside_its_field_and_the_list_stays(
+    open_page: OpenPage, said: str, why: str
+) -> None:
+    page = choose(open_page("new_run", launch="grid"), "Ranks", ["8", said])
+    assert why in texts(page)
+    assert not page.error
+    assert any("rank 8" in name for name in page.dataframe[0].value["Run"])
+    (launch,) = [button for button in page.button if button.label.startswith("Launch")]
+    assert launch.disabled
 
 
-def test_a_rank_that_cannot_be_is_a_mistake_of_the_grid(open_page: OpenPage) -> None:
-    page = choose(open_page("new_run", launch="grid"), "Ranks", ["0"])
-    assert "rank" in page.error[0].value
-    assert not page.exception
+def test_a_file_asks_for_no_preset(open_page: OpenPage) -> None:
+    labels = {how: [item.label for item in open_page("new_run", launch=how).selectbox] for how in ("whole", "file")}
+    assert labels == {"whole": ["Preset"], "file": []}
 
 
 def test_a_grid_that_is_too_large_says_so(open_page: OpenPage) -> None:

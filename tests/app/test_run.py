@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import starts
+from core.launchers.slots import CPU, take_slot
+from core.runs import Studio
 from core.store import Store
 from tests.app import sample
 from tests.app.test_views import texts
@@ -142,3 +145,48 @@ def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(
     page = open_page("run", run=run.id, tab="Log")
     assert "The log stayed where the job ran." in texts(page)
     assert not page.code
+
+
+def test_many_lines_of_an_ending_are_cut_and_the_log_has_the_rest(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    message = "\n".join(["The manifest is wrong:", *(f"line {number}" for number in range(11))])
+    (run,) = sample.add_job(store, runs_folder, "failed", message)
+    (shown,) = open_page("run", run=run.id).error
+    assert shown.value.split("  \n") == ["The manifest is wrong\\:", "line 0", "line 1", "and 9 more, in the log"]
+
+
+def test_a_run_that_failed_is_started_again_as_it_was(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    (run,) = sample.add_job(store, runs_folder, "failed", "The disk is full.")
+    turn = take_slot(runs_folder, CPU)
+    assert turn is not None
+    with turn:
+        page = open_page("run", run=run.id)
+        (again,) = [button for button in page.button if button.label == "Start it again"]
+        again.click().run()
+        (job,) = [job for job in store.jobs() if job.id != run.job_id]
+        Studio(store.url, runs_folder).stop(job.id, now=True)
+    (new,) = store.runs(job_id=job.id)
+    assert (job.name, new.config) == (store.job(run.job_id).name, run.config)
+    assert page.query_params["run"] == new.id
+
+
+def test_a_run_starts_again_with_the_runs_whose_students_it_needs(store: Store) -> None:
+    job = store.create_job("ensemble", sample.rows("ensemble"))
+    runs = store.runs(job_id=job.id)
+    needed = [row for row in starts.rows_needed(starts.parse_run(runs[-1].config))]
+    assert needed
+    assert [config.name for config in starts.again(runs[-1], runs)] == [
+        run.name for run in runs if run.name in (*needed, runs[-1].name)
+    ]
+
+
+def test_what_of_a_run_from_elsewhere_stayed_there_is_said_in_files(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    run = sample.add_finished_job(store, runs_folder)[3]
+    (runs_folder / run.id / "states").mkdir()
+    said = texts(open_page("run", run=run.id, tab="Files"))
+    assert "did not train here. What did not come with it: adapters." in said
+    (here,) = sample.add_job(store, runs_folder, "failed")
+    assert "did not train here" not in texts(open_page("run", run=here.id, tab="Files"))

@@ -111,3 +111,70 @@ def test_a_thousand_runs_are_all_in_the_list(open_page: OpenPage, store: Store) 
     assert not page.exception
     assert len(listed(page)) == 100
     assert "100 runs of 1000, newest first" in texts(page)
+
+
+def test_a_worse_run_does_not_hide_the_best_on_its_set_and_is_named(
+    open_page: OpenPage, store: Store, runs_folder: Path, runs: list[RunRecord]
+) -> None:
+    worse = sample.add_read_run(store, "lr one", 0.9, before=0.4)
+    page = open_page("runs")
+    best = min(record.wer for run in runs for record in store.evaluations(run_id=run.id, test_set="test"))
+    shown = {item.label: item.value for item in page.metric}
+    assert shown["WER ↓, test set"] == f"{100 * best:.1f} %"
+    (rate,) = [record.wer for record in store.evaluations(run_id=worse.id)]
+    said = texts(page)
+    assert f"{runs[3].name} of quickstart · the best of 5 runs on this test set" in said
+    assert f"Worse than the student before training: lr one of lr one ({100 * rate:.1f} %)." in said
+
+
+def test_of_sets_that_cannot_stand_side_by_side_each_has_its_best_the_newest_in_front(
+    open_page: OpenPage, store: Store, runs: list[RunRecord]
+) -> None:
+    for number in range(3):
+        sample.add_read_run(store, f"elsewhere {number}", 0.5, heard=(f"other-{number}-a", f"other-{number}-b"))
+    said = texts(open_page("runs"))
+    assert "elsewhere 2 of elsewhere 2 · the only run on this test set" in said
+    assert said.count("Another test set") == 2
+    assert said.index("elsewhere 1") < said.index("elsewhere 0")
+    assert "of quickstart ·" not in said
+
+
+def test_trouble_stays_when_another_job_finishes_and_goes_when_the_same_run_has(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    (failed,) = sample.add_job(store, runs_folder, "failed", "The disk is full. Make room.")
+    sample.add_read_run(store, "another", 0.5)
+    page = open_page("runs")
+    assert "The disk is full." in texts(page)
+    assert "Make room." not in texts(page)
+    sample.add_read_run(store, failed.name, 0.5)
+    assert "The disk is full." not in texts(open_page("runs"))
+
+
+def test_many_that_ended_badly_do_not_fill_the_page(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    for _ in range(5):
+        sample.add_job(
+            store, runs_folder, "failed", "These lines are wrong:\n" + "\n".join("a mistake" for _ in range(12))
+        )
+    page = open_page("runs")
+    assert [item.value.replace("\\", "") for item in page.error] == ["a job that is failed: These lines are wrong."] * 3
+    assert "2 more ended badly" in texts(page)
+
+
+def test_a_job_in_the_queue_says_what_it_waits_for_and_nothing_else(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    sample.add_job(store, runs_folder, "running")
+    sample.add_job(store, runs_folder, "queued")
+    page = open_page("runs")
+    assert "Waits for a job that is running, which is running." in texts(page)
+    assert len(page.get("progress")) == 1
+
+
+def test_as_many_runs_can_be_compared_from_the_list_as_beside_each_other(open_page: OpenPage, store: Store) -> None:
+    store.create_job("many", sample.rows("quickstart") * 13)
+    page = open_page("runs")
+    tick(page, *listed(page)[:50])
+    assert "can be compared" not in texts(page)
+    tick(page, *listed(page)[:51])
+    assert "At most 50 can be compared." in texts(page)

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -47,6 +48,21 @@ def test_foreign_text_has_no_sign_left_that_markdown_would_read(foreign: str) ->
         if letter in "*_`[]<>#$:~|!(){}":
             assert shown[place - 1] == "\\"
     assert "\n" not in shown
+
+
+@pytest.mark.parametrize("address", ["http://e.com", "HTTPS://e.com/a?b", "www.e.com", "a@b.co", "[l](http://e.com)"])
+def test_an_address_in_a_name_is_letters_and_no_link(address: str) -> None:
+    # What remark-gfm takes for links in plain text, after the escapes are gone.
+    literal = re.compile(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+(\.[-\w]+)+", re.IGNORECASE)
+    shown = text.plain(f"see {address}").replace("\\", "")
+    assert literal.search(f"see {address}")
+    assert not literal.search(shown)
+    assert shown.replace("\u2060", "") == f"see {address}"
+
+
+def test_the_first_sentence_ends_where_the_second_begins() -> None:
+    assert text.first_sentence("The disk is full. Make room.") == "The disk is full."
+    assert text.first_sentence("Mistakes in a.yaml:\n- one\n- two") == "Mistakes in a.yaml."
 
 
 def test_a_difference_is_marked_by_sign_as_well_as_colour() -> None:

@@ -17,6 +17,7 @@ import pytest
 from core.config import RunConfig
 from core.errors import JobError, NotFoundError, StoreError
 from core.reports import page as pages
+from core.reports.charts import lines
 from core.reports.page import freeze, frozen_report, frozen_reports, render
 from core.reports.sheets import sheets
 from core.runs import Studio
@@ -236,3 +237,15 @@ def test_its_settings_do_not_say_where_the_runs_lie(
     assert "- data/real.jsonl" in page
     assert "train data/own.jsonl" in page
     assert str(tmp_path) not in page
+
+
+def test_a_ratio_has_no_axis_above_one() -> None:
+    drawn = lines({"a run": [(0.0, 1.0), (8.0, 1.0)]}, label="CKA", unit="CKA", most=1.0)
+    numbers = [float(text) for text in re.findall(r'text-anchor="end">([\d.]+)<', drawn)]
+    assert (min(numbers), max(numbers)) == (0.0, 1.0)
+
+
+def test_states_of_one_step_are_no_chart(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = studio.store.alignments
+    monkeypatch.setattr(studio.store, "alignments", lambda run_id: [r for r in every(run_id) if r.step == 0])
+    assert "How alike the states became" not in rendered(studio)
