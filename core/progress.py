@@ -1,9 +1,11 @@
-"""How far a job is and how long it still takes."""
+"""How far a job is and how long it still takes, and the log of what it did."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from core.errors import Stopped
 
@@ -60,3 +62,23 @@ class Progress:
         if self.done > 0:
             left = (self._reported - self._began) * (self.total - self.done) / self.done
         self.report(self.stage, round(1000 * self.done / self.total), 1000, left)
+
+
+@contextmanager
+def written(stream: TextIO) -> Iterator[None]:
+    """Write what the engine says of its progress, each line at once, with its time in UTC."""
+    lines = logging.Formatter("%(asctime)s UTC  %(message)s", "%Y-%m-%d %H:%M:%S")
+    lines.converter = time.gmtime
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(lines)
+    engine = logging.getLogger("core")
+    before = engine.level, engine.propagate
+    engine.addHandler(handler)
+    engine.setLevel(logging.INFO)
+    engine.propagate = False
+    try:
+        yield
+    finally:
+        engine.removeHandler(handler)
+        engine.setLevel(before[0])
+        engine.propagate = before[1]

@@ -26,7 +26,7 @@ import torch
 from core.config import RunConfig
 from core.errors import Stopped, sentence_of
 from core.handover import Handover, received
-from core.progress import Progress
+from core.progress import Progress, written
 from core.recording import Recorder
 from core.shared import Shared, models_of, recorder_for
 from core.store import RunRecord, Store
@@ -241,28 +241,34 @@ def _serve(duty: Duty, place: _Place, pipe: Connection) -> None:
         total=duty.total, report=lambda stage, *_: pipe.send(_Word(stage, progress.done)), stop=told.is_set
     )
     try:
-        store = Store.open(duty.database_url)
-        recorder = recorder_for(
-            duty.configs,
-            job_id=duty.job_id,
-            group=duty.group,
-            store=store,
-            runs_folder=duty.runs_folder,
-            progress=progress,
-        )
-        handed = pipe.recv()
-        finder = Finder(store, duty.runs_folder, duty.job_id)
-        teachers, student = models_of(duty.configs, finder, place.device)
-        shared = received(handed, teachers=teachers, student=student)
-        while (company := pipe.recv()) is not None:
-            outcome = duty.train(company, shared=shared, recorder=recorder, progress=progress)
-            pipe.send(_Word(progress.stage, progress.done, outcome))
+        with written(sys.stderr):
+            _work(duty, place, pipe, progress)
     except Stopped:
         return
     except Exception as error:  # noqa: BLE001 - whatever it is, the runs have to say how they ended
         traceback.print_exc()
         pipe.send(_Word("", progress.done, last=sentence_of(error)))
         sys.exit(1)
+
+
+def _work(duty: Duty, place: _Place, pipe: Connection, progress: Progress) -> None:
+    """Read what is shared, and train what is dealt out, until nothing is."""
+    store = Store.open(duty.database_url)
+    recorder = recorder_for(
+        duty.configs,
+        job_id=duty.job_id,
+        group=duty.group,
+        store=store,
+        runs_folder=duty.runs_folder,
+        progress=progress,
+    )
+    handed = pipe.recv()
+    finder = Finder(store, duty.runs_folder, duty.job_id)
+    teachers, student = models_of(duty.configs, finder, place.device)
+    shared = received(handed, teachers=teachers, student=student)
+    while (company := pipe.recv()) is not None:
+        outcome = duty.train(company, shared=shared, recorder=recorder, progress=progress)
+        pipe.send(_Word(progress.stage, progress.done, outcome))
 
 
 def _die_with(parent: int) -> None:

@@ -12,15 +12,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO
 
 from core.errors import ManifoldError, Stopped, StoreError, sentence_of
 from core.launchers.liveness import interrupt_dead_jobs
 from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
+from core.progress import written
 from core.store import State, Store
 
 log = logging.getLogger("core.worker")  # also where this file is the program itself
@@ -152,26 +152,6 @@ def _job_work(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[]
     run_job(job_id, store=store, runs_folder=runs_folder, stop=stop)
 
 
-@contextmanager
-def _written(stream: TextIO) -> Iterator[None]:
-    """Write what the engine says of its progress, each line at once, with its time in UTC."""
-    lines = logging.Formatter("%(asctime)s UTC  %(message)s", "%Y-%m-%d %H:%M:%S")
-    lines.converter = time.gmtime
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(lines)
-    engine = logging.getLogger("core")
-    before = engine.level, engine.propagate
-    engine.addHandler(handler)
-    engine.setLevel(logging.INFO)
-    engine.propagate = False
-    try:
-        yield
-    finally:
-        engine.removeHandler(handler)
-        engine.setLevel(before[0])
-        engine.propagate = before[1]
-
-
 def main(arguments: Sequence[str] | None = None, *, work: Work = _job_work) -> int:
     """Run the worker of a job; return 0 if it finished or was stopped, else 1."""
     parser = argparse.ArgumentParser(prog="python -m core.worker", description="Work on one job.")
@@ -184,7 +164,7 @@ def main(arguments: Sequence[str] | None = None, *, work: Work = _job_work) -> i
     signal.signal(signal.SIGTERM, lambda number, frame: told.set())
     try:
         store = Store.open(options.database_url)
-        with _written(sys.stderr):
+        with written(sys.stderr):
             state = run_worker(
                 options.job_id, store=store, runs_folder=options.runs, work=work, told_to_stop=told.is_set
             )
