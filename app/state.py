@@ -96,6 +96,15 @@ def set_query(**values: Any) -> None:
             st.query_params[name] = str(value)
 
 
+def own_address(*foreign: str) -> None:
+    """Take parameters of other pages out of the address of this one.
+
+    On its way to another page Streamlit puts that page's parameters into the address of the page it leaves, and there
+    the browser's Back finds them.
+    """
+    set_query(**dict.fromkeys(foreign))
+
+
 def go_to(page: PageName, **parameters: str) -> None:
     """Lead to another page with parameters in its address."""
     st.switch_page(f"views/{page}.py", query_params=parameters)
