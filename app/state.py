@@ -139,6 +139,9 @@ def choice(name: str, options: Sequence[str], *, default: str | None = None) -> 
     wanted = query(name) or st.session_state[usual]
     if wanted in options and (value is None or _changed_by_user(name, wanted)):
         value = wanted
+        # The browser has this address already: none that was there before can still be on its way.
+        st.session_state[f"seen:{name}"] = wanted
+        st.session_state.pop(f"left:{name}", None)
     if value not in options:
         value = st.session_state[usual]
     st.session_state[key] = value
