@@ -96,6 +96,15 @@ def set_query(**values: Any) -> None:
             st.query_params[name] = str(value)
 
 
+def own_address(*foreign: str) -> None:
+    """Take parameters of other pages out of the address of this one.
+
+    On its way to another page Streamlit puts that page's parameters into the address of the page it leaves, and there
+    the browser's Back finds them.
+    """
+    set_query(**dict.fromkeys(foreign))
+
+
 def go_to(page: PageName, **parameters: str) -> None:
     """Lead to another page with parameters in its address."""
     st.switch_page(f"views/{page}.py", query_params=parameters)
@@ -130,6 +139,9 @@ def choice(name: str, options: Sequence[str], *, default: str | None = None) -> 
     wanted = query(name) or st.session_state[usual]
     if wanted in options and (value is None or _changed_by_user(name, wanted)):
         value = wanted
+        # The browser has this address already: none that was there before can still be on its way.
+        st.session_state[f"seen:{name}"] = wanted
+        st.session_state.pop(f"left:{name}", None)
     if value not in options:
         value = st.session_state[usual]
     st.session_state[key] = value

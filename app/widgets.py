@@ -81,7 +81,7 @@ def several_values(label: str, usual: Sequence[str], info: FieldInfo, meaning: s
         key=f"grid {label}",
         persist_state="session",
     )
-    one = create_model("One", value=(info.annotation or Any, info))
+    one = create_model("One", value=(info.annotation or str, info))
     found, wrong = [], []
     for said in chosen:
         try:

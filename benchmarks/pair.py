@@ -20,11 +20,12 @@ from benchmarks.measuring import Bench
 from core.audio import read_audio, write_flac
 from core.config import GeneratedSpeech, PrunedStudent, RunConfig, parse_run
 from core.families.whisper import Whisper, prune
+from core.listening import by_context
 from core.lora import add_adapters
 from core.preflight import pairs_of, point_map_of
 from core.side_by_side import Member
 from core.sources import Utterance, prepare
-from core.teacher_outputs import Prepared, Teachers, by_context, prepare_utterances, teacher_statistics
+from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
 from core.training import Lesson, Watcher
 from core.weights.load import load_whisper
 

@@ -16,6 +16,7 @@ import torch
 from core.config import GeneratedSpeech, RunConfig
 from core.evaluation import Listener, MostConfident, Student, Together, transcribe_set
 from core.families.whisper import Whisper
+from core.listening import by_context
 from core.mapping import LayerPair, Statistics
 from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
@@ -26,7 +27,6 @@ from core.sources.generated import is_made
 from core.teacher_outputs import (
     Prepared,
     Teachers,
-    by_context,
     prepare_utterances,
     teacher_statistics,
     without_teacher_encoder,

@@ -12,7 +12,7 @@ from core.cache import Cache
 from core.config import RunConfig
 from core.evaluation import Listener, MostConfident, Student, Together, Transcription, listener_of
 from core.families.whisper import Whisper
-from core.listening import Kept, Listening, Live, Models, Recipes, logits_kept, temperatures_of
+from core.listening import Kept, Listening, Live, Models, Recipes, by_context, logits_kept, temperatures_of
 from core.mapping import LayerPair, Statistics
 from core.preflight import (
     all_pairs,
@@ -37,7 +37,6 @@ from core.store.records import Subject, probe_folder
 from core.teacher_outputs import (
     Prepared,
     Teachers,
-    by_context,
     likeliest,
     teacher_statistics,
     without_teacher_encoder,

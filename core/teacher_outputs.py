@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core.audio import read_audio
 from core.cache.targets import TopTokens, joined_top
-from core.config import Ensemble, Training
+from core.config import Ensemble
 from core.ensemble import Teaching, one_of, teacher_weights
 from core.families.whisper import ENCODER_FRAMES_PER_SECOND, Batch, Whisper, frame_count, shares_start
 from core.geometry import on_sphere, spherical_mean
@@ -81,25 +81,6 @@ def teacher_encoder_of(item: Prepared, teacher: int = 0) -> Tensor:
 def without_teacher_encoder(prepared: Sequence[Prepared]) -> list[Prepared]:
     """Return utterances without the teachers' whole encoder output: it is large, and only transcribing needs it."""
     return [replace(item, teachers=tuple(replace(each, encoder=None) for each in item.teachers)) for item in prepared]
-
-
-def by_context(
-    utterances: Sequence[Utterance], settings: Training, listen: Callable[[Sequence[Utterance], float], list[Prepared]]
-) -> list[Prepared]:
-    """Return training utterances in their order, each heard at its own context.
-
-    Args:
-        utterances: Any.
-        settings: Which say what a clip is padded to.
-        listen: Prepares utterances at a context.
-    """
-    places: dict[float, list[int]] = {}
-    for place, item in enumerate(utterances):
-        places.setdefault(settings.context_of(item.duration), []).append(place)
-    heard: dict[int, Prepared] = {}
-    for context, chosen in sorted(places.items()):
-        heard |= zip(chosen, listen([utterances[place] for place in chosen], context), strict=True)
-    return [heard[place] for place in range(len(utterances))]
 
 
 @torch.inference_mode()

@@ -12,11 +12,12 @@ from core.companies import companies
 from core.config import PrunedStudent, RunConfig
 from core.errors import GradientPathError, ManifoldError, NotFiniteError, Stopped
 from core.families.whisper import Whisper, prune
+from core.listening import by_context
 from core.lora import adapter_parameters, add_adapters
 from core.preflight import pairs_of, point_map_of
 from core.side_by_side import Member, train_side_by_side
 from core.sources import Utterance
-from core.teacher_outputs import Prepared, Teachers, by_context, prepare_utterances, teacher_statistics
+from core.teacher_outputs import Prepared, Teachers, prepare_utterances, teacher_statistics
 from core.training import Lesson, train
 from tests.engine import random_whisper, run_config, tiny_en, utterances
 

@@ -68,6 +68,7 @@ HOW = {"whole": "An ablation", "grid": "A grid", "one": "One run", "file": "A fi
 
 def show() -> None:
     state.studio().refresh()
+    state.own_address("run")
     st.title("New run")
     start = _start()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):

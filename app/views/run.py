@@ -3,9 +3,8 @@
 import pandas as pd
 import streamlit as st
 import yaml
-from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, costs, files, parts, starts, state, tables, teachers, terms, text
+from app import costs, curves, files, parts, starts, state, tables, teachers, text
 from core.errors import NotFoundError
 from core.runs import EvaluationRecord, JobRecord, RunRecord, UtteranceResult, mean_angle
 
@@ -131,7 +130,7 @@ def _tabs(run: RunRecord, job: JobRecord) -> None:
     tab = st.segmented_control("Show", tabs, key=key, required=True, label_visibility="collapsed")
     tab = state.chosen("tab", tab or default)
     if tab == "Curves":
-        _curves(run)
+        curves.show(run)
     elif tab == "Results":
         _results(run)
     elif tab == "Teachers":
@@ -159,99 +158,6 @@ def _differences(run: RunRecord) -> None:
     frame = tables.differences(baseline.config, run.config)
     frame = frame.rename(columns={"Baseline": f"Baseline, {baseline.name}"})
     st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline of the job")
-
-
-def _curves(run: RunRecord) -> None:
-    if not run.active:
-        _draw_curves(run)
-        return
-
-    def part() -> bool:
-        _draw_curves(state.studio().store.run(run.id))
-        return False
-
-    state.live(part)
-
-
-def _draw_curves(run: RunRecord) -> None:
-    frame = state.curves(run)
-    if frame.empty:
-        sentence = "Curves appear with the first step." if run.active else "This run ended before its first step."
-        st.info(sentence, icon=":material/show_chart:")
-        return
-    st.caption("By training step; one step is one batch.")
-    losses = {loss["kind"]: loss for loss in run.config["method"]["losses"]}
-    if (run.config["lora"].get("mixture") or {}).get("balance"):
-        losses["balance"] = {}  # the term of the adapters, beside those of the method
-    palette = {text.words(kind): colour for kind, colour in charts.colours(list(losses)).items()}
-    last_step = max(map(int, frame["step"]))
-    places: list[DeltaGenerator] = []
-
-    def place() -> DeltaGenerator:
-        if not places:
-            places.extend(st.columns(3))
-        return places.pop(0).container(border=True, height="stretch")
-
-    for kind in ("total", *losses):
-        part = frame.loc[frame["name"] == f"loss/{kind}"]
-        when = terms.stage(losses[kind], run.steps) if kind in losses else ""
-        name = text.words(kind)
-        with place():
-            _heading(f"Loss: {name}", terms.UNITS.get(kind, ""), when)
-            if part.empty:
-                st.caption("Not counted so far.")
-                continue
-            colour = palette.get(name, charts.STUDENT)
-            _curve(
-                part, f"loss/{kind}", f"Loss: {name}", key=f"loss/{kind}:{run.id}", colour=colour, last_step=last_step
-            )
-    shares = frame.loc[frame["name"].str.startswith("share/")]
-    if shares["name"].nunique() > 1:
-        with place():
-            _heading("Share of each term")
-            _shares(shares, list(losses), palette, last_step, key=f"share/:{run.id}")
-    for group, title, unit in (
-        ("development/wer", "Word error rate, development set", "%"),
-        ("load/", "Load per expert, development set", "share of the points, busiest first"),
-        ("gradient_norm/", "Gradient norm before clipping", ""),
-        ("learning_rate", "Learning rate", ""),
-    ):
-        part = frame.loc[frame["name"].str.startswith(group)]
-        if part.empty:
-            continue
-        with place():
-            _heading(title, unit)
-            _curve(part, group, title, key=f"{group}:{run.id}", last_step=last_step)
-
-
-def _heading(title: str, *about: str) -> None:
-    st.markdown(" · ".join([f"**{title}**", *(text.plain(part) for part in about if part)]))
-
-
-def _shares(frame: pd.DataFrame, kinds: list[str], palette: dict[str, str], last_step: int, *, key: str) -> None:
-    """Show what each term has of the objective, in the order and the colours of the objective."""
-    frame = frame.assign(kind=frame["name"].str.removeprefix("share/"))
-    # A stable sort: steps stay in order within a term.
-    frame = frame.sort_values("kind", key=lambda names: names.map(kinds.index), kind="stable")
-    frame = frame.assign(series=frame["kind"].map(text.words))
-    last = frame.groupby("series", sort=False)["value"].last()
-    about = f"Share of each term by step. Last: {', '.join(f'{name} {value:.4g}' for name, value in last.items())}."
-    st.altair_chart(charts.shares(frame, description=about, palette=palette, last_step=last_step), key=key)
-
-
-def _curve(
-    frame: pd.DataFrame, group: str, title: str, *, key: str, last_step: int, colour: str = charts.STUDENT
-) -> None:
-    if group == "development/wer":
-        frame = frame.assign(value=100 * frame["value"])
-    names = frame["name"].str.removeprefix(group)
-    frame = frame.assign(series=names.map(text.words).where(names != "", title))
-    last = frame.groupby("series", sort=False)["value"].last()
-    ends = [f"{name} {value:.4g}" if len(last) > 1 else f"{value:.4g}" for name, value in last.items()]
-    about = f"{title} by step. Last: {', '.join(ends)}."
-    markers = group in ("development/wer", "load/")
-    chart = charts.curve(frame, description=about, markers=markers, colour=colour, last_step=last_step)
-    st.altair_chart(chart, key=key)
 
 
 def _costs(run: RunRecord) -> None:

@@ -19,6 +19,7 @@ WATCH_SECONDS = 5.0
 def show() -> None:
     studio = state.studio()
     studio.refresh()
+    state.own_address("run", "job")
     version = studio.store.list_version()
     in_bin = state.query("bin") == "yes"
     runs = studio.store.summaries(in_bin=in_bin)
@@ -105,7 +106,7 @@ def _trouble(jobs: list[JobRecord], runs: list[RunSummary]) -> None:
 
 def _best(runs: list[RunSummary]) -> None:
     """Show the best run of each comparable set, the newest set in front, and which runs training made worse."""
-    named = {run.id: f"{run.name} of {run.job}" for run in runs}
+    named = {run.id: run.name if run.name == run.job else f"{run.name} of {run.job}" for run in runs}
     found = state.best_runs(runs)[:MOST_SETS]
     for place, best in enumerate(found):
         record = best.record

@@ -4,7 +4,7 @@
 """
 
 from core.listening.kept import Kept
-from core.listening.live import Listening, Live, Models
+from core.listening.live import Listening, Live, Models, by_context
 from core.listening.recipes import Recipes, logits_kept, temperatures_of
 
-__all__ = ["Kept", "Listening", "Live", "Models", "Recipes", "logits_kept", "temperatures_of"]
+__all__ = ["Kept", "Listening", "Live", "Models", "Recipes", "by_context", "logits_kept", "temperatures_of"]

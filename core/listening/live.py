@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from core.config import Evaluation
+from core.config import Evaluation, Training
 from core.evaluation import Listener, Transcription, transcribe_set
 from core.families.whisper import Whisper
 from core.mapping import LayerPair
@@ -135,3 +135,22 @@ class Live:
     def metrics(self) -> Mapping[str, float]:
         """Return nothing: nothing is kept."""
         return {}
+
+
+def by_context(
+    utterances: Sequence[Utterance], settings: Training, listen: Callable[[Sequence[Utterance], float], list[Prepared]]
+) -> list[Prepared]:
+    """Return training utterances in their order, each heard at its own context.
+
+    Args:
+        utterances: Any.
+        settings: Which say what a clip is padded to.
+        listen: Prepares utterances at a context.
+    """
+    places: dict[float, list[int]] = {}
+    for place, item in enumerate(utterances):
+        places.setdefault(settings.context_of(item.duration), []).append(place)
+    heard: dict[int, Prepared] = {}
+    for context, chosen in sorted(places.items()):
+        heard |= zip(chosen, listen([utterances[place] for place in chosen], context), strict=True)
+    return [heard[place] for place in range(len(utterances))]

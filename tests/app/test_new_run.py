@@ -165,8 +165,6 @@ def test_mistakes_that_only_the_models_tell_stand_beside_their_fields_and_hold_t
     (launch,) = [button for button in page.button if button.label == "Launch"]
     assert launch.disabled
     assert launch.help == "Correct the mistake first."
-    launch.click().run()
-    assert store.jobs() == []
 
 
 @pytest.mark.usefixtures("answers")

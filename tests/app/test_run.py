@@ -94,7 +94,8 @@ def test_most_improved_is_not_offered_where_nothing_was_heard_before(
     unread = next(record for record in store.evaluations(run_id=run.id) if record.test_set == "real")
     page = open_page("run", run=run.id, tab="Utterances", evaluation=str(unread.id))
     assert "Before" not in page.dataframe[0].value.columns
-    assert page.query_params["order"] == "worst"
+    (order,) = [item for item in page.button_group if item.key == "choice:order"]
+    assert (order.value, order.options) == ("worst", ["Worst", "Best"])
 
 
 def test_settings_say_what_sets_a_run_apart_in_its_job(open_page: OpenPage, store: Store, runs_folder: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_worse_run_does_not_hide_the_best_on_its_set_and_is_named(
     (rate,) = [record.wer for record in store.evaluations(run_id=worse.id)]
     said = texts(page)
     assert f"{runs[3].name} of quickstart · the best of 5 runs on this test set" in said
-    assert f"Worse than the student before training: lr one of lr one ({100 * rate:.1f} %)." in said
+    assert f"Worse than the student before training: lr one ({100 * rate:.1f} %)." in said
 
 
 def test_of_sets_that_cannot_stand_side_by_side_each_has_its_best_the_newest_in_front(
@@ -133,7 +133,7 @@ def test_of_sets_that_cannot_stand_side_by_side_each_has_its_best_the_newest_in_
     for number in range(3):
         sample.add_read_run(store, f"elsewhere {number}", 0.5, heard=(f"other-{number}-a", f"other-{number}-b"))
     said = texts(open_page("runs"))
-    assert "elsewhere 2 of elsewhere 2 · the only run on this test set" in said
+    assert "elsewhere 2 · the only run on this test set" in said
     assert said.count("Another test set") == 2
     assert said.index("elsewhere 1") < said.index("elsewhere 0")
     assert "of quickstart ·" not in said

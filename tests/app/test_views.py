@@ -1,5 +1,6 @@
 """Every page opens on every kind of database, and says what it has to say."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_whoever_comes_back_to_new_run_finds_the_choice_that_was_made(studio: Ap
     assert "Method" in [item.label for item in page.selectbox]
 
 
-def test_mistakes_are_listed_and_nothing_is_started(open_page: OpenPage, store: Store) -> None:
+def test_mistakes_are_listed_and_nothing_can_be_started(open_page: OpenPage) -> None:
     page = open_page("new_run", launch="one")
     next(item for item in page.number_input if item.label == "Steps").set_value(0)
     next(item for item in page.text_input if item.label == "Student's encoder layers").set_value("0, x").run()
@@ -193,8 +194,6 @@ def test_mistakes_are_listed_and_nothing_is_started(open_page: OpenPage, store: 
     launch = next(button for button in page.button if button.label == "Launch")
     assert launch.disabled
     assert launch.help == "Correct the 2 mistakes first."
-    launch.click().run()
-    assert store.jobs() == []
 
 
 def test_a_run_is_cloned_by_its_address(open_page: OpenPage, finished: list[RunRecord]) -> None:
@@ -238,3 +237,14 @@ def test_a_choice_stands_in_the_address_and_an_address_without_it_means_the_defa
     page.run()
     assert page.button_group[0].value == "Results"
     assert set(page.query_params) == {"run"}
+
+
+def test_ablations_open_on_the_newest_job_that_has_finished_with_its_verdicts_whole(
+    open_page: OpenPage, store: Store, runs_folder: Path, finished: list[RunRecord]
+) -> None:
+    (queued,) = sample.add_job(store, runs_folder, "queued")
+    page = open_page("ablations")
+    assert list(page.dataframe[0].value["Model"])[2:] == [run.name for run in finished]
+    columns = json.loads(page.dataframe[0].proto.columns)
+    assert (columns["Model"]["width"], columns["Verdict"]["width"]) == (180, 220)
+    assert "Nothing has been read yet." in texts(open_page("ablations", job=queued.job_id))

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from core.store import Store
 from tests.app import sample
 from tests.browser.conftest import OpenStudio, new_page, open_studio
-from tests.browser.pages import cells, choose_row, open_page, table
+from tests.browser.pages import cells, choose_row, follow, open_page, press_name, table, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -119,3 +119,18 @@ def test_a_run_goes_to_the_bin_and_comes_back(page: Page, home: OpenStudio) -> N
     page.get_by_role("button", name="Back to the runs").click()
     expect(table(page, "Trained").locator("td", has_text=before[2])).to_be_attached()
     assert ids(page) == before
+
+
+def test_one_step_back_from_a_run_is_home_and_from_a_page_the_one_before(page: Page, home: OpenStudio) -> None:
+    open_page(page, home.url)
+    press_name(table(page, "Trained"), 1)
+    expect(page).to_have_url(re.compile(r"/run\?run="))
+    wait_until_drawn(page)
+    run = page.url
+    follow(page, "Compare")
+    page.go_back()
+    expect(page).to_have_url(run)
+    wait_until_drawn(page)
+    page.go_back()
+    expect(page.get_by_role("heading", level=1, name="Runs")).to_be_visible()
+    expect(page).to_have_url(f"{home.url}/")
