@@ -11,6 +11,7 @@ from app import checks, planning, starts, state, tables, teachers, text
 from app.forms import Filled, settings_form
 from core.config import LOSSES, Ablation, MethodRow, RunConfig, parse_run, parse_text, preset_names, read_preset
 from core.errors import ConfigError, Problem
+from core.runs import JobRecord, layer_problems
 
 FIRST_PRESET = "quickstart"
 
@@ -264,7 +265,8 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], start:
     try:
         config = parse_run(filled.values)
     except ConfigError as error:
-        problems = error.problems or [Problem("", error.summary)]
+        # A layer that is no number does not hide one that the teacher lacks.
+        problems = [*error.problems, *layer_problems(filled.values)] or [Problem("", error.summary)]
         filled.show(problems)
     with told:
         _method(offered[chosen].method, filled.values, base=base, of_base=of_base)
@@ -347,14 +349,24 @@ def _launch(
         filled.show(wrong)
     if launch and wrong:
         _refuse(wrong)
-    elif launch:
-        with st.spinner("Starting"):
-            job = state.studio().start(runs, name=name, expectation=expectation)
+    elif launch and (job := _started(runs, name=name, expectation=expectation, filled=filled)):
         state.keep("launches", state.kept("launches", 0) + 1)
         state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
     checks.show(runs)
     if runs:
         planning.show(runs)
+
+
+def _started(runs: Sequence[RunConfig], *, name: str, expectation: str, filled: Filled | None) -> JobRecord | None:
+    """Start runs, or show all that a first look finds wrong with them."""
+    try:
+        with st.spinner("Starting"):
+            return state.studio().start(runs, name=name, expectation=expectation)
+    except ConfigError as error:
+        if filled:
+            filled.show(error.problems)
+        checks.list_mistakes(error.problems)
+        _refuse(error.problems)
 
 
 def _refuse(problems: Sequence[Problem]) -> None:
