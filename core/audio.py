@@ -3,6 +3,8 @@
 import io
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,31 @@ def read_audio(path: Path, *, longest_seconds: float | None = None) -> np.ndarra
     Raises:
         DataError: If the file is missing, unreadable, empty, silent, not finite, or too long.
     """
+    with _opened(path, longest_seconds) as file:
+        samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
+        rate = file.samplerate
+    if not len(samples):
+        raise DataError(f"{path} is empty. Remove it, or record it again.")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{path} holds samples that are not numbers. Convert it again.")
+    if np.abs(samples).max() < SILENCE:
+        raise DataError(f"{path} is silent. Remove it, or record it again.")
+    return samples if rate == SAMPLE_RATE else soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
+
+
+def audio_seconds(path: Path, *, longest_seconds: float | None = None) -> float:
+    """Return how long a clip is by its header, in seconds; raises as `read_audio` does, but for what only samples tell.
+
+    Args:
+        path: As there.
+        longest_seconds: As there.
+    """
+    with _opened(path, longest_seconds) as file:
+        return file.frames / file.samplerate
+
+
+@contextmanager
+def _opened(path: Path, longest_seconds: float | None) -> Iterator[soundfile.SoundFile]:
     if not path.is_file():  # a pipe or a device could be read for ever
         raise DataError(f"There is no audio file {path}. Check the path.")
     try:
@@ -40,17 +67,9 @@ def read_audio(path: Path, *, longest_seconds: float | None = None) -> np.ndarra
             seconds = file.frames / file.samplerate
             if longest_seconds is not None and seconds > longest_seconds:
                 raise DataError(f"{path} lasts {seconds:.1f} s; the longest allowed is {longest_seconds:g} s. Cut it.")
-            samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
-            rate = file.samplerate
+            yield file
     except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
         raise DataError(f"{path} cannot be read as audio ({error}). Convert it to FLAC or WAV.") from error
-    if not len(samples):
-        raise DataError(f"{path} is empty. Remove it, or record it again.")
-    if not np.isfinite(samples).all():
-        raise DataError(f"{path} holds samples that are not numbers. Convert it again.")
-    if np.abs(samples).max() < SILENCE:
-        raise DataError(f"{path} is silent. Remove it, or record it again.")
-    return samples if rate == SAMPLE_RATE else soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
 
 
 def write_flac(path: Path, samples: np.ndarray) -> None:

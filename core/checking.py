@@ -22,6 +22,7 @@ from core.counting import parameter_counts
 from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
 from core.estimates import all_terms_at_once, measure
 from core.families.whisper import Whisper
+from core.first_look import speech_problems
 from core.lora import adapted_modules, add_adapters
 from core.mixture import expert_rank
 from core.preflight import (
@@ -83,6 +84,9 @@ def _check_group(
     configs: Sequence[RunConfig], results: list[Result], *, runs_folder: Path, measured: bool, find: Rehearsal
 ) -> None:
     """Look at runs that share what is computed once, and add what is found to their results."""
+    first = configs[0]
+    extra = first.evaluation.extra_tests if first.evaluation.test else ()
+    speech = speech_problems(first.source, extra, runs_folder=runs_folder)
     began = time.perf_counter()
     try:
         teachers, student = load_models(configs[0], find)
@@ -90,6 +94,7 @@ def _check_group(
         device = device_of(configs[0])
     except ManifoldError as error:
         _note(results, error)
+        _add(results, speech)
         return
     origins = ", ".join(dict.fromkeys(teacher.loaded.origin for teacher in teachers))
     for config, result in zip(configs, results, strict=True):
@@ -97,8 +102,9 @@ def _check_group(
         result |= {"origin": origins, "tokens": _tokens(student=student, teacher=teachers[0])}
         if not result["problems"]:
             result |= _counted(config, student=student, teachers=teachers)
+    _add(results, speech)
     sound = [(config, result) for config, result in zip(configs, results, strict=True) if not result["problems"]]
-    if not (measured and sound):
+    if not speech and not (measured and sound):
         # Measuring reads it anyway.
         _attempt(results, lambda: _read_speech(configs[0], student=student, runs_folder=runs_folder))
     if not sound:
@@ -290,6 +296,11 @@ def _attempt(results: Sequence[Result], work: Callable[[], Any]) -> Any:
 def _note(results: Sequence[Result], error: ManifoldError) -> None:
     for result in results:
         result["problems"] += _problems(error)
+
+
+def _add(results: Sequence[Result], problems: Sequence[Problem]) -> None:
+    for result in results:
+        result["problems"] += problems
 
 
 def _problems(error: ManifoldError) -> list[Problem]:

@@ -15,6 +15,7 @@ from core.alignment.map_files import MapPoints, map_places, read_map
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
 from core.errors import ConfigError, ManifoldError, StoreError
+from core.first_look import first_look, layer_problems
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import kill_tree, terminate
@@ -71,6 +72,7 @@ __all__ = [
     "WordChange",
     "expected",
     "how_measured",
+    "layer_problems",
     "mean_angle",
     "word_difference",
 ]
@@ -143,9 +145,12 @@ class Studio:
             The job; it is failed, with a sentence, when no worker could be started.
 
         Raises:
-            ConfigError: If the runs cannot be one job.
+            ConfigError: If the runs cannot be one job, or a first look finds what would end them before they begin.
         """
         _require_one_job(configs)
+        problems = first_look(configs, runs_folder=self.runs_folder)
+        if problems:
+            raise ConfigError("These runs cannot start; nothing was started:", problems)
         job = self.store.create_job(name, configs, launcher=self._launcher.name, expectation=expectation)
         for run in self.store.runs(job_id=job.id):
             # What was measured of the same settings is kept with the run, to stand beside what happens.

@@ -87,7 +87,10 @@ def test_the_quick_look_reads_the_speech_too_and_tells_it_with_other_mistakes(tm
     assert f"{tmp_path / 'train.jsonl'}:1" in places
     missing = run_config(evaluation={"extra_tests": [str(tmp_path / "nowhere.jsonl")]})
     (other,) = looked(missing, folder=tmp_path)
-    assert "nowhere.jsonl" in str(other["problems"])
+    (told,) = other["problems"]
+    assert told["where"] == "evaluation.extra_tests"
+    assert "nowhere.jsonl. Leave the field empty" in told["message"]
+    assert "parameters" in other
 
 
 def test_what_the_machine_lacks_is_a_mistake(tmp_path: Path) -> None:

@@ -101,6 +101,18 @@ def test_a_job_is_done_by_a_process_of_its_own_that_writes_to_a_log(
     wait(lambda: gone(job))
 
 
+def test_what_a_first_look_finds_is_refused_at_once_before_anything_waits(
+    studio: Studio, make_config: Callable[..., RunConfig]
+) -> None:
+    layers = make_config(
+        student={"kind": "pruned", "encoder_layers": [0, 1, 9]}, evaluation={"extra_tests": ["/no.jsonl"]}
+    )
+    with pytest.raises(ConfigError, match="nothing was started") as caught:
+        studio.start([layers], name="short")
+    assert [problem.where for problem in caught.value.problems] == ["student.encoder_layers", "evaluation.extra_tests"]
+    assert studio.store.jobs() == []
+
+
 @pytest.mark.usefixtures("queue")
 def test_a_run_keeps_what_was_measured_of_its_settings_before(
     studio: Studio, make_config: Callable[..., RunConfig]

@@ -23,7 +23,7 @@ from core.config import (
     read_preset,
 )
 from core.errors import ConfigError, NotFoundError, Problem
-from core.runs import RunRecord
+from core.runs import JobRecord, RunRecord, layer_problems
 
 FIRST_PRESET = "quickstart"
 
@@ -268,7 +268,8 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
     try:
         config = parse_run(filled.values)
     except ConfigError as error:
-        problems = error.problems or [Problem("", error.summary)]
+        # A layer that is no number does not hide one that the teacher lacks.
+        problems = [*error.problems, *layer_problems(filled.values)] or [Problem("", error.summary)]
         filled.show(problems)
     with told:
         _method(offered[chosen].method, filled.values, base=base, of_base=of_base)
@@ -352,14 +353,23 @@ def _launch(
         checks.ask(runs, measure=measure)
     if filled is not None:
         filled.show(wrong)
-    if launch and not wrong:
-        with st.spinner("Starting"):
-            job = state.studio().start(runs, name=name, expectation=expectation)
+    if launch and not wrong and (job := _started(runs, name=name, expectation=expectation, filled=filled)):
         state.keep("launches", state.kept("launches", 0) + 1)
         state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
     checks.show(runs)
-    if runs:
-        planning.show(runs)
+    planning.show(runs)
+
+
+def _started(runs: Sequence[RunConfig], *, name: str, expectation: str, filled: Filled | None) -> JobRecord | None:
+    """Start runs, or show all that a first look finds wrong with them."""
+    try:
+        with st.spinner("Starting"):
+            return state.studio().start(runs, name=name, expectation=expectation)
+    except ConfigError as error:
+        if filled:
+            filled.show(error.problems)
+        checks.list_mistakes(error.problems)
+        st.error("Correct this first. Nothing was started.", icon=":material/error:")
 
 
 def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> None:

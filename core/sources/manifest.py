@@ -7,15 +7,18 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from core.audio import SAMPLE_RATE, read_audio
+from core.audio import SAMPLE_RATE, audio_seconds, read_audio
 from core.config.sources import Manifest
 from core.errors import DataError, Problem, StoreError
 from core.sources.utterance import Splits, Utterance
+
+T = TypeVar("T")
 
 TEXT_KEYS = ("text", "sentence", "normalized_text", "transcript", "transcription")
 """Where the transcript may stand; the first key that is there counts."""
@@ -74,6 +77,50 @@ def read_manifest(path: Path, *, longest_seconds: float = LONGEST_SECONDS) -> tu
     return tuple(row.utterance for row in rows if isinstance(row, _Row))
 
 
+@dataclass(frozen=True)
+class Glance:
+    """What was seen of a manifest without hearing it.
+
+    Attributes:
+        problems: Of its rows, as ``file:line``.
+        rows: Number of its rows.
+        heard: Of how many of them the audio file was opened.
+    """
+
+    problems: list[Problem]
+    rows: int
+    heard: int
+
+
+def glance(path: Path, *, longest_seconds: float, headers: int, silent: bool = False) -> Glance:
+    """Read all rows of a manifest and the headers of some audio files, evenly spread; all files must be there.
+
+    Args:
+        path: The manifest.
+        longest_seconds: As in `read_manifest`.
+        headers: How many audio files are opened at most.
+        silent: Whether rows may lack their transcripts.
+
+    Raises:
+        DataError: If it is not there, cannot be read or has no rows.
+    """
+    lines = _lines(path)
+    heard = {round(place * (len(lines) - 1) / max(1, headers - 1)) for place in range(headers)}
+    heard = heard if headers < len(lines) else set(range(len(lines)))
+
+    def look(place: int, line: bytes) -> str:
+        fields = json.loads(line)
+        audio, _ = _written(fields, path.absolute().parent, silent=silent)
+        if place in heard:
+            _require_stated(fields, audio, audio_seconds(audio, longest_seconds=longest_seconds))
+        elif not audio.is_file():
+            raise DataError(f"There is no audio file {audio}. Check the path.")
+        return _id(fields)
+
+    read = _each(path, [(number, partial(look, place, line)) for place, (number, line) in enumerate(lines)], str)
+    return Glance([found for found in read if isinstance(found, Problem)], len(lines), len(heard))
+
+
 def write_manifest(
     path: Path, utterances: Sequence[Utterance], notes: Sequence[Mapping[str, Any]] | None = None
 ) -> None:
@@ -129,25 +176,56 @@ def _lines(path: Path) -> list[tuple[int, bytes]]:
 def _rows(
     path: Path, lines: Sequence[tuple[int, bytes]], longest_seconds: float, *, silent: bool = False
 ) -> Iterator[_Row | Problem]:
+    def row(number: int, line: bytes) -> _Row:
+        where = f"{path}:{number}"
+        return _row(json.loads(line), path.absolute().parent, where, longest_seconds, silent=silent)
+
+    return _each(path, [(number, partial(row, number, line)) for number, line in lines], lambda row: row.utterance.id)
+
+
+def _each(path: Path, rows: Sequence[tuple[int, Callable[[], T]]], name: Callable[[T], str]) -> Iterator[T | Problem]:
+    """Yield what each row is, or what is wrong with it; a name that stands twice is wrong, too.
+
+    Args:
+        path: The manifest.
+        rows: Their numbers, and what reads them.
+        name: Returns the id of what was read.
+    """
     seen: set[str] = set()
-    for number, line in lines:
+    for number, read in rows:
         where = f"{path}:{number}"
         try:
-            row = _row(json.loads(line), path.absolute().parent, where, longest_seconds, silent=silent)
+            row = read()
         except DataError as error:
             yield Problem(where, error.summary)
         except (ValueError, RecursionError) as error:
             yield Problem(where, f"this is not JSON ({error}); write one object a line")
         else:
-            if row.utterance.id in seen:
-                yield Problem(where, f"a second row has the id '{row.utterance.id}'; give every clip its own")
+            if name(row) in seen:
+                yield Problem(where, f"a second row has the id '{name(row)}'; give every clip its own")
             else:
-                seen.add(row.utterance.id)
+                seen.add(name(row))
                 yield row
 
 
 def _row(fields: Any, folder: Path, where: str, longest_seconds: float, *, silent: bool) -> _Row:
     """Check one row and its audio; a silent one may lack its transcript."""
+    path, text = _written(fields, folder, silent=silent)
+    samples = read_audio(path, longest_seconds=longest_seconds)
+    seconds = len(samples) / SAMPLE_RATE
+    _require_stated(fields, path, seconds)
+    utterance = Utterance(
+        id=_id(fields),
+        audio_path=path,
+        text=text or "",
+        speaker=_string(fields, "speaker") or None,
+        duration=seconds,
+    )
+    return _Row(utterance, where, hashlib.sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest())
+
+
+def _written(fields: Any, folder: Path, *, silent: bool) -> tuple[Path, str | None]:
+    """Return the path and the transcript of a row, checked as far as it goes without its audio."""
     if not isinstance(fields, dict):
         raise DataError("this is no JSON object; write {...}, one a line")
     name = _string(fields, "audio_filepath")
@@ -165,20 +243,18 @@ def _row(fields: Any, folder: Path, where: str, longest_seconds: float, *, silen
         raise DataError("the transcript is empty; write what is said, or remove the row")
     if fields.get("offset"):
         raise DataError("parts of files (offset) are not read; cut the clip into a file of its own")
-    path = folder / name
-    samples = read_audio(path, longest_seconds=longest_seconds)
-    seconds = len(samples) / SAMPLE_RATE
+    return folder / name, text
+
+
+def _id(fields: Mapping[str, Any]) -> str:
+    name = _string(fields, "id") or Path(_string(fields, "audio_filepath")).with_suffix("").as_posix()
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def _require_stated(fields: Mapping[str, Any], path: Path, seconds: float) -> None:
     stated = fields.get("duration")
     if isinstance(stated, int | float) and not abs(stated - seconds) <= DURATION_TOLERANCE_SECONDS:
         raise DataError(f"duration says {stated:g} s, but {path} lasts {seconds:.1f} s; correct one of them")
-    utterance = Utterance(
-        id=re.sub(r"[^\w.-]+", "-", _string(fields, "id") or Path(name).with_suffix("").as_posix()),
-        audio_path=path,
-        text=text or "",
-        speaker=_string(fields, "speaker") or None,
-        duration=seconds,
-    )
-    return _Row(utterance, where, hashlib.sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest())
 
 
 def _string(fields: Mapping[str, Any], key: str) -> str:

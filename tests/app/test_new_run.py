@@ -301,3 +301,32 @@ def test_a_larger_run_is_planned_at_once(open_page: OpenPage, runs_folder: Path)
     assert fewer["Time"] != before["Time"]
     page.number_input(key="plan clip").set_value(29.0).run()
     assert "raise audio_context" in " ".join(item.value for item in page.error).replace("\\", "")
+
+
+def beside(page: AppTest) -> list[str]:
+    return [item.value.replace("\\", "") for item in page.markdown if ":red[:material/error:" in item.value]
+
+
+def test_a_layer_that_is_no_number_and_one_that_is_not_there_are_told_together(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one")
+    next(item for item in page.text_input if item.label == "Student's encoder layers").set_value("0, 99, banana").run()
+    (told,) = beside(page)
+    assert "not 'banana'" in told
+    assert "remove 99" in told
+    for said in ("'banana'", "remove 99"):
+        assert said in page.error[0].value.replace("\\", "")
+
+
+def test_what_a_first_look_finds_is_told_beside_its_field_and_nothing_is_started(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    run = sample.add_finished_job(store, runs_folder)[3]
+    jobs = len(store.jobs())
+    page = open_page("new_run", start=run.id, launch="one")
+    own = runs_folder / "data" / "real" / "real.jsonl"
+    next(item for item in page.text_input if item.label == "Evaluation extra tests").set_value(str(own)).run()
+    press(page, "Launch")
+    (told,) = beside(page)
+    assert "Leave the field empty; or" in told
+    assert "Nothing was started." in texts(page)
+    assert len(store.jobs()) == jobs
