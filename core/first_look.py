@@ -49,8 +49,9 @@ def layer_problems(fields: Mapping[str, Any]) -> list[Problem]:
         problems += _of_layers("student.{}_layers", student, student.get("model") or next(iter(named), None))
     method = fields.get("method")
     mapping = method.get("mapping") if isinstance(method, Mapping) else None
-    for model in named if isinstance(mapping, Mapping) else ():
-        problems += _of_layers("method.mapping.{}_list", mapping, model)
+    if isinstance(mapping, Mapping):
+        for model in named:
+            problems += _of_layers("method.mapping.{}_list", mapping, model)
     return problems
 
 
