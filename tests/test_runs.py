@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from core import runs as front_door
+from core.audio import write_flac
 from core.config import RunConfig, read_preset
 from core.errors import ConfigError, StoreError
 from core.launchers.liveness import process_of
@@ -231,7 +232,8 @@ def test_the_quick_start_is_the_preset_of_that_name(studio: Studio) -> None:
 def test_recorded_speech_is_an_extra_test_of_every_row_where_it_is_found(studio: Studio) -> None:
     manifest = studio.runs_folder / "data" / "real" / "real.jsonl"
     manifest.parent.mkdir(parents=True)
-    manifest.touch()
+    write_flac(manifest.with_name("a.flac"), np.sin(np.arange(16_000) / 20).astype(np.float32) / 4)
+    manifest.write_text('{"audio_filepath": "a.flac", "text": "fine"}\n')
     runs = studio.store.runs(job_id=studio.start_quick_start().id)
     assert [run.config["evaluation"]["extra_tests"] for run in runs] == [[str(manifest)]] * len(runs)
 
