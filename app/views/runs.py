@@ -242,11 +242,17 @@ def _actions(chosen: list[RunSummary], *, known_tags: list[str], in_bin: bool) -
     if in_bin:
         if st.button("Restore", icon=":material/restore_from_trash:"):
             state.studio().store.restore(ids)
-            st.rerun()
+            _untick()
     elif st.button("Move to the bin", icon=":material/delete:", help="It can be taken out again."):
         with state.sentences():
             state.studio().store.put_in_bin(ids)
-            st.rerun()
+            _untick()
+
+
+def _untick() -> None:
+    """Tick nothing: runs that went away would come back ticked."""
+    state.keep("ticked runs", ())
+    st.rerun()
 
 
 def _tag(chosen: list[RunSummary], known: list[str]) -> None:

@@ -156,8 +156,10 @@ def test_runs_are_tagged_found_by_their_tag_binned_and_restored(page: Page, stud
     expect(page.get_by_text("No runs of 3")).to_be_visible()
     enter(page, "Bin")
     expect(page.get_by_role("heading", level=1, name="Bin")).to_be_visible()
+    wait_until_drawn(page)
     go_to_row(page, "Runs with their state", 0)
     page.keyboard.press("Shift+Space")
+    expect(page.get_by_text("One run ticked")).to_be_visible()
     enter(page, "Restore", back=True)
     expect(page.get_by_text("No run ticked")).to_be_visible()
     enter(page, "Back to the runs")
@@ -212,6 +214,7 @@ def test_an_ablation_is_opened_and_each_of_its_files_taken(page: Page, studio: O
     enter(page, "Ablations")
     choose_option(page, "Job", "quickstart")
     expect(table(page, "WER").locator("tbody tr")).to_have_count(6)
+    wait_until_drawn(page)
     for name, suffix in (("CSV", ".csv"), ("Markdown", ".md"), ("LaTeX", ".tex")):
         tab_to(page, name)
         with page.expect_download() as started:
