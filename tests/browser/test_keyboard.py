@@ -214,8 +214,8 @@ def test_an_ablation_is_opened_and_each_of_its_files_taken(page: Page, studio: O
     enter(page, "Ablations")
     choose_option(page, "Job", "quickstart")
     expect(table(page, "WER").locator("tbody tr")).to_have_count(6)
-    wait_until_drawn(page)
     for name, suffix in (("CSV", ".csv"), ("Markdown", ".md"), ("LaTeX", ".tex")):
+        wait_until_drawn(page)
         tab_to(page, name)
         with page.expect_download() as started:
             page.keyboard.press("Enter")
