@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -24,6 +25,12 @@ from core.store import RunRecord, Store
 from tests.engine import run_config
 from tests.small_companies import start
 from tests.test_job import ALONE, MANIFOLD, SMALL
+
+
+@pytest.fixture(autouse=True)
+def no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new process runs the program that started it once more; tests of pages leave theirs behind as if it were it."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
 def until(holds: Callable[[], Any], *, seconds: float = 200.0) -> None:
