@@ -6,6 +6,7 @@ computes there is measured, and the results stay in files of their own.
 
 import argparse
 import dataclasses
+import statistics
 import sys
 import tempfile
 import warnings
@@ -13,7 +14,21 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import charts, decoding, growth, head, kept, likeness, profiling, skipping, steps, table, use, views
+from benchmarks import (
+    charts,
+    decoding,
+    growth,
+    head,
+    kept,
+    large,
+    likeness,
+    profiling,
+    skipping,
+    steps,
+    table,
+    use,
+    views,
+)
 from benchmarks.goals import judged
 from benchmarks.measuring import RESULTS, Bench, Found, circumstances, write
 
@@ -28,8 +43,10 @@ PARTS = {
     "growth": growth,
     "profiling": profiling,
     "skipping": skipping,
+    "large": large,
 }
-ON_A_DEVICE = ("steps", "head", "use", "growth")
+ON_A_CPU = tuple(name for name in PARTS if name != "large")
+ON_A_DEVICE = ("steps", "head", "use", "growth", "large")
 
 
 def main() -> None:
@@ -45,7 +62,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     found = Found()
-    parts = given.only or (tuple(PARTS) if given.device == "cpu" else ON_A_DEVICE)
+    parts = given.only or (ON_A_CPU if given.device == "cpu" else ON_A_DEVICE)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), given.quick, torch.device(given.device))
         for number, name in enumerate(parts, 1):
@@ -65,6 +82,8 @@ def _store(found: Found, bench: Bench) -> None:
     measured = {**circumstances(bench), "seconds": found.seconds, "memory": found.memory}
     write(f"measurements{end}.json", measured)
     write(f"growth{end}.json", found.growth)
+    if found.rates:
+        write(f"rates{end}.json", found.rates)
     for each in found.growth:
         (RESULTS / f"{each.name}{end}.svg").write_text(charts.picture(each), encoding="utf-8")
     if end:
@@ -82,6 +101,12 @@ def _print(found: Found) -> None:
         print(f"{name:50} {[round(value, 3) for value in values]} s")
     for name, size in found.memory.items():
         print(f"{name:50} {size / 2**20:.0f} MiB")
+    for rate in found.rates:
+        median = statistics.median(rate.seconds)
+        use = "" if rate.use is None else f", {rate.use:.1%} of the peak of {rate.peak / 1e12:.0f} TFLOP/s"
+        spread = f"{median:.4f} s [{min(rate.seconds):.4f}, {max(rate.seconds):.4f}]"
+        speed = f"{rate.audio / median:.0f} s of audio and {rate.tokens / median:.0f} tokens a second"
+        print(f"{rate.name:50} {spread}: {speed}, {rate.memory / 2**30:.1f} GiB{use}")
     for each in found.growth:
         print("\n".join(["", each.title, *charts.table(each)]))
 

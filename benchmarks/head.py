@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from benchmarks import goals
 from benchmarks.goals import Ratio
-from benchmarks.measuring import Bench, Found, ratio
+from benchmarks.measuring import Bench, Found, peak_on_device, ratio
 from core.fused_head import LiveTeacher, TopTeacher, Wanted, head_terms, top_teacher
 
 VOCABULARY, WIDTH, TOKENS, TEMPERATURE = 51_864, 512, 1_024, 2.0
@@ -30,7 +30,7 @@ def measure(bench: Bench) -> Found:
     )
     for name, act in weighed.items():
         bench.say(f"memory, {name}")
-        memory[name] = _peak_memory(name) if bench.device.type == "cpu" else _peak_on_device(act, bench.device)
+        memory[name] = _peak_memory(name) if bench.device.type == "cpu" else peak_on_device(act, bench.device)
     share = memory["fused divergence"] / memory["written-out divergence"]
     distance = _gradient_distance(bench.device)
     found = {
@@ -113,14 +113,6 @@ def _gradient_distance(device: torch.device) -> float:
     exact = _written_out(states[few].double(), vocabulary.double(), theirs[few].double(), targets[few])
     fused = _fused(states[few], vocabulary, LiveTeacher(theirs[few], vocabulary), targets[few])
     return float((fused.double() - exact).norm() / exact.norm())
-
-
-def _peak_on_device(act: Callable[[], Tensor], device: torch.device) -> int:
-    """Return by how many bytes the device's memory grows while a form's gradient is made."""
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    act()
-    return torch.cuda.max_memory_allocated(device) - before
 
 
 def _peak_memory(form: str) -> int:

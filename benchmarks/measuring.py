@@ -44,6 +44,34 @@ class Growth:
     costs: dict[str, list[float]]
 
 
+@dataclass(frozen=True)
+class Rate:
+    """How fast something goes through speech.
+
+    Attributes:
+        name: What.
+        seconds: That it took, round by round.
+        audio: Seconds of speech that it went through each time; those of several students are added.
+        tokens: That it learnt, or would; likewise.
+        memory: By how many bytes the device's memory grew at most.
+        operations: Floating-point operations that true lengths need; None where they were not counted.
+        peak: Of the fastest matrix product, in operations per second.
+    """
+
+    name: str
+    seconds: list[float]
+    audio: float
+    tokens: int
+    memory: int
+    operations: float | None
+    peak: float
+
+    @property
+    def use(self) -> float | None:
+        """Useful share of the peak."""
+        return None if self.operations is None else self.operations / statistics.median(self.seconds) / self.peak
+
+
 @dataclass
 class Found:
     """What parts of the benchmark have found.
@@ -53,12 +81,14 @@ class Found:
         seconds: Of everything that was timed, round by round.
         memory: Of everything whose memory was measured, in bytes.
         growth: Tables of what costs as work grows.
+        rates: How fast a large teacher and its students go through speech.
     """
 
     goals: dict[Goal, Ratio] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
     growth: list[Growth] = field(default_factory=list)
+    rates: list[Rate] = field(default_factory=list)
 
     def add(self, other: "Found") -> None:
         """Take in what another part has found."""
@@ -66,6 +96,7 @@ class Found:
         self.seconds |= other.seconds
         self.memory |= other.memory
         self.growth += other.growth
+        self.rates += other.rates
 
 
 @dataclass(frozen=True)
@@ -136,14 +167,22 @@ def ratio(costly: Sequence[float], cheap: Sequence[float], *, times: float = 1.0
     return Ratio(value, len(each), min(each), max(each))
 
 
-def product_peak(bench: Bench) -> float:
+def product_peak(bench: Bench, precision: torch.dtype = torch.float32) -> float:
     """Return the floating-point operations per second of the fastest matrix product here."""
     best = 0.0
     for size in (1024, 2048) if bench.device.type == "cpu" else (4096, 8192):
-        left, right = torch.randn(2, size, size, device=bench.device)
+        left, right = torch.randn(2, size, size, device=bench.device, dtype=precision)
         for _ in range(3):
             best = max(best, 2 * size**3 / bench.seconds_of(lambda left=left, right=right: torch.mm(left, right)))
     return best
+
+
+def peak_on_device(act: Callable[[], object], device: torch.device) -> int:
+    """Return by how many bytes the device's memory grows while something is done."""
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    act()
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def circumstances(bench: Bench) -> dict[str, object]:

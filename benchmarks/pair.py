@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from benchmarks.measuring import Bench
@@ -65,29 +64,29 @@ DECODER = {
 """Adapters in the decoder alone: the encoder's output is cached."""
 
 
-def base_shape(bench: Bench) -> Whisper:
-    """Return Whisper base's layers with random weights, and tiny.en's tokens and features."""
+def shaped(bench: Bench, *, width: int, encoder: int, decoder: int) -> Whisper:
+    """Return a Whisper of some layers with random weights, and tiny.en's tokens and features."""
     loaded = load_whisper("openai/whisper-tiny.en")
     real = loaded.model.config
     torch.manual_seed(0)
-    model = WhisperForConditionalGeneration(
-        WhisperConfig(
-            vocab_size=real.vocab_size,
-            d_model=512,
-            encoder_layers=6,
-            decoder_layers=6,
-            encoder_attention_heads=8,
-            decoder_attention_heads=8,
-            encoder_ffn_dim=2048,
-            decoder_ffn_dim=2048,
-            bos_token_id=real.bos_token_id,
-            eos_token_id=real.eos_token_id,
-            pad_token_id=real.pad_token_id,
-            decoder_start_token_id=real.decoder_start_token_id,
+    with bench.device:
+        model = WhisperForConditionalGeneration(
+            WhisperConfig(
+                vocab_size=real.vocab_size,
+                d_model=width,
+                encoder_layers=encoder,
+                decoder_layers=decoder,
+                encoder_attention_heads=width // 64,
+                decoder_attention_heads=width // 64,
+                encoder_ffn_dim=4 * width,
+                decoder_ffn_dim=4 * width,
+                bos_token_id=real.bos_token_id,
+                eos_token_id=real.eos_token_id,
+                pad_token_id=real.pad_token_id,
+                decoder_start_token_id=real.decoder_start_token_id,
+            )
         )
-    )
-    nn.Module.to(model.eval().requires_grad_(False), bench.device)
-    return Whisper(dataclasses.replace(loaded, model=model), language="en")
+    return Whisper(dataclasses.replace(loaded, model=model.eval().requires_grad_(False)), language="en")
 
 
 def speech(bench: Bench, count: int) -> list[Utterance]:
@@ -127,6 +126,7 @@ class Pair:
         batch: Utterances of a step.
         context: What the longest are padded to, in seconds.
         buckets: To how many lengths they are padded.
+        precision: Of our steps.
     """
 
     teacher: Whisper
@@ -135,11 +135,12 @@ class Pair:
     batch: int
     context: float = AUDIO_CONTEXT
     buckets: int = 1
+    precision: str = "float32"
 
     @classmethod
     def of_base(cls, bench: Bench, *, batch: int, count: int | None = None) -> "Pair":
         """Return the benchmark's own pair, with as many utterances as a batch has, or more."""
-        teacher = base_shape(bench)
+        teacher = shaped(bench, width=512, encoder=6, decoder=6)
         student = prune(teacher, PrunedStudent(decoder_layers=DECODER_LAYERS))
         student.model.requires_grad_(False)
         return cls(teacher, student, utterances(bench, count or batch), batch)
@@ -184,14 +185,14 @@ class Pair:
     def config(
         self, workload: dict[str, object], *, steps: int = 10_000, batch: int | None = None, **changes: object
     ) -> RunConfig:
-        """Return a run in float32, as all rivals are."""
+        """Return a run in the precision that all rivals have."""
         training = {
             "steps": steps,
             "batch_size": batch or self.batch,
             "audio_context": self.context,
             "length_buckets": self.buckets,
             "evaluations": 1,
-            "precision": "float32",
+            "precision": self.precision,
             "device": self.device.type,
         }
         student = {"kind": "pruned", "decoder_layers": DECODER_LAYERS}

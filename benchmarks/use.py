@@ -21,8 +21,8 @@ def measure(bench: Bench) -> Found:
     longest = sorted(whole.utterances, key=lambda item: item.duration)[-count:]
     pair = dataclasses.replace(whole, utterances=longest).padded_to_longest()
     each = [dataclasses.replace(pair, utterances=[item], batch=1).padded_to_longest() for item in longest]
-    makers = {goals.CACHED_USE: _step, goals.TEACHER_USE: _listening}
-    operations = {goal: sum(_operations(make(one)) for one in each) for goal, make in makers.items()}
+    makers = {goals.CACHED_USE: step_of, goals.TEACHER_USE: _listening}
+    operations = {goal: sum(operations_of(make(one)) for one in each) for goal, make in makers.items()}
     acts = {goal.name: make(pair) for goal, make in makers.items()}
     peaks: list[float] = []
     acts_in_turn = {**acts, "the fastest matrix product": lambda: peaks.append(product_peak(bench))}
@@ -41,9 +41,9 @@ def _listening(pair: Pair) -> Callable[[], object]:
     return lambda: pair.prepared(pair.config(EVERYWHERE))
 
 
-def _step(pair: Pair) -> Callable[[], object]:
+def step_of(pair: Pair, workload: dict[str, object] = DECODER) -> Callable[[], object]:
     """Return a cached step without its optimiser, whose time is a hundredth of it."""
-    config = pair.config(DECODER)
+    config = pair.config(workload)
     prepared = pair.prepared(config)
     member = pair.member(config, prepared, Unseen())
     learner = Learner(config, student=member.student, point_map=member.point_map, pairs=())
@@ -62,7 +62,8 @@ def _step(pair: Pair) -> Callable[[], object]:
     return act
 
 
-def _operations(act: Callable[[], object]) -> int:
+def operations_of(act: Callable[[], object]) -> int:
+    """Return the floating-point operations of an act that was done once before."""
     act()
     with FlopCounterMode(display=False) as counter:
         act()
