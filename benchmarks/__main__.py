@@ -23,7 +23,7 @@ ON_A_CPU = (
     *("views", "steps", "head", "likeness", "use"),
     *("decoding", "kept", "growth", "profiling", "skipping"),
 )
-ON_A_DEVICE = ("steps", "head", "use", "growth", "large")
+ON_A_DEVICE = ("large", "head", "growth")
 
 
 def main() -> None:

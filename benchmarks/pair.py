@@ -21,6 +21,7 @@ from core.config import GeneratedSpeech, PrunedStudent, RunConfig, parse_run
 from core.families.whisper import Whisper, prune
 from core.listening import by_context
 from core.lora import add_adapters
+from core.precision import products_in
 from core.preflight import pairs_of, point_map_of
 from core.side_by_side import Member
 from core.sources import Utterance, prepare
@@ -203,17 +204,18 @@ class Pair:
         pairs = pairs_of(config, student=self.student, teachers=[self.teacher]) if config.method.aligns else ()
 
         def listen(items: Sequence[Utterance], audio_context: float) -> list[Prepared]:
-            return prepare_utterances(
-                items,
-                teachers=[self.teacher],
-                student=self.student,
-                freeze_below=config.freeze_below,
-                pairs=pairs,
-                audio_context=audio_context,
-                keep_teacher_encoder=False,
-                batch_size=config.training.batch_size,
-                advance=lambda count: None,
-            )
+            with products_in(getattr(torch, self.precision), self.device):
+                return prepare_utterances(
+                    items,
+                    teachers=[self.teacher],
+                    student=self.student,
+                    freeze_below=config.freeze_below,
+                    pairs=pairs,
+                    audio_context=audio_context,
+                    keep_teacher_encoder=False,
+                    batch_size=config.training.batch_size,
+                    advance=lambda count: None,
+                )
 
         return by_context(self.utterances, config.training, listen)
 

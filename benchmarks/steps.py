@@ -1,8 +1,9 @@
 """Goals 1, 2 and 3: what a training step costs, beside the loops that people write otherwise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks import goals
+from benchmarks.goals import Goal, Ratio
 from benchmarks.measuring import Bench, Found, ratio
 from benchmarks.pair import DECODER, EVERYWHERE, Pair
 from benchmarks.peers import distil_whisper_step, peft_step
@@ -54,11 +55,16 @@ def measure(bench: Bench) -> Found:
     seconds |= {name: [value / steps for value in seconds[name]] for name in ours}
     for loop in loops.values():
         loop.close()
+    return Found(goals=ratios(seconds), seconds=seconds)
+
+
+def ratios(seconds: Mapping[str, Sequence[float]]) -> dict[Goal, Ratio]:
+    """Return the goals' measures from what steps took, round by round."""
     apart = [STUDENTS * EPOCHS * step for step in seconds[TRUE_CACHED]]
     together = [
         listening + EPOCHS * step for listening, step in zip(seconds[LISTENING], seconds[EIGHT_CACHED], strict=True)
     ]
-    found = {
+    return {
         goals.SHIPPED: ratio(seconds[RECIPE], seconds[ONE]),
         goals.PADDED_ONE: ratio(seconds[PADDED], seconds[ONE]),
         goals.PADDED_EIGHT: ratio(seconds[PADDED], seconds[EIGHT], times=STUDENTS),
@@ -67,7 +73,6 @@ def measure(bench: Bench) -> Found:
         goals.EIGHT: ratio(seconds[EIGHT_CACHED], seconds[ONE_CACHED]),
         goals.EPOCHS: ratio(apart, together),
     }
-    return Found(goals=found, seconds=seconds)
 
 
 def repeated(step: Callable[[], None], times: int) -> Callable[[], None]:

@@ -30,6 +30,7 @@ from core.families.whisper import Whisper, prune
 from core.lora import add_adapters
 from core.memory import memory_used
 from core.pacing import Paced, Unseen
+from core.precision import product_type, products_in
 from core.preflight import pairs_of, point_map_of
 from core.sample import nothing
 from core.scaling.fit import Calibration, Kept, Point
@@ -149,17 +150,18 @@ class _Bench:
         tokens = len(student.tokens(trial.text))
 
         def listen() -> list[Prepared]:
-            return prepare_utterances(
-                utterances,
-                teachers=[teacher],
-                student=student,
-                freeze_below=config.freeze_below,
-                pairs=pairs_of(config, student=student, teachers=[teacher]) if config.method.aligns else (),
-                audio_context=trial.context,
-                keep_teacher_encoder=False,
-                batch_size=trial.batch,
-                advance=nothing,
-            )
+            with products_in(product_type(config.training, self._device), self._device):
+                return prepare_utterances(
+                    utterances,
+                    teachers=[teacher],
+                    student=student,
+                    freeze_below=config.freeze_below,
+                    pairs=pairs_of(config, student=student, teachers=[teacher]) if config.method.aligns else (),
+                    audio_context=trial.context,
+                    keep_teacher_encoder=False,
+                    batch_size=trial.batch,
+                    advance=nothing,
+                )
 
         if trial.part == "listening":
             return _Rival(trial, trial.work(tokens), listen)

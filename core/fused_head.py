@@ -20,8 +20,11 @@ from torch import Tensor
 ROWS_AT_ONCE = 128
 """Tokens of all students together whose logits exist at one time."""
 
+CHUNKS_ON_A_GPU = 8
+"""How many times that number a GPU makes of all tokens: it is told less often, and needs an eighth of the tables."""
+
 COLUMNS_AT_ONCE = 512
-"""Entries of the vocabulary that are summed in float32 at one time."""
+"""Entries of the vocabulary that a CPU sums in float32 at one time; a GPU sums them in a tree, which loses less."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def head_terms(
     wanted: Sequence[Wanted],
     targets: Int[Tensor, " tokens"] | None = None,
     teacher: LiveTeacher | TopTeacher | None = None,
-    rows_at_once: int = ROWS_AT_ONCE,
+    rows_at_once: int | None = None,
 ) -> list[HeadTerms]:
     """Return each student's terms; their values are those of `cross_entropy_loss` and `soft_labels_loss`.
 
@@ -105,7 +108,7 @@ def head_terms(
         wanted: Of each student.
         targets: Reference token of each point; only the cross-entropy reads them.
         teacher: Of the same points; only the soft labels read it, and no gradient flows into it.
-        rows_at_once: See `ROWS_AT_ONCE`.
+        rows_at_once: See `ROWS_AT_ONCE`; None leaves it to the device.
 
     Raises:
         ValueError: If the vocabulary is not frozen, or a term is wanted without what it reads.
@@ -119,6 +122,9 @@ def head_terms(
             raise ValueError("soft labels are wanted without a teacher")
         if one.soft_labels and isinstance(teacher, TopTeacher) and teacher.temperature != one.temperature:
             raise ValueError(f"the top tokens are of temperature {teacher.temperature:g}, not {one.temperature:g}")
+    if rows_at_once is None:
+        rows = 0 if vocabulary.device.type == "cpu" else math.ceil(len(states) * len(states[0]) / CHUNKS_ON_A_GPU)
+        rows_at_once = max(ROWS_AT_ONCE, rows)
     head = _Head(vocabulary, targets, teacher, max(1, rows_at_once // len(states)))
     values = _Terms.apply(head, tuple(wanted), *states)
     return [HeadTerms(*values[first : first + 2]) for first in range(0, len(values), 2)]
@@ -240,7 +246,8 @@ class _SoftLabels:
             softened = self._logits / temperature
             self._known[temperature] = (softened, *_softmax(softened))
         softened, theirs, their_normaliser = self._known[temperature]
-        parts = zip(*(each.split(COLUMNS_AT_ONCE, dim=1) for each in (theirs, softened, student)), strict=True)
+        columns = COLUMNS_AT_ONCE if student.device.type == "cpu" else student.shape[1]
+        parts = zip(*(each.split(columns, dim=1) for each in (theirs, softened, student)), strict=True)
         value = sum(torch.linalg.vecdot(weight, high - low).sum(dtype=torch.float64) for weight, high, low in parts)
         return value + (normaliser - their_normaliser).sum(), mine.sub_(theirs)
 

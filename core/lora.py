@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from core.config import Lora
@@ -160,9 +160,3 @@ def count_parameters(*modules: nn.Module, only_trainable: bool = False) -> int:
             if parameter.requires_grad or not only_trainable:
                 seen[id(parameter)] = parameter.numel()
     return sum(seen.values())
-
-
-def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
-    """Return the norm of all gradients together, zero where there are none."""
-    norms = [parameter.grad.norm() for parameter in parameters if parameter.grad is not None]
-    return torch.stack(norms).norm() if norms else torch.zeros(())

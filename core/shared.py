@@ -14,6 +14,7 @@ from core.evaluation import Listener, MostConfident, Student, Together, Transcri
 from core.families.whisper import Whisper
 from core.listening import Kept, Listening, Live, Models, Recipes, by_context, logits_kept, temperatures_of
 from core.mapping import LayerPair, Statistics
+from core.precision import product_type
 from core.preflight import (
     all_pairs,
     device_of,
@@ -227,7 +228,8 @@ def listening_of(
 ) -> Listening:
     """Return how a group of runs hears its teachers: live, or from the cache that all jobs of a folder share."""
     first = configs[0]
-    models = Models(teachers, student, first.freeze_below, pairs, first.evaluation)
+    precision = product_type(first.training, student.device)
+    models = Models(teachers, student, first.freeze_below, pairs, first.evaluation, precision)
     if first.training.teacher_outputs == "live":
         return Live(models)
     of_teachers = tuple(teacher.model for teacher in first.teachers)

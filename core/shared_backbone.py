@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from core.config import RunConfig
 from core.families.whisper import Whisper
 from core.lora import adapted_modules, with_shared_weights
-from core.signals import Signals
+from core.signals import Signals, places_of, valid_points
 from core.teacher_outputs import Prepared, collated
 
 
@@ -55,7 +55,8 @@ class SharedLinear(nn.Module):
         self.frozen, self._rows, self._hears_encoder = frozen, rows, hears_encoder
         self._down = [cast(nn.Linear, layer.lora_A["default"]).weight for layer in adapters]
         self._up = [cast(nn.Linear, layer.lora_B["default"]).weight for layer in adapters]
-        self._scaling = [layer.scaling["default"] for layer in adapters]
+        scaling = [layer.scaling["default"] for layer in adapters]
+        self._scaling = frozen.weight.new_tensor(scaling)[:, None, None]
 
     def forward(self, states: Float[Tensor, "rows time input"]) -> Float[Tensor, "more_rows time output"]:
         """Return the output of every student's rows, also where their input is one for all."""
@@ -67,8 +68,7 @@ class SharedLinear(nn.Module):
         if not self._down:
             return each.expand(students, -1, -1).reshape(-1, time, width)
         # Of each student, [rank, input] and [rank, output].
-        down = torch.stack(self._down)
-        up = torch.stack([weight.T * scaling for weight, scaling in zip(self._up, self._scaling, strict=True)])
+        down, up = torch.stack(self._down), torch.stack(self._up).mT * self._scaling
         inputs = states.reshape(len(each), -1, states.shape[-1])
         if once:
             inner = (inputs[0] @ down.flatten(0, 1).T).unflatten(1, (students, -1)).transpose(0, 1)
@@ -124,21 +124,26 @@ class SharedBackbone:
             inputs = texts.inputs.to(start.device).repeat(students if same else 1, 1)
             decoder = model.decode(encoder[model.encoder_layers - 1], inputs)
 
-        rows_each = len(batches[0])
+        rows_each, device = len(batches[0]), start.device
 
         def dealt(values: Tensor) -> list[Tensor]:
             """Return each student's rows; one student's rows alone are everybody's."""
             return [values] * students if len(values) == rows_each else list(values.split(rows_each))
 
-        masks = (texts.frame_mask, texts.token_mask, texts.labels)
-        frame_masks, token_masks, labels = (dealt(values.to(start.device)) for values in masks)
+        frame_masks, token_masks, labels = map(dealt, (texts.frame_mask, texts.token_mask, texts.labels))
+        frames = [places_of(mask, device) for mask in frame_masks]
+        tokens = [places_of(mask, device) for mask in token_masks]
         encoder_states = {layer: dealt(states) for layer, states in encoder.items()}
         decoder_states = {layer: dealt(states) for layer, states in decoder.items()}
         return [
             Signals(
-                encoder={layer: states[number][frame_masks[number]] for layer, states in encoder_states.items()},
-                decoder={layer: states[number][token_masks[number]] for layer, states in decoder_states.items()},
-                targets=labels[number][token_masks[number]],
+                encoder={
+                    layer: valid_points(states[number], frames[number]) for layer, states in encoder_states.items()
+                },
+                decoder={
+                    layer: valid_points(states[number], tokens[number]) for layer, states in decoder_states.items()
+                },
+                targets=labels[number][token_masks[number]].to(device),
                 head=model.head,
                 vocabulary=model.vocabulary,
                 frame_counts=frame_masks[number].sum(dim=1).tolist(),

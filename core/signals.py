@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -56,8 +57,16 @@ class Signals:
         return self.decoder[max(self.decoder)]
 
 
+def places_of(mask: Bool[Tensor, "batch time"], device: torch.device) -> Int[Tensor, " points"]:
+    """Return where a mask is true, as numbers of rows, utterance by utterance.
+
+    A mask on a GPU would have it wait, each time, until the program knows how many there are; one on the CPU does not.
+    """
+    return mask.flatten().nonzero().squeeze(1).to(device)
+
+
 def valid_points(
-    states: Float[Tensor, "batch time width"], mask: Bool[Tensor, "batch time"]
+    states: Float[Tensor, "batch time width"], places: Int[Tensor, " points"]
 ) -> Float[Tensor, "points width"]:
-    """Return the states where the mask is true, utterance by utterance."""
-    return states[mask]
+    """Return the states at some places, see `places_of`."""
+    return states.flatten(0, 1).index_select(0, places)

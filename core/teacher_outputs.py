@@ -21,7 +21,7 @@ from core.ensemble import Teaching, one_of, teacher_weights
 from core.families.whisper import ENCODER_FRAMES_PER_SECOND, Batch, Whisper, frame_count, shares_start
 from core.geometry import on_sphere, spherical_mean
 from core.mapping import LayerPair, Statistics, state_statistics
-from core.signals import Signals
+from core.signals import Signals, places_of, valid_points
 from core.sources import Utterance
 
 
@@ -338,15 +338,15 @@ def student_signals(
     """Run the student's trained part over utterances of one context; return its valid points, with gradient."""
     batch = collated(prepared, student)
     start = torch.stack([item.start for item in prepared])
-    frame_mask, token_mask = batch.frame_mask.to(start.device), batch.token_mask.to(start.device)
+    frames, tokens = places_of(batch.frame_mask, start.device), places_of(batch.token_mask, start.device)
     encoder = student.encode_rest(start, freeze_below)
     decoder = {}
     if with_decoder:
         decoder = student.decode(encoder[student.encoder_layers - 1], batch.inputs.to(start.device))
     return Signals(
-        encoder={layer: states[frame_mask] for layer, states in encoder.items()},
-        decoder={layer: states[token_mask] for layer, states in decoder.items()},
-        targets=batch.labels.to(start.device)[token_mask],
+        encoder={layer: valid_points(states, frames) for layer, states in encoder.items()},
+        decoder={layer: valid_points(states, tokens) for layer, states in decoder.items()},
+        targets=batch.labels[batch.token_mask].to(start.device),
         head=student.head,
         vocabulary=student.vocabulary,
         frame_counts=batch.frame_mask.sum(dim=1).tolist(),

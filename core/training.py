@@ -8,7 +8,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from core.config import RunConfig, Training
 from core.errors import GradientPathError, NotFiniteError
 from core.families.whisper import Whisper
-from core.lora import adapter_parameters, gradient_norm, idle_adapters, require_none_idle
+from core.lora import adapter_parameters, idle_adapters, require_none_idle
 from core.losses import BALANCE, Objective
 from core.mapping import LayerPair, PointMap, PointMaps
 from core.mixture import Routing, mean_balance_loss, of_valid_points, recorded
+from core.precision import product_type, products_in
 from core.seeds import stream, stream_seed
 from core.teacher_outputs import Prepared, Teachers, collated, student_signals
 
+TOTAL = "total"
 SMALLEST_RATE = 1e-6
 """The learning rate's floor, where the cosine ends."""
 
@@ -155,11 +157,14 @@ class Learner:
         self._optimiser = torch.optim.AdamW(
             _groups(adapters + projection, self._settings), lr=self._settings.learning_rate, fused=True
         )
-        self.precision, self._scaler = _precision(self._settings, adapters[0].device)
+        device = adapters[0].device
+        kind = product_type(self._settings, device)
+        self.precision = products_in(kind, device)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=kind == torch.float16)
         balance = config.lora.mixture.balance if config.lora.mixture else 0.0
         self.objective = Objective(method, point_map=point_map, pairs=pairs, balance=balance)
         self.paths = GradientPaths(self.objective, student.model)
-        self._last: tuple[dict[str, Tensor], Tensor] | None = None
+        self._last: dict[str, float] = {}
 
     def total(self, step: int, losses: dict[str, Tensor]) -> Tensor:
         """Return what to go backward from; gradients of the last step are forgotten.
@@ -168,12 +173,14 @@ class Learner:
             NotFiniteError: If it is NaN or infinite.
         """
         total = self.objective.total(losses, step / self._settings.steps)
-        if not bool(torch.isfinite(total)):
+        whole, *parts = numbers([total, *losses.values()])
+        self._last = dict(zip(losses, parts, strict=True))
+        if not math.isfinite(whole):
             raise NotFiniteError(
-                f"The loss became {float(total.detach())} at step {step} ({_listed(losses)}). The last finite "
+                f"The loss became {whole} at step {step} ({_listed(self._last)}). The last finite "
                 "adapters are kept. Lower training.learning_rate, or the weight of the largest term."
             )
-        self._last = losses, total
+        self._last[TOTAL] = whole
         self._optimiser.zero_grad(set_to_none=True)
         return self._scaler.scale(total)
 
@@ -183,20 +190,17 @@ class Learner:
         Raises:
             GradientPathError: If an adapter has learned nothing since the run began, once every term has counted.
         """
-        assert self._last is not None
         self._scaler.unscale_(self._optimiser)
         self.paths.require_in_adapters()
-        norms = {name: gradient_norm(part) for name, part in self._parts.items()}
         # Adapters and projections are clipped apart: a projection may not change how fast the student learns.
-        for part in self._parts.values():
-            nn.utils.clip_grad_norm_(part, self._settings.clip)
+        norms = [nn.utils.clip_grad_norm_(part, self._settings.clip) for part in self._parts.values()]
         rate = learning_rate(step, self._settings)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._scaler.step(self._optimiser)
         self._scaler.update()
-        losses, total = self._last
-        return _metrics(self.objective, losses, total, norms, rate, step / self._settings.steps)
+        of_parts = dict(zip(self._parts, numbers(norms), strict=True))
+        return _metrics(self.objective, self._last, of_parts, rate, step / self._settings.steps)
 
 
 class GradientPaths:
@@ -322,37 +326,25 @@ def _groups(parameters: Sequence[nn.Parameter], settings: Training) -> list[dict
     ]
 
 
-def _precision(settings: Training, device: torch.device):
-    """Return the autocast context and the gradient scaler for this device."""
-    chosen = settings.precision
-    if chosen == "auto":
-        # A CPU without bfloat16 instructions is slower with it; CUDA devices before Ampere have float16 only.
-        chosen = "float32"
-        if device.type == "cuda":
-            chosen = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    context = nullcontext() if chosen == "float32" else torch.autocast(device.type, dtype=getattr(torch, chosen))
-    return context, torch.amp.GradScaler(device.type, enabled=chosen == "float16")
+def numbers(values: Sequence[Tensor]) -> list[float]:
+    """Return single values as numbers, all of a GPU's at once: it is waited for each time that one is read."""
+    return torch.stack([value.detach().to(values[0].device, torch.float64) for value in values]).tolist()
 
 
 def _metrics(
-    objective: Objective,
-    losses: dict[str, Tensor],
-    total: Tensor,
-    norms: dict[str, Tensor],
-    rate: float,
-    progress: float,
+    objective: Objective, losses: dict[str, float], norms: dict[str, float], rate: float, progress: float
 ) -> dict[str, float]:
-    whole = float(total.detach())
+    whole = losses[TOTAL]
     values = {"loss/total": whole, "learning_rate": rate}
     for kind, weight in objective.weights(progress).items():
-        value = float(losses[kind].detach())
+        value = losses[kind]
         values[f"loss/{kind}"] = value
         values[f"share/{kind}"] = weight * value / whole if whole else 0.0
     for name, norm in norms.items():
         if objective.method.aligns or name == "adapters":
-            values[f"gradient_norm/{name}"] = float(norm)
+            values[f"gradient_norm/{name}"] = norm
     return values
 
 
-def _listed(losses: dict[str, Tensor]) -> str:
-    return ", ".join(f"{kind} {float(value.detach()):.4g}" for kind, value in losses.items())
+def _listed(losses: dict[str, float]) -> str:
+    return ", ".join(f"{kind} {value:.4g}" for kind, value in losses.items())

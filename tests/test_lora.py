@@ -13,7 +13,6 @@ from core.lora import (
     add_adapters,
     count_parameters,
     deployed,
-    gradient_norm,
     idle_adapters,
     rank_within,
     require_none_idle,
@@ -176,10 +175,3 @@ def test_tied_weights_are_counted_once_however_often_a_module_is_given() -> None
     assert count_parameters(model) == sum(storages.values())
     assert count_parameters(model, model, model.get_encoder()) == count_parameters(model)
     assert count_parameters(model, only_trainable=True) == 0
-
-
-def test_the_norm_of_gradients_is_that_of_all_of_them_in_one_row() -> None:
-    parameters = [torch.nn.Parameter(torch.zeros(2, 3)), torch.nn.Parameter(torch.zeros(4))]
-    assert float(gradient_norm(parameters)) == 0
-    parameters[0].grad, parameters[1].grad = torch.full((2, 3), 2.0), torch.tensor([1.0, 0, 0, 0])
-    assert float(gradient_norm([*parameters, torch.nn.Parameter(torch.zeros(1))])) == pytest.approx(5)

@@ -197,8 +197,11 @@ class Whisper:
             raise ModelError(f"A clip is longer than the audio context of {audio_context:g} s. Raise audio_context.")
         extractor = self.loaded.feature_extractor
         samples = min(extractor.n_samples, round(16_000 * (audio_context + MEL_MARGIN_SECONDS)))
-        features = extractor(audio, sampling_rate=16_000, max_length=samples, return_tensors="pt").input_features
-        return features[..., : round(audio_context * MEL_FRAMES_PER_SECOND)]
+        # Where the model is: for a large one on a GPU, features made on the CPU would take longer than all its layers.
+        features = extractor(
+            audio, sampling_rate=16_000, max_length=samples, return_tensors="pt", device=str(self.device)
+        )
+        return features.input_features[..., : round(audio_context * MEL_FRAMES_PER_SECOND)]
 
     def encode_start(self, mel: Float[Tensor, "batch mels time"], layers: int) -> Float[Tensor, "batch frames width"]:
         """Return the states after the convolutions, positions and the first layers: what `freeze_below` caches."""

@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from core.config import Evaluation, Training
 from core.evaluation import Listener, Transcription, transcribe_set
 from core.families.whisper import Whisper
 from core.mapping import LayerPair
+from core.precision import products_in
 from core.probes import every_layer
 from core.scaling.work import PREPARE_BATCH
 from core.sources import Utterance
@@ -29,6 +31,7 @@ class Models:
         freeze_below: See RunConfig.
         pairs: Teacher layers that some run compares.
         decoding: How texts are written.
+        precision: What layers multiply in where speech is learnt from.
     """
 
     teachers: tuple[Whisper, ...]
@@ -36,6 +39,7 @@ class Models:
     freeze_below: int
     pairs: tuple[LayerPair, ...]
     decoding: Evaluation
+    precision: torch.dtype = torch.float32
 
     def run(
         self,
@@ -47,18 +51,21 @@ class Models:
         asked: Sequence[int] | None = None,
     ) -> list[Prepared]:
         """Run frozen layers and teachers; see `prepare_utterances`."""
-        return prepare_utterances(
-            utterances,
-            teachers=self.teachers,
-            student=self.student,
-            freeze_below=self.freeze_below,
-            pairs=self.pairs,
-            audio_context=audio_context,
-            keep_teacher_encoder=keep_teacher_encoder,
-            batch_size=PREPARE_BATCH,
-            advance=advance,
-            asked=asked,
-        )
+        # Error rates are those of float32, on whatever device.
+        precision = torch.float32 if keep_teacher_encoder else self.precision
+        with products_in(precision, self.student.device):
+            return prepare_utterances(
+                utterances,
+                teachers=self.teachers,
+                student=self.student,
+                freeze_below=self.freeze_below,
+                pairs=self.pairs,
+                audio_context=audio_context,
+                keep_teacher_encoder=keep_teacher_encoder,
+                batch_size=PREPARE_BATCH,
+                advance=advance,
+                asked=asked,
+            )
 
 
 class Listening(Protocol):
