@@ -10,6 +10,7 @@ from benchmarks.goals import Ratio
 from benchmarks.measuring import Bench, Found, product_peak
 from benchmarks.pair import DECODER, EVERYWHERE, MOST_UTTERANCES, Pair
 from core.pacing import Unseen
+from core.scaling.work import prepare_batch
 from core.teacher_outputs import Teachers
 from core.training import Learner, method_terms
 
@@ -37,8 +38,9 @@ def measure(bench: Bench) -> Found:
 
 
 def _listening(pair: Pair) -> Callable[[], object]:
-    """Return the teacher's pass."""
-    return lambda: pair.prepared(pair.config(EVERYWHERE))
+    """Return the teacher's pass, over as many utterances at once as jobs have it hear."""
+    at_once = dataclasses.replace(pair, batch=min(pair.batch, prepare_batch(pair.device.type == "cuda")))
+    return lambda: at_once.prepared(at_once.config(EVERYWHERE))
 
 
 def step_of(pair: Pair, workload: dict[str, object] = DECODER) -> Callable[[], object]:

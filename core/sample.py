@@ -20,7 +20,7 @@ from core.listening import by_context
 from core.mapping import LayerPair, Statistics
 from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
-from core.scaling.work import PREPARE_BATCH
+from core.scaling.work import prepare_batch
 from core.shared import alike, require_usable, test_sets
 from core.sources import Splits, Utterance, prepare
 from core.sources.generated import is_made
@@ -120,6 +120,7 @@ def take_sample(
     extra = sum(len(items) for name, items in tests.items() if name != "test")
     sizes = (sizes[0], sizes[1], sizes[2] + extra if config.evaluation.test else 0)
     pairs = all_pairs(configs, student=student, teachers=teachers)
+    at_once = prepare_batch(student.device.type == "cuda")
 
     def listen(utterances: Sequence[Utterance], audio_context: float) -> list[Prepared]:
         return prepare_utterances(
@@ -130,7 +131,7 @@ def take_sample(
             pairs=pairs,
             audio_context=audio_context,
             keep_teacher_encoder=True,
-            batch_size=PREPARE_BATCH,
+            batch_size=at_once,
             advance=nothing,
         )
 
@@ -147,9 +148,9 @@ def take_sample(
 
     clips = _evenly(splits.train, CLIPS)
     listen(clips[:1], config.training.audio_context)  # what is done for the first time takes longer
-    heard, seconds = timed(lambda: listen(filled(clips, PREPARE_BATCH), config.training.audio_context))
+    heard, seconds = timed(lambda: listen(filled(clips, at_once), config.training.audio_context))
     development = speed(heard, seconds / len(heard), config.training.audio_context)
-    again, seconds = timed(lambda: listen(filled(clips, PREPARE_BATCH), config.evaluation.audio_context))
+    again, seconds = timed(lambda: listen(filled(clips, at_once), config.evaluation.audio_context))
     test = speed(again, seconds / len(again), config.evaluation.audio_context)
     pseudo: list[PseudoLabelled] = []
     if any(each.method.transcripts == "teacher" for each in configs):

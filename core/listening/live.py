@@ -13,7 +13,7 @@ from core.families.whisper import Whisper
 from core.mapping import LayerPair
 from core.precision import products_in
 from core.probes import every_layer
-from core.scaling.work import PREPARE_BATCH
+from core.scaling.work import prepare_batch
 from core.sources import Utterance
 from core.teacher_outputs import Prepared, prepare_utterances
 
@@ -62,7 +62,7 @@ class Models:
                 pairs=self.pairs,
                 audio_context=audio_context,
                 keep_teacher_encoder=keep_teacher_encoder,
-                batch_size=PREPARE_BATCH,
+                batch_size=prepare_batch(self.student.device.type == "cuda"),
                 advance=advance,
                 asked=asked,
             )

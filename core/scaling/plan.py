@@ -15,7 +15,6 @@ from core.scaling.fit import Calibration
 from core.scaling.shapes import FLOAT_BYTES, Shape, shapes_of
 from core.scaling.work import (
     FRAME_STRIDE,
-    PREPARE_BATCH,
     PROBE_POINTS,
     PROBE_UTTERANCES,
     TOKENS_BESIDES_SPEECH,
@@ -23,6 +22,7 @@ from core.scaling.work import (
     aligned_layers,
     kept_values,
     listening_work,
+    prepare_batch,
     step_work,
     trained_parameters,
     transcription_work,
@@ -293,18 +293,21 @@ class _Job:
             "adapters": adapters,
             "states": states + each_layer * teacher.width * teacher.encoder_layers,
             **({"handed over, while it trains": self._all_prepared()} if processes > 1 else {}),
+            # The states that are held in memory, in half their precision; compact takes less.
+            **({} if self._first.training.teacher_outputs == "live" else {"cache, at most": self._all_prepared() / 2}),
         }
 
     def _listen(self, context: float) -> float:
         """Return what one utterance takes."""
-        clips = Clips(PREPARE_BATCH, self._size.clip_seconds, context)
+        at_once = prepare_batch(self._measured.device != "CPU")
+        clips = Clips(at_once, self._size.clip_seconds, context)
         student = self._first.student
         shares = isinstance(student, PrunedStudent) and student.model is None
         kept = student.encoder_layers if isinstance(student, PrunedStudent) else None
         frozen = self._first.freeze_below
         shares = shares and (kept is None or tuple(kept[:frozen]) == tuple(range(frozen)))
         work = listening_work(self._teachers, self._student, clips, freeze_below=frozen, shares_start=shares)
-        return self._measured.seconds("listening", work) / PREPARE_BATCH
+        return self._measured.seconds("listening", work) / at_once
 
     def _transcribe(
         self,

@@ -20,8 +20,9 @@ TOKENS_BESIDES_SPEECH = 10
 """Tokens that any transcript may have, however short the clip."""
 
 PROMPT_TOKENS = 2
-PREPARE_BATCH = 8
-"""Utterances in a pass of the teachers."""
+PREPARE_BATCH, PREPARE_BATCH_ON_A_GPU = 4, 16
+"""Utterances in a pass of the teachers: on a CPU few, whose states between layers stay in its cache (four take a tenth
+less time than eight)."""
 
 PROBE_UTTERANCES = 16
 """Utterances of the development set whose states are stored."""
@@ -113,6 +114,11 @@ class Clips:
     def text(self) -> float:
         """Tokens that are learnt of each, the end among them."""
         return (self.seconds * TOKENS_PER_SECOND if self.tokens is None else self.tokens) + 1
+
+
+def prepare_batch(on_a_gpu: bool) -> int:
+    """Return how many utterances the teachers hear at once."""
+    return PREPARE_BATCH_ON_A_GPU if on_a_gpu else PREPARE_BATCH
 
 
 def encoder_work(shape: Shape, clips: Clips, *, first: int = 0, backward: bool = False) -> Work:

@@ -43,6 +43,15 @@ def test_listening_and_memory_grow_with_the_audio(measured: Calibration, make_co
     assert large.disk == small.disk
 
 
+def test_what_teachers_say_takes_disk_where_it_is_kept(
+    measured: Calibration, make_config: Callable[..., RunConfig]
+) -> None:
+    live, kept = (
+        plan([make_config(training={"teacher_outputs": how})], Size(100), measured) for how in ("live", "cached")
+    )
+    assert kept.total_disk - live.total_disk == pytest.approx(kept.memory["prepared states"] / 2)
+
+
 def test_a_larger_teacher_and_more_of_them_take_longer_and_more_memory(
     measured: Calibration, make_config: Callable[..., RunConfig]
 ) -> None:
