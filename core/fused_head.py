@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from core.precision import in_own_precision
+
 ROWS_AT_ONCE = 128
 """Tokens of all students together whose logits exist at one time."""
 
@@ -180,7 +182,7 @@ class _Head:
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return both values of each student, student by student, and the gradient of each one's weighted sum."""
         product = _product_dtype(states[0])
-        with torch.autocast(states[0].device.type, enabled=False):
+        with in_own_precision(states[0].device):
             return self._run(states, wanted, product, with_gradient=with_gradient)
 
     def _run(
@@ -310,4 +312,5 @@ def _exact(values: Tensor) -> Tensor:
 def _product_dtype(states: Tensor) -> torch.dtype:
     """Return what a linear layer would multiply these states in, here and now."""
     kind = states.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
+    holds = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if holds else states.dtype

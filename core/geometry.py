@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core.errors import ShapeError
+from core.precision import in_own_precision
 
 SMALLEST_NORM = 1e-8
 """Rows shorter than this are treated as this long, so that a zero state has no direction but a finite gradient."""
@@ -179,7 +180,7 @@ def thinned(states: Float[Tensor, "points width"], most: int) -> Float[Tensor, "
 
 def wide_product(left: Tensor, right: Tensor) -> Tensor:
     """Return left @ right in float32, also where autocast would have it in half precision."""
-    with torch.autocast(left.device.type, enabled=False):
+    with in_own_precision(left.device):
         return left.float() @ right.float()
 
 

@@ -18,7 +18,7 @@ initial routers and weight of the term (0.01) are the defaults here.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -31,6 +31,7 @@ from transformers import PreTrainedModel
 
 from core.config import Lora, Mixture
 from core.errors import ConfigError, Problem
+from core.precision import in_own_precision
 
 ROUTER_DEVIATION = 0.02
 """Standard deviation of a fresh router's weights: gates begin near one over the number of experts."""
@@ -70,7 +71,7 @@ class Router(nn.Module):
 
     def forward(self, states: Float[Tensor, "*points width"]) -> Routing:
         """Return the gates of some points, computed in the router's own precision, whatever autocast would have."""
-        with _without_autocast(states.device):
+        with in_own_precision(states.device):
             logits = nn.functional.linear(states.to(self.weight.dtype), self.weight)
         probabilities = logits.softmax(dim=-1)
         if self.top_k is None:
@@ -275,8 +276,3 @@ def _mix(
 
 def _reads_frames(path: str) -> bool:
     return ".encoder." in path or path.endswith(("encoder_attn.k_proj", "encoder_attn.v_proj"))
-
-
-def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()

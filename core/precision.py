@@ -21,3 +21,9 @@ def product_type(settings: Training, device: torch.device) -> torch.dtype:
 def products_in(kind: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
     """Return a context in which a device multiplies in a precision."""
     return nullcontext() if kind == torch.float32 else torch.autocast(device.type, dtype=kind)
+
+
+def in_own_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which products have the precision of their factors, whatever holds around it."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()

@@ -12,6 +12,7 @@ from core.errors import ConfigError
 from core.mapping.layers import LayerPair
 from core.mapping.projections import projection
 from core.mapping.statistics import StateStatistics, principal_basis
+from core.precision import in_own_precision
 from core.seeds import stream
 
 Statistics = Dictionary[tuple[str, int], StateStatistics]
@@ -87,7 +88,7 @@ class PointMap(nn.Module):
             student: States of one layer.
             teacher: States of the layer that it meets, same points.
         """
-        with torch.autocast(student.device.type, enabled=False):
+        with in_own_precision(student.device):
             student, teacher = student.float(), teacher.float().detach()
             student = self.projections["shared" if self._shared else _name(pair)](student)
             if self.basis is not None:
