@@ -18,6 +18,10 @@ LOCK_SECONDS = 30.0
 """How long a writer waits for the others before it gives up."""
 
 
+CACHE_KIB = 16 * 1024
+"""So much of the file stays in memory: a list that is drawn every few seconds is not read from it each time."""
+
+
 class Database:
     """An open database file whose schema is the newest.
 
@@ -146,6 +150,7 @@ def _engine(url: str) -> Engine:
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
+            f"cache_size = -{CACHE_KIB}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ScalarSelect, Select, Text, func, select, type_coerce
+from sqlalchemy import ScalarSelect, Select, Text, func, null, select, type_coerce
 
 from core.errors import NotFoundError, quoted
 from core.store.reads import Reads, run_record
@@ -15,12 +15,6 @@ from core.store.tables import alignments, evaluations, jobs, parameters, runs
 
 MOST_RUNS = 5000
 """A list has at most so many rows."""
-
-OF_THE_RUN = (
-    *("id", "job_id", "name", "method", "state", "seed"),
-    *("created_at", "step", "steps", "seconds", "tags", "notes"),
-)
-"""What a summary has from the run itself; reading the settings of a thousand runs would take longer than the rest."""
 
 
 class RunSummary(NamedTuple):
@@ -69,12 +63,20 @@ class Lists(Reads):
 
     def summaries(self, *, in_bin: bool = False) -> list[RunSummary]:
         """Return the newest runs first, at most 5,000: those in the bin, or those that are not."""
-        tags = RunSummary._fields.index("tags")
         with self._read() as connection:
             found = connection.execute(_summaries(in_bin)).all()
+        if not found:
+            return []
+        # Column by column, where a thousand rows would each take longer.
+        read: dict[str, Sequence[Any]] = dict(
+            zip((*RunSummary._fields, "development"), zip(*found, strict=True), strict=True)
+        )
+        read["created_at"] = [datetime.fromisoformat(f"{text}+00:00") for text in read["created_at"]]
         # Most runs are tagged alike: JSON is read once for each set of tags, not once for each run.
-        read = {text: tuple(json.loads(text)) for text in {row[tags] for row in found}}
-        return [RunSummary._make((*row[:tags], read[row[tags]], *row[tags + 1 :])) for row in found]
+        tags = {text: tuple(json.loads(text)) for text in set(read["tags"])}
+        read["tags"] = [tags[text] for text in read["tags"]]
+        read["wer"], read["test_set"] = zip(*map(_judged, read["wer"], read["development"]), strict=True)
+        return [RunSummary._make(row) for row in zip(*(read[name] for name in RunSummary._fields), strict=True)]
 
     def runs_of(self, run_ids: Sequence[str]) -> list[RunRecord]:
         """Return runs by their ids, in that order.
@@ -132,19 +134,21 @@ class Lists(Reads):
 
 @cache
 def _summaries(in_bin: bool) -> Select[*tuple[Any, ...]]:
+    """Select what a list shows and no settings: reading those of a thousand runs would take longer than the rest."""
     trained = parameters.c.adapters + parameters.c.projections
     columns = {
-        **{name: runs.c[name] for name in OF_THE_RUN},
+        **{column.name: column for column in runs.c},
+        "created_at": type_coerce(runs.c.created_at, Text),
         "tags": type_coerce(runs.c.tags, Text),
         "job": jobs.c.name,
-        "wer": evaluations.c.wer,
-        "test_set": evaluations.c.test_set,
+        "wer": _lowest("test"),
+        "test_set": null(),
         "share_of_teacher": trained * 1.0 / parameters.c.teacher,
+        "development": _lowest("development"),
     }
     return (
-        select(*(columns[name].label(name) for name in RunSummary._fields))
+        select(*(columns[name].label(name) for name in (*RunSummary._fields, "development")))
         .join(jobs, jobs.c.id == runs.c.job_id)
-        .outerjoin(evaluations, evaluations.c.id == _judging())
         .outerjoin(parameters, parameters.c.run_id == runs.c.id)
         .where(runs.c.deleted_at.is_not(None) if in_bin else runs.c.deleted_at.is_(None))
         .order_by(runs.c.created_at.desc(), runs.c.job_id, runs.c.position)
@@ -152,9 +156,14 @@ def _summaries(in_bin: bool) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _judging() -> ScalarSelect[int]:
-    """Return the evaluation that a run is judged by: one seek for each run, whatever else was ever measured."""
-    same = evaluations.alias("same")
-    order = ((same.c.test_set == "test").desc(), same.c.wer, func.coalesce(same.c.step, 0).desc())
-    of_the_run = (same.c.run_id == runs.c.id) & same.c.test_set.in_(("test", "development"))
-    return select(same.c.id).where(of_the_run).order_by(*order).limit(1).correlate(runs).scalar_subquery()
+def _lowest(test_set: str) -> ScalarSelect[float]:
+    """Return a run's lowest rate on a test set: one seek for each run, whatever else was ever measured."""
+    of_the_run = (evaluations.c.run_id == runs.c.id) & (evaluations.c.test_set == test_set)
+    return select(func.min(evaluations.c.wer)).where(of_the_run).correlate(runs).scalar_subquery()
+
+
+def _judged(test: float | None, development: float | None) -> tuple[float | None, str | None]:
+    """Return what a run is judged by, and which set that is of."""
+    if test is not None:
+        return test, "test"
+    return development, None if development is None else "development"

@@ -160,7 +160,8 @@ evaluations = Table(
     Column("memory", Integer),
 )
 Index("evaluations_by_job", evaluations.c.job_id, evaluations.c.test_set)
-Index("evaluations_by_run", evaluations.c.run_id)
+# The list of runs looks for the lowest rate on a set, which is then in the index.
+Index("evaluations_by_run", evaluations.c.run_id, evaluations.c.test_set, evaluations.c.wer)
 
 utterance_results = Table(
     "utterance_results",

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+from sqlalchemy.dialects import sqlite
+
 from core.config import RunConfig
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, Store
+from core.store.lists import _summaries
 
 
 def test_a_summary_says_what_its_run_its_job_and_its_counts_say(store: Store, job: JobRecord) -> None:
@@ -45,7 +48,18 @@ def test_a_run_is_judged_by_its_test_set_and_before_by_its_best_checkpoint(
     assert judged() == (0.2, "development")
     evaluate(run_id=run.id, subject="student", test_set="test", step=20, wer=0.25)
     assert judged() == (0.25, "test")
-    assert [item.wer for item in store.summaries() if item.id != run.id] == [None] * 3
+    assert [(item.wer, item.test_set) for item in store.summaries() if item.id != run.id] == [(None, None)] * 3
+
+
+def test_no_evaluation_is_read_for_the_list_however_many_there_are(store: Store, job: JobRecord) -> None:
+    query = _summaries(False).compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    with store._read() as connection:
+        plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+    of_evaluations = [step for step in plan if "evaluations" in step]
+    assert (
+        of_evaluations == ["SEARCH evaluations USING COVERING INDEX evaluations_by_run (run_id=? AND test_set=?)"] * 2
+    )
+    assert not any(step.startswith("SCAN") for step in plan)
 
 
 def test_words_are_looked_for_in_everything_that_people_call_a_run(store: Store, job: JobRecord) -> None:
