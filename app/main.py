@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-# Imported here, before any session runs: first imports in several threads at once can meet half-made modules. Altair
-# comes with the first page that has a chart, by way of app.charts alone: the list of runs need not wait for it.
+# Imported here, before any session runs: first imports in several threads at once can meet half-made modules.
+import altair  # noqa: F401
 import numpy  # noqa: F401
 import pandas  # noqa: F401
 import plotly.graph_objects  # noqa: F401

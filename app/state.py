@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import best, map_tables, tables, text
+from app import best, charts, map_charts, map_tables, tables, text
 from core.errors import ManifoldError, NotFoundError
 from core.runs import (
     AblationTable,
@@ -268,8 +268,6 @@ def curves(run: RunRecord) -> pd.DataFrame:
 def _compared_curves(
     _studio: Studio, url: str, steps: tuple[tuple[str, str, int], ...], names: tuple[str, ...]
 ) -> pd.DataFrame:
-    from app import charts
-
     most = charts.most_points(len(steps))
     return tables.curves_of(_studio.store.curves([run_id for run_id, *_ in steps], names, most=most))
 
@@ -347,8 +345,6 @@ def map_labels(record: MapRecord, points: MapPoints, run: RunRecord) -> list[str
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _map_figure(folder: str, path: str, made: float, place: Place, _record: MapRecord, _run: RunRecord) -> go.Figure:
-    from app import map_charts
-
     points = map_points(_record, place)
     return map_charts.alignment_map(
         student=points.student,

@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.many_runs import serving
 from benchmarks.measuring import write
-from benchmarks.views import FRAMES, states
+from benchmarks.wandering import FRAMES, states
 from core.analysis import make_map
 from core.config import parse_run
 from core.store import AlignmentRecord, RunRecord, Store, UtteranceResult

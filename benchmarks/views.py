@@ -10,28 +10,29 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-
 from benchmarks import goals
 from benchmarks.goals import Ratio
 from benchmarks.measuring import ROOT, Bench, Found
 
-FRAMES, WIDTH = 100, 384
 RUNS, STEPS = 1_000, 20
 """The list reads no curves: few steps of each run are enough (`make bench-studio` has ten million values)."""
 
 MAPS = """
 import json, time
-from benchmarks.views import states
+from threadpoolctl import threadpool_limits
+import core.analysis_worker, core.analysis
+from benchmarks.wandering import states
 from core.alignment.maps import joint_map
-student, teacher = states(2_500)
-joint_map(student=student, teacher=teacher, seed=0)
-cold = time.process_time()
-student, teacher = states(10_000)
-began = time.process_time()
-joint_map(student=student, teacher=teacher, seed=0)
+with threadpool_limits(limits=1, user_api="blas"):
+    student, teacher = states(2_500)
+    joint_map(student=student, teacher=teacher, seed=0)
+    cold = time.process_time()
+    student, teacher = states(10_000)
+    began = time.process_time()
+    joint_map(student=student, teacher=teacher, seed=0)
 print(json.dumps([cold, time.process_time() - began]))
 """
+"""As the analysis worker does it, with all that it imports: no PyTorch, for instance."""
 
 START = """
 import sys, time
@@ -68,17 +69,6 @@ def measure(bench: Bench) -> Found:
     ):
         found.goals[goal] = Ratio(statistics.median(values), len(values), min(values), max(values))
     return found
-
-
-def states(points: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return student and teacher states that wander as frames of speech do, [points, WIDTH] each."""
-    random = np.random.default_rng(seed)
-    speech = random.normal(size=(-(-points // FRAMES), 1, WIDTH)) + 0.3 * np.cumsum(
-        random.normal(size=(-(-points // FRAMES), FRAMES, WIDTH)), axis=1
-    )
-    teacher = speech.reshape(-1, WIDTH)[:points].astype(np.float32)
-    student = teacher + random.normal(size=teacher.shape).astype(np.float32)
-    return student, teacher
 
 
 def _in_a_new_process(script: str, environment: dict[str, str]):

@@ -1,8 +1,6 @@
 """Exact nearest neighbours of both sides at once, by cosine.
 
-Most of the time goes into products of states, and a pair of blocks is multiplied once for both directions, which faiss'
-own search would do twice. Its heaps are fast on one core, but it loads an OpenMP of its own beside PyTorch's: only the
-analysis worker imports this file.
+faiss is fast on one core, but loads an OpenMP of its own beside PyTorch's: only the analysis worker imports this file.
 """
 
 from typing import NamedTuple
@@ -10,14 +8,6 @@ from typing import NamedTuple
 import faiss
 import numpy as np
 from jaxtyping import Float, Int
-from threadpoolctl import threadpool_limits
-
-BLOCK = 512
-"""So many states are multiplied with as many at once."""
-
-
-_Found = tuple[np.ndarray, np.ndarray]
-"""Similarities, the largest first, and the places of those who are so alike."""
 
 
 class Neighbours(NamedTuple):
@@ -41,7 +31,7 @@ def nearest(
 ) -> Neighbours:
     """Return the nearest neighbours within each side and among both.
 
-    Each side is searched for each side's neighbours; the neighbours among both are merged from the four.
+    The four blocks of student and teacher are searched once each; the neighbours among both are merged from them.
 
     Args:
         student: Rows of length one.
@@ -50,11 +40,8 @@ def nearest(
     """
     points = len(student)
     own = min(neighbours + 1, points)
-    first, second = (np.ascontiguousarray(side, dtype=np.float32) for side in (student, teacher))
-    # Blocks are small: threads would wait for each other longer than they work.
-    with threadpool_limits(limits=1):
-        across, back = _search(first, second, own)
-        blocks = [[_search(first, first, own)[0], across], [back, _search(second, second, own)[0]]]
+    sides = (np.ascontiguousarray(student, dtype=np.float32), np.ascontiguousarray(teacher, dtype=np.float32))
+    blocks = [[_search(queries, among, own) for among in sides] for queries in sides]
     for block in (blocks[0][0][1], blocks[1][1][1]):
         # Where many are as near as the state itself, it may not be found.
         missing = ~(block == np.arange(points)[:, None]).any(axis=1)
@@ -74,25 +61,9 @@ def nearest(
     )
 
 
-def _search(first: np.ndarray, second: np.ndarray, count: int) -> tuple[_Found, _Found]:
-    """Return the nearest of the second states to each of the first, and the other way round."""
-    rows = faiss.ResultHeap(len(first), count, keep_max=True)
-    columns = rows if second is first else faiss.ResultHeap(len(second), count, keep_max=True)
-    for row in range(0, len(first), BLOCK):
-        for column in range(row if second is first else 0, len(second), BLOCK):
-            alike = first[row : row + BLOCK] @ second[column : column + BLOCK].T
-            _take(rows, alike, row, column)
-            if second is not first or column != row:
-                _take(columns, np.ascontiguousarray(alike.T), column, row)
-    rows.finalize()
-    if columns is not rows:
-        columns.finalize()
-    return (rows.D, rows.I), (columns.D, columns.I)
-
-
-def _take(heaps: faiss.ResultHeap, alike: np.ndarray, row: int, column: int) -> None:
-    """Keep of similarities those that are among the largest of their rows, which begin at a row and a column."""
-    heaps.heaps.addn(alike.shape[1], faiss.swig_ptr(alike), column, row, alike.shape[0])
+def _search(queries: np.ndarray, among: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    similarity, indices = faiss.knn(queries, among, count, metric=faiss.METRIC_INNER_PRODUCT)
+    return similarity, indices
 
 
 def _without_self(found: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from core.alignment import neighbours
 from core.alignment.neighbours import nearest
 
 
@@ -16,25 +15,17 @@ def by_all_distances(queries: np.ndarray, among: np.ndarray, count: int) -> np.n
     return np.argsort(-(queries @ among.T), axis=1, kind="stable")[:, :count]
 
 
-@pytest.mark.parametrize(("points", "count"), [(50, 16), (9, 16), (4, 8)])
-def test_they_are_those_of_all_distances(points: int, count: int) -> None:
+@pytest.mark.parametrize(("points", "neighbours"), [(50, 16), (9, 16), (4, 8)])
+def test_they_are_those_of_all_distances(points: int, neighbours: int) -> None:
     student, teacher = unit(points, 0), unit(points, 1)
-    found = nearest(student, teacher, count)
-    own = min(count, points - 1)
+    found = nearest(student, teacher, neighbours)
+    own = min(neighbours, points - 1)
     assert np.array_equal(found.student, by_all_distances(student, student, own + 1)[:, 1:])
     assert np.array_equal(found.teacher, by_all_distances(teacher, teacher, own + 1)[:, 1:])
     both = np.concatenate([student, teacher])
-    assert np.array_equal(found.joint, by_all_distances(both, both, count))
+    assert np.array_equal(found.joint, by_all_distances(both, both, neighbours))
     similarity = np.take_along_axis(both @ both.T, found.joint, axis=1)
     assert found.distances[:, 1:] == pytest.approx(1 - similarity[:, 1:], abs=1e-5)
-
-
-def test_blocks_that_are_not_full_are_searched_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    student, teacher = unit(50, 0), unit(50, 1)
-    whole = nearest(student, teacher, 16)
-    monkeypatch.setattr(neighbours, "BLOCK", 16)
-    for found, expected in zip(nearest(student, teacher, 16), whole, strict=True):
-        assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_state_is_its_own_first_neighbour_among_equals_and_never_one_within_its_side() -> None:
