@@ -226,7 +226,7 @@ def _listed(runs: Sequence[RunConfig]) -> None:
     height = "content" if len(runs) <= 12 else 460
     st.dataframe(frame, hide_index=True, height=height, alt="The runs of this job, and what each changes")
     if len(runs) > 1:
-        st.caption("One job: the teacher listens once for all of them, and they train one after the other.")
+        st.caption("One job: the teacher listens once for all of them.")
 
 
 def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: RunRecord | None) -> None:

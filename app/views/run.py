@@ -90,7 +90,9 @@ def _live(run: RunRecord, job: JobRecord) -> None:
         now, own = store.job(job.id), store.run(run.id)
         with st.container(border=True):
             if own.state == "queued" and now.state == "running":
-                st.caption("This run waits for the job's runs before it.")
+                before = any(other.active and other.position < run.position for other in store.runs(job_id=job.id))
+                waits = "waits for the job's runs before it" if before else "begins when models and speech are ready"
+                st.caption(f"This run {waits}.")
             parts.progress(now)
             parts.stop_buttons(now)
         return own.state != run.state or now.state != job.state

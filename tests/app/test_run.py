@@ -1,6 +1,7 @@
 """A run's page: its curves, and what it took beside what was expected."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import starts
+from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
 from core.runs import Studio
 from core.store import Store
@@ -146,6 +148,17 @@ def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(
     page = open_page("run", run=run.id, tab="Log")
     assert "The log stayed where the job ran." in texts(page)
     assert not page.code
+
+
+def test_a_run_that_waits_says_for_what(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    worker = identify(os.getpid())
+    assert worker is not None
+    job = store.create_job("two", sample.rows("quickstart")[:2])
+    store.job_started(job.id, worker.pid, worker.boot_id, worker.started)
+    store.job_state(job.id, "running")
+    first, second = store.runs(job_id=job.id)
+    assert "This run begins when models and speech are ready." in texts(open_page("run", run=first.id))
+    assert "This run waits for the job's runs before it." in texts(open_page("run", run=second.id))
 
 
 def test_many_lines_of_an_ending_are_cut_and_the_log_has_the_rest(
