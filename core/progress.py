@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 REPORT_EVERY_SECONDS = 0.5
 
 FIRST_FORECAST = 0.02
-"""Share of the work before which nobody is told how long the rest takes: of the first batches that is anybody's guess."""
+"""Share of the work before which nobody is told how long the rest takes: the first batches say little of it."""
 
 
 @dataclass

@@ -98,11 +98,21 @@ def _choose(records: list[AlignmentRecord]) -> AlignmentRecord:
     order = sorted(records, key=lambda item: (item.side == "decoder", item.student_layer, item.teacher_layer))
     named = {_pair(item): f"{item.side.title()} {item.student_layer} → {item.teacher_layer}" for item in order}
     default = max((item for item in order if item.side == order[0].side), key=lambda item: item.student_layer)
-    pair = _slider("layer", "Layers, student → teacher", named, default=_pair(default))
+    pair = _pairs(named, default=_pair(default))
     own = {str(item.step): item for item in records if _pair(item) == pair}
     steps = {step: own[step].stage for step in sorted(own, key=int)}
     named = {step: step if stage == "during" else f"{step} ({stage})" for step, stage in steps.items()}
     return own[_slider("step", "Step", named, default=list(steps)[-1])]
+
+
+def _pairs(named: Mapping[str, str], *, default: str) -> str:
+    """Let the user choose one of the layer pairs that met, which are listed; one alone needs no choice."""
+    key = state.choice("layer", list(named), default=default)
+    if len(named) == 1:
+        return state.chosen("layer", next(iter(named)))
+    label = "Layers, student → teacher"
+    value = st.selectbox(label, list(named), key=key, width=190, format_func=named.__getitem__)
+    return state.chosen("layer", value)
 
 
 def _slider(name: str, label: str, named: Mapping[str, str], *, default: str) -> str:
@@ -110,7 +120,7 @@ def _slider(name: str, label: str, named: Mapping[str, str], *, default: str) ->
     key = state.choice(name, list(named), default=default)
     if len(named) == 1:
         return state.chosen(name, next(iter(named)))
-    value = st.select_slider(label, list(named), key=key, width=190, format_func=named.__getitem__)
+    value = st.select_slider(label, list(named), key=key, width=180, format_func=named.__getitem__)
     return state.chosen(name, value)
 
 
@@ -239,7 +249,7 @@ def _wait(asked: MapRecord, *, small: bool) -> None:
 
     def part() -> bool:
         record = state.studio().store.map(asked.id)
-        waiting = "It waits for another one." if record.state == "queued" else "UMAP is at work."
+        waiting = "It waits for its turn." if record.state == "queued" else "UMAP is at work."
         if small:
             st.caption(f":material/hourglass_top: It is being drawn again. {waiting} Until then, this one stays.")
         else:

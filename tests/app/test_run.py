@@ -150,6 +150,15 @@ def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(
     assert not page.code
 
 
+def test_the_axis_of_a_run_that_trains_stands_still(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    ends = {}
+    for state in ("running", "stopped"):
+        (run,) = sample.add_job(store, runs_folder, state)
+        spec = json.loads(open_page("run", run=run.id).get("vega_lite_chart")[0].proto.spec)
+        ends[state] = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert ends == {"running": [0, sample.STEPS], "stopped": [0, 60]}
+
+
 def test_a_run_that_waits_says_for_what(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
     worker = identify(os.getpid())
     assert worker is not None
