@@ -82,7 +82,9 @@ def test_more_runs_than_fifty_are_cut_and_that_is_said(open_page: OpenPage, stor
 
 def test_it_says_of_how_many_words_each_set_is(open_page: OpenPage, runs: list[RunRecord]) -> None:
     said = texts(open_page("compare", runs=address(runs[:2])))
-    assert re.search(r"^Development set: \d+ words, Test set: \d+ words", said, re.MULTILINE), said
+    assert re.search(r"^Test set: \d+ words, Real set: \d+ words, Development set: \d+ words\.", said, re.MULTILINE), (
+        said
+    )
 
 
 def test_a_run_in_the_bin_is_still_compared(open_page: OpenPage, store: Store, runs: list[RunRecord]) -> None:
