@@ -39,7 +39,8 @@ def show() -> None:
         number = _choose_teacher(run, {item.teacher_number for item in measured})
         records = [item for item in measured if item.teacher_number == number]
         now = _choose(records)
-        drawn = None if studio.has_states(run, number) else _drawn(run, number)
+        states = studio.has_states(run, number)
+        drawn = None if states else _drawn(run, number, now.side)
         chosen = _choose_map(drawn) if drawn is None or drawn else None
     if drawn:
         st.info(
@@ -50,13 +51,13 @@ def show() -> None:
     if chosen is not None:
         _explore(run, now, *chosen)
     else:
-        why = "were not stored, as newer runs store those of all their teachers" if number else "are not here any more"
+        which = "of this teacher were not stored, as newer runs store those of all their teachers"
+        which = which if number else f"of the {now.side} are not here"
         st.info(
-            f"The states of this teacher {why}: there is no map of them, and there are no intervals. Run it again to "
-            "have them.",
+            f"The states {which}: there is no map of them, and there are no intervals. Run it again to have them.",
             icon=":material/info:",
         )
-    likeness.show([item for item in records if _pair(item) == _pair(now)], now, asks=chosen is not None)
+    likeness.show([item for item in records if _pair(item) == _pair(now)], now, asks=states)
 
 
 def _with_states(runs: list[RunRecord]) -> str | None:
@@ -83,10 +84,10 @@ def _choose_teacher(run: RunRecord, numbers: set[int]) -> int:
     return int(state.chosen("teacher", value))
 
 
-def _drawn(run: RunRecord, number: int) -> set[str]:
-    """Return the levels of the maps of all steps with a teacher that are there."""
-    maps = state.studio().store.maps(run.id)
-    return {record.level for record in maps if record.teacher_number == number and record.path and record.step is None}
+def _drawn(run: RunRecord, number: int, side: str) -> set[str]:
+    """Return the levels of the maps of all steps of a side with a teacher that are there."""
+    maps = [record for record in state.studio().store.maps(run.id) if record.path and record.step is None]
+    return {record.level for record in maps if (record.teacher_number, record.side) == (number, side)}
 
 
 def _pair(record: AlignmentRecord) -> str:
