@@ -23,7 +23,7 @@ def show(run: RunRecord) -> None:
 
 def _draw(run: RunRecord) -> None:
     frame = state.curves(run)
-    if frame.empty:
+    if not frame["name"].str.startswith("loss/").any():
         sentence = "Curves appear with the first step." if run.active else "This run ended before its first step."
         st.info(sentence, icon=":material/show_chart:")
         return

@@ -48,7 +48,9 @@ def show() -> None:
             parts.ending(run.state, message)
         if run.state in ("failed", "interrupted"):
             _again(run, job)
-            parts.log_tail(job)
+            # A sentence that says all needs no log below it; one that sends to the log finds it open.
+            with st.expander("The end of its log", expanded="log" in message, icon=":material/article:"):
+                parts.log_tail(job)
     if run.active:
         state.live(lambda: _metrics(state.studio().store.run(run.id)))
     else:

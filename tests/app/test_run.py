@@ -150,6 +150,29 @@ def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(
     assert not page.code
 
 
+def test_a_run_that_ended_before_its_first_step_says_so(open_page: OpenPage, store: Store) -> None:
+    job = store.create_job("early", sample.rows("quickstart")[:1])
+    (run,) = store.runs(job_id=job.id)
+    store.job_state(job.id, "running")
+    store.run_state(run.id, "running")
+    store.add_metrics(run.id, 0, {"data/utterances": 240.0})
+    assert "Curves appear with the first step." in texts(open_page("run", run=run.id))
+    store.run_state(run.id, "stopped")
+    store.job_state(job.id, "stopped")
+    assert "This run ended before its first step." in texts(open_page("run", run=run.id))
+
+
+@pytest.mark.parametrize(
+    ("message", "opened"), [("The disk is full. Make room.", False), ("The job's log has the details.", True)]
+)
+def test_the_log_is_open_where_the_sentence_sends_to_it(
+    open_page: OpenPage, store: Store, runs_folder: Path, message: str, opened: bool
+) -> None:
+    (run,) = sample.add_job(store, runs_folder, "failed", message)
+    (shown,) = [item for item in open_page("run", run=run.id).expander if item.label == "The end of its log"]
+    assert shown.proto.expanded == opened
+
+
 def test_the_axis_of_a_run_that_trains_stands_still(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
     ends = {}
     for state in ("running", "stopped"):
