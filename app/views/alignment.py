@@ -43,10 +43,9 @@ def show() -> None:
         drawn = None if states else _drawn(run, number, now.side)
         chosen = _choose_map(drawn) if drawn is None or drawn else None
     if drawn:
-        st.info(
-            "The states of this run did not come with it, so no further maps can be drawn of it here: these are the "
-            "ones that came.",
-            icon=":material/info:",
+        st.caption(
+            ":material/info: The states of this run did not come with it, so no further maps can be drawn of it here: "
+            "these are the ones that came."
         )
     if chosen is not None:
         _explore(run, now, *chosen)
