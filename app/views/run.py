@@ -95,11 +95,14 @@ def _live(run: RunRecord, job: JobRecord) -> None:
         store = state.studio().store
         now, own = store.job(job.id), store.run(run.id)
         with st.container(border=True):
+            # Always there: what comes and goes above the buttons would show them twice for an instant.
+            waiting = st.empty()
             if own.state == "queued" and now.state == "running":
                 before = any(other.active and other.position < run.position for other in store.runs(job_id=job.id))
                 waits = "waits for the job's runs before it" if before else "begins when models and speech are ready"
-                st.caption(f"This run {waits}.")
-            parts.progress(now)
+                waiting.caption(f"This run {waits}.")
+            with st.container():
+                parts.progress(now)
             parts.stop_buttons(now)
         read = len(store.evaluations(job_id=job.id))
         return own.state != run.state or now.state != job.state or read != drawn

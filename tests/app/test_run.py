@@ -193,6 +193,24 @@ def test_a_run_that_waits_says_for_what(open_page: OpenPage, store: Store, runs_
     assert "This run waits for the job's runs before it." in texts(open_page("run", run=second.id))
 
 
+def test_the_buttons_that_stop_a_job_stay_in_their_place_while_it_goes_on(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    def place(block: Any, path: tuple[int, ...] = ()) -> tuple[int, ...]:
+        for number, child in getattr(block, "children", {}).items():
+            if getattr(child, "label", "") == "Stop":
+                return (*path, number)
+            if found := place(child, (*path, number)):
+                return found
+        return ()
+
+    (waits,) = sample.add_job(store, runs_folder, "queued")
+    before = place(open_page("run", run=waits.id).main)
+    (works,) = sample.add_job(store, runs_folder, "running")
+    assert before
+    assert place(open_page("run", run=works.id).main) == before
+
+
 def test_many_lines_of_an_ending_are_cut_and_the_log_has_the_rest(
     open_page: OpenPage, store: Store, runs_folder: Path
 ) -> None:
