@@ -23,7 +23,7 @@ def show(run: RunRecord) -> None:
 
 def _draw(run: RunRecord) -> None:
     frame = state.curves(run)
-    if frame.empty:
+    if not frame["name"].str.startswith("loss/").any():
         sentence = "Curves appear with the first step." if run.active else "This run ended before its first step."
         st.info(sentence, icon=":material/show_chart:")
         return
@@ -32,7 +32,8 @@ def _draw(run: RunRecord) -> None:
     if (run.config["lora"].get("mixture") or {}).get("balance"):
         losses["balance"] = {}  # the term of the adapters, beside those of the method
     palette = {text.words(kind): colour for kind, colour in charts.colours(list(losses)).items()}
-    last_step = max(map(int, frame["step"]))
+    # While it trains the axis is as long as the run will be: it stands still, and shows how far the run is.
+    last_step = run.steps if run.active else max(map(int, frame["step"]))
     places: list[DeltaGenerator] = []
 
     def place() -> DeltaGenerator:

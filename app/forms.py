@@ -35,23 +35,35 @@ class Filled:
     Attributes:
         values: What is typed, as plain dictionaries; not validated.
         places: Where the mistakes of a field are shown, by the path that pydantic gives it, and by its path in a file.
+        labels: What a field is called on the page, by the same paths.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, DeltaGenerator] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
 
     def show(self, problems: Sequence[Problem]) -> None:
         """Put every mistake beside its field; those of no field are left to the summary above the form."""
         beside: dict[int, list[str]] = {}
         places = {id(place): place for place in self.places.values()}
         for problem in problems:
-            fields = [where for where in self.places if f"{problem.where}.".startswith(f"{where}.")]
-            if fields:
+            where = self._nearest(problem)
+            if where:
                 sentence = problem.message[:1].upper() + problem.message[1:]
-                place = self.places[max(fields, key=len)]
-                beside.setdefault(id(place), []).append(text.plain(sentence))
+                beside.setdefault(id(self.places[where]), []).append(text.plain(sentence))
         for place, messages in beside.items():
             places[place].markdown("  \n".join(f":red[:material/error: {message}]" for message in messages))
+
+    def named(self, problems: Sequence[Problem]) -> list[Problem]:
+        """Return mistakes under the names that their fields have on the page; those of no field keep their own."""
+        return [
+            Problem(self.labels.get(self._nearest(problem), problem.where), problem.message) for problem in problems
+        ]
+
+    def _nearest(self, problem: Problem) -> str:
+        """Return the path of the innermost field that a mistake is in; empty where it is in none."""
+        fields = [where for where in self.places if f"{problem.where}.".startswith(f"{where}.")]
+        return max(fields, key=len, default="")
 
 
 def settings_form(
@@ -203,6 +215,7 @@ class _Form:
     def mistakes_here(self, at: _Field) -> None:
         """Keep a place for the mistakes of a field."""
         self.filled.places[at.path] = self.filled.places[at.file] = st.empty()
+        self.filled.labels[at.path] = self.filled.labels[at.file] = self.label(at)
 
     def value(self, annotation: Any, info: FieldInfo, value: Any, at: _Field) -> Any:
         """Return what the widgets of one field hold, whatever its type."""

@@ -16,12 +16,13 @@ def show(own: Sequence[AlignmentRecord], now: AlignmentRecord, *, asks: bool = T
     Args:
         own: Of the pair, at all its steps.
         now: Of the step that is looked at.
-        asks: Whether states are there from which intervals and the grid can be computed.
+        asks: Whether states are there from which intervals and the grid can be computed; those that are known are
+            shown anyway.
     """
     st.header("How alike")
     left, right = st.columns([3, 2], gap="large")
     with left:
-        compared = _compared(now) if asks else None
+        compared = _compared(now, asks=asks)
         _measures(own, now, compared)
     with right:
         _over_steps(sorted(own, key=lambda item: item.step))
@@ -29,10 +30,13 @@ def show(own: Sequence[AlignmentRecord], now: AlignmentRecord, *, asks: bool = T
         _grid(compared, now)
 
 
-def _compared(now: AlignmentRecord) -> ComparisonRecord | None:
+def _compared(now: AlignmentRecord, *, asks: bool) -> ComparisonRecord | None:
     """Return the comparison of the step that is looked at, asking for it once; say where it waits or failed."""
+    known = _known(now)
+    if not asks:
+        return known if known is not None and known.state == "finished" else None
     # What failed is asked for again by a button only.
-    record = _known(now) or _request(now)
+    record = known or _request(now)
     if record.state == "finished":
         return record
     if record.state == "failed":

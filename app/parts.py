@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import costs as cost_tables
 from app import state, text
-from core.errors import DataError
+from core.errors import DataError, quoted
 from core.runs import ACTIVE, JobRecord, ParameterCounts, word_difference
 
 STATES = {
@@ -62,7 +62,7 @@ def nothing_yet(title: str, sentence: str) -> None:
 
 def not_here(noun: str, ids: Sequence[str]) -> None:
     """Say that the address names what does not exist here."""
-    named = ", ".join(f"'{each}'" for each in ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+    named = ", ".join(map(quoted, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
     said = (
         f"The address names {noun}s that are not here"
         if len(ids) > 1

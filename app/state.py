@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import best, charts, map_charts, map_tables, tables, text
-from core.errors import ManifoldError, NotFoundError
+from core.errors import ManifoldError, NotFoundError, quoted
 from core.runs import (
     AblationTable,
     MapPoints,
@@ -221,7 +221,7 @@ def chosen_run(
         try:
             known[wanted] = studio().store.run(wanted)
         except NotFoundError:
-            raise NotFoundError(f"There is no run '{wanted}' here. Choose one from the list of runs.") from None
+            raise NotFoundError(f"There is no run {quoted(wanted)} here. Choose one from the list of runs.") from None
     names = _named(list(known.values()))
     key = choice("run", list(known), default=kept("last run"))
     value = st.selectbox(label, list(known), format_func=names.__getitem__, key=key, width=width)

@@ -76,8 +76,8 @@ def count(number: int | None) -> str:
 
 
 def decimal(number: float | None, digits: int = 3) -> str:
-    """Return a number with a fixed count of decimals."""
-    return NOTHING if number is None or not math.isfinite(number) else f"{number:.{digits}f}".replace("-", "−")
+    """Return a number with a fixed count of decimals; what is rounded to nothing has no sign."""
+    return NOTHING if number is None or not math.isfinite(number) else f"{number:z.{digits}f}".replace("-", "−")
 
 
 def duration(seconds: float | None) -> str:

@@ -31,6 +31,10 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 
+DRAWN = """() => !document.querySelector('[data-testid=stSkeleton]')
+  && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(chart => chart.querySelector('canvas'))"""
+"""Whether nothing is still being fetched, and maps have what they are drawn on."""
+
 
 def pages() -> dict[str, str]:
     """Return the address of each picture, relative to the studio's own."""
@@ -44,7 +48,7 @@ def pages() -> dict[str, str]:
         "runs": "",
         "new-run": "new",
         "run": f"run?run={shown}",
-        "alignment": f"alignment?run={shown}",
+        "alignment": f"alignment?run={shown}&point={studio.probe(jobs[0].id)[-1].id}",
         "ablations": f"ablations?job={jobs[0].id}",
         "compare": f"compare?runs={','.join(run.id for run in runs)}",
         "reports": "reports",
@@ -85,6 +89,7 @@ def settled(page: Page) -> None:
     """Wait until Streamlit has run the page and its charts have been drawn."""
     page.wait_for_selector("[data-testid=stAppViewContainer] h1", timeout=60_000)
     page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')", timeout=60_000)
+    page.wait_for_function(DRAWN, timeout=60_000)
     page.wait_for_timeout(2_500)
 
 

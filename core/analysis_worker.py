@@ -5,6 +5,7 @@ while longer, because the first map of a process costs far more than the next.
 """
 
 import argparse
+import logging
 import sys
 import time
 import traceback
@@ -14,7 +15,10 @@ from typing import Any
 
 from core.errors import ManifoldError
 from core.launchers.slots import ANALYSIS, take_slot
+from core.progress import written
 from core.store import CheckRecord, ComparisonRecord, MapRecord, Store
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.3
 
@@ -50,7 +54,8 @@ def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, compare: 
     asked = store.claim_check()
     if asked is not None:
         record = asked
-        result, message = _attempt(lambda: check(record, store=store, runs_folder=runs_folder))
+        told = f"{'Measuring' if record.measure else 'Checking'} {record.config.get('name', 'settings')}"
+        result, message = _attempt(told, lambda: check(record, store=store, runs_folder=runs_folder))
         if message:
             store.fail_check(asked.id, message)
         else:
@@ -58,7 +63,8 @@ def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, compare: 
         return True
     beside = store.claim_comparison()
     if beside is not None:
-        result, message = _attempt(lambda: compare(beside, store=store, runs_folder=runs_folder))
+        told = f"Comparing the {beside.side} of {beside.run_id} with its teacher, step {beside.step}"
+        result, message = _attempt(told, lambda: compare(beside, store=store, runs_folder=runs_folder))
         if message:
             store.fail_comparison(beside.id, message)
         else:
@@ -67,21 +73,28 @@ def _answer_one(*, store: Store, runs_folder: Path, make_map: MakeMap, compare: 
     wanted = store.claim_map()
     if wanted is None:
         return False
-    _, message = _attempt(lambda: make_map(wanted, store=store, runs_folder=runs_folder))
+    when = "all steps" if wanted.step is None else f"step {wanted.step}"
+    told = f"Drawing the {wanted.level} of the {wanted.side} of {wanted.run_id}, {when}"
+    _, message = _attempt(told, lambda: make_map(wanted, store=store, runs_folder=runs_folder))
     # A map that was finished stays so; one that returned without a result has none.
     store.fail_map(wanted.id, message or f"The map was not made. {LOG}")
     return True
 
 
-def _attempt(work: Callable[[], Any]) -> tuple[Any, str]:
-    """Return the result and no message, or no result and a sentence; the log gets the traceback."""
+def _attempt(told: str, work: Callable[[], Any]) -> tuple[Any, str]:
+    """Return the result and no message, or no result and a sentence; the log gets what was done, and the traceback."""
+    log.info(told)
+    began = time.monotonic()
     try:
-        return work(), ""
+        result = work()
     except ManifoldError as error:
+        log.info("Failed: %s", error)
         return None, str(error)
     except Exception as error:  # noqa: BLE001 - a request that fails must not end the worker
         traceback.print_exc()
         return None, f"The analysis met an error that it did not expect ({type(error).__name__}). {LOG}"
+    log.info("Done in %.1f s", time.monotonic() - began)
+    return result, ""
 
 
 def _make_map(record: MapRecord, *, store: Store, runs_folder: Path) -> None:
@@ -122,7 +135,7 @@ def main(
     slot = take_slot(options.runs, ANALYSIS)
     if slot is None:
         return 0
-    with slot:
+    with slot, written(sys.stderr):
         try:
             store = Store.open(options.database_url)
             store.requeue_requests(f"The analysis worker died over this more than once. {LOG}")

@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 
 REPORT_EVERY_SECONDS = 0.5
 
+FIRST_FORECAST = 0.02
+"""Share of the work before which nobody is told how long the rest takes: the first batches say little of it."""
+
 
 @dataclass
 class Progress:
@@ -37,6 +40,9 @@ class Progress:
         if stage != self.stage:
             log.info(stage)
         self.stage = stage
+        if self.done == 0:
+            # What comes before the first work that is counted, loading and writing speech, says nothing of its speed.
+            self._began = time.monotonic()
         self._tell()
 
     def advance(self, cost: float) -> None:
@@ -59,7 +65,7 @@ class Progress:
     def _tell(self) -> None:
         self._reported = time.monotonic()
         left = None
-        if self.done > 0:
+        if self.done > FIRST_FORECAST * self.total:
             left = (self._reported - self._began) * (self.total - self.done) / self.done
         self.report(self.stage, round(1000 * self.done / self.total), 1000, left)
 

@@ -119,6 +119,29 @@ def test_a_request_that_cannot_be_met_is_told_why_and_the_next_is_met(
     assert met.state == "finished"
 
 
+def test_the_log_tells_what_was_done_and_how_it_ended(
+    store: Store, asked: MapRecord, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.request_check({"name": "a run"})
+    store.request_check({"name": "another"}, measure=True)
+    comparison = store.request_comparison(asked.run_id, "encoder", 10)
+
+    def refuse(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
+        raise ShapeError("Too few points: 3.")
+
+    main(options, make_map=finish, compare=refuse, check=echo)
+    lines = [line.split(" UTC  ")[1] for line in capsys.readouterr().err.splitlines()]
+    done = "Done in 0.0 s"
+    assert [line for line in lines if line != done] == [
+        "Checking a run",
+        "Measuring another",
+        f"Comparing the encoder of {comparison.run_id} with its teacher, step 10",
+        "Failed: Too few points: 3.",
+        f"Drawing the points of the encoder of {asked.run_id}, step 10",
+    ]
+    assert lines.count(done) == 3
+
+
 def test_a_map_that_was_not_stored_has_failed(store: Store, asked: MapRecord, options: list[str]) -> None:
     main(options, make_map=lambda record, store, runs_folder: None, check=echo)
     assert store.map(asked.id).state == "failed"

@@ -38,6 +38,28 @@ def test_the_time_left_is_what_the_rest_costs_at_the_speed_so_far() -> None:
     assert left == pytest.approx(4 * 0.2, rel=0.5)
 
 
+def test_what_came_before_the_first_counted_work_does_not_count_as_its_time() -> None:
+    told: list[Told] = []
+    bar = progress(told)
+    bar.begin("Preparing the speech")
+    time.sleep(0.5)
+    bar.begin("Listening with the teacher")
+    time.sleep(0.1)
+    bar.advance(2)
+    bar.begin("Training")
+    left = told[-1][3]
+    assert left == pytest.approx(4 * 0.1, rel=0.5)
+
+
+def test_nothing_is_foretold_from_the_first_batches() -> None:
+    told: list[Told] = []
+    bar = progress(told, total=100)
+    bar.begin("Listening with the teacher")
+    bar.advance(1)
+    bar.begin("Listening with the teacher")
+    assert told[-1] == ("Listening with the teacher", 10, 1000, None)
+
+
 def test_small_steps_are_not_told_one_by_one() -> None:
     told: list[Told] = []
     bar = progress(told, total=1e6)

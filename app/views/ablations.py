@@ -75,15 +75,15 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
         column_config={
             "Model": st.column_config.TextColumn(pinned=True, width=parts.NAME_WIDTH),
             "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f"),
-            "S": st.column_config.NumberColumn(help="Substitutions", width=60),
-            "D": st.column_config.NumberColumn(help="Deletions", width=60),
-            "I": st.column_config.NumberColumn(help="Insertions", width=60),
+            "S": st.column_config.NumberColumn(help="Substitutions", width=56),
+            "D": st.column_config.NumberColumn(help="Deletions", width=56),
+            "I": st.column_config.NumberColumn(help="Insertions", width=56),
             "Difference": st.column_config.TextColumn(
                 "Points", alignment="right", help="WER minus the baseline's; negative is better."
             ),
             "95 % interval": st.column_config.TextColumn(alignment="right", help="Of the difference."),
             "Verdict": st.column_config.TextColumn(
-                width=220,
+                width=200,
                 help="Whether the difference is more than chance: p adjusted for the number of rows, below 0.05.",
             ),
             "Held-out KL": st.column_config.NumberColumn(
@@ -93,7 +93,9 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
                 "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
             ),
             "Real-time factor": st.column_config.NumberColumn(
-                format="%.3f", help="Time of the encoder, whole, and of the decoder over audio time."
+                "RTF",
+                format="%.3f",
+                help="Real-time factor: time of the encoder, whole, and of the decoder over audio.",
             ),
             "Weights": st.column_config.NumberColumn(
                 "MB", format="%.0f", help="Weights that it needs; of an ensemble those of all its teachers."
@@ -129,7 +131,7 @@ def _downloads(table: AblationTable, frame: pd.DataFrame, *, alone: bool) -> Non
     if not alone:
         files.append(("Markdown", ".md", lambda: ablation_markdown(table), "text/markdown"))
         files.append(("LaTeX", ".tex", lambda: ablation_latex(table), "application/x-tex"))
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         for label, suffix, content, kind in files:
             key = f"{label}:{stem}"
             st.download_button(label, content, f"{stem}{suffix}", kind, icon=":material/download:", key=key)

@@ -39,24 +39,24 @@ def show() -> None:
         number = _choose_teacher(run, {item.teacher_number for item in measured})
         records = [item for item in measured if item.teacher_number == number]
         now = _choose(records)
-        drawn = None if studio.has_states(run, number) else _drawn(run, number)
+        states = studio.has_states(run, number)
+        drawn = None if states else _drawn(run, number, now.side)
         chosen = _choose_map(drawn) if drawn is None or drawn else None
     if drawn:
-        st.info(
-            "The states of this run did not come with it, so no further maps can be drawn of it here: these are the "
-            "ones that came.",
-            icon=":material/info:",
+        st.caption(
+            ":material/info: The states of this run did not come with it, so no further maps can be drawn of it here: "
+            "these are the ones that came."
         )
     if chosen is not None:
         _explore(run, now, *chosen)
     else:
-        why = "were not stored, as newer runs store those of all their teachers" if number else "are not here any more"
+        which = "of this teacher were not stored, as newer runs store those of all their teachers"
+        which = which if number else f"of the {now.side} are not here"
         st.info(
-            f"The states of this teacher {why}: there is no map of them, and there are no intervals. Run it again to "
-            "have them.",
+            f"The states {which}: there is no map of them, and there are no intervals. Run it again to have them.",
             icon=":material/info:",
         )
-    likeness.show([item for item in records if _pair(item) == _pair(now)], now, asks=chosen is not None)
+    likeness.show([item for item in records if _pair(item) == _pair(now)], now, asks=states)
 
 
 def _with_states(runs: list[RunRecord]) -> str | None:
@@ -83,10 +83,10 @@ def _choose_teacher(run: RunRecord, numbers: set[int]) -> int:
     return int(state.chosen("teacher", value))
 
 
-def _drawn(run: RunRecord, number: int) -> set[str]:
-    """Return the levels of the maps of all steps with a teacher that are there."""
-    maps = state.studio().store.maps(run.id)
-    return {record.level for record in maps if record.teacher_number == number and record.path and record.step is None}
+def _drawn(run: RunRecord, number: int, side: str) -> set[str]:
+    """Return the levels of the maps of all steps of a side with a teacher that are there."""
+    maps = [record for record in state.studio().store.maps(run.id) if record.path and record.step is None]
+    return {record.level for record in maps if (record.teacher_number, record.side) == (number, side)}
 
 
 def _pair(record: AlignmentRecord) -> str:
@@ -98,11 +98,21 @@ def _choose(records: list[AlignmentRecord]) -> AlignmentRecord:
     order = sorted(records, key=lambda item: (item.side == "decoder", item.student_layer, item.teacher_layer))
     named = {_pair(item): f"{item.side.title()} {item.student_layer} → {item.teacher_layer}" for item in order}
     default = max((item for item in order if item.side == order[0].side), key=lambda item: item.student_layer)
-    pair = _slider("layer", "Layers, student → teacher", named, default=_pair(default))
+    pair = _pairs(named, default=_pair(default))
     own = {str(item.step): item for item in records if _pair(item) == pair}
     steps = {step: own[step].stage for step in sorted(own, key=int)}
     named = {step: step if stage == "during" else f"{step} ({stage})" for step, stage in steps.items()}
     return own[_slider("step", "Step", named, default=list(steps)[-1])]
+
+
+def _pairs(named: Mapping[str, str], *, default: str) -> str:
+    """Let the user choose one of the layer pairs that met, which are listed; one alone needs no choice."""
+    key = state.choice("layer", list(named), default=default)
+    if len(named) == 1:
+        return state.chosen("layer", next(iter(named)))
+    label = "Layers, student → teacher"
+    value = st.selectbox(label, list(named), key=key, width=190, format_func=named.__getitem__)
+    return state.chosen("layer", value)
 
 
 def _slider(name: str, label: str, named: Mapping[str, str], *, default: str) -> str:
@@ -110,7 +120,7 @@ def _slider(name: str, label: str, named: Mapping[str, str], *, default: str) ->
     key = state.choice(name, list(named), default=default)
     if len(named) == 1:
         return state.chosen(name, next(iter(named)))
-    value = st.select_slider(label, list(named), key=key, width=190, format_func=named.__getitem__)
+    value = st.select_slider(label, list(named), key=key, width=180, format_func=named.__getitem__)
     return state.chosen(name, value)
 
 
@@ -239,7 +249,7 @@ def _wait(asked: MapRecord, *, small: bool) -> None:
 
     def part() -> bool:
         record = state.studio().store.map(asked.id)
-        waiting = "It waits for another one." if record.state == "queued" else "UMAP is at work."
+        waiting = "It waits for its turn." if record.state == "queued" else "UMAP is at work."
         if small:
             st.caption(f":material/hourglass_top: It is being drawn again. {waiting} Until then, this one stays.")
         else:

@@ -98,7 +98,7 @@ def _numbers(comparison: Comparison) -> None:
     if records:
         how = dict.fromkeys(f"{record.normaliser}; {record.decoding}" for record in records)
         sizes = {record.test_set: record.words for record in records}
-        words = ", ".join(f"{name} set {count} words" for name, count in sizes.items())
+        words = ", ".join(f"{text.words(name)} set: {count} words" for name, count in sizes.items())
         st.caption(
             text.plain(
                 f"{words}. {' | '.join(how)}. One run per row; whether a difference is more than chance, "

@@ -226,7 +226,7 @@ def _listed(runs: Sequence[RunConfig]) -> None:
     height = "content" if len(runs) <= 12 else 460
     st.dataframe(frame, hide_index=True, height=height, alt="The runs of this job, and what each changes")
     if len(runs) > 1:
-        st.caption("One job: the teacher listens once for all of them, and they train one after the other.")
+        st.caption("One job: the teacher listens once for all of them.")
 
 
 def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: RunRecord | None) -> None:
@@ -274,7 +274,7 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
     with told:
         _method(offered[chosen].method, filled.values, base=base, of_base=of_base)
         if problems:
-            checks.list_mistakes(problems)
+            checks.list_mistakes(filled.named(problems))
     _launch([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
     _yaml(filled.values, lambda fields: state.keep(f"draft:{place}", (fields, number + 1)))
 
@@ -368,7 +368,7 @@ def _started(runs: Sequence[RunConfig], *, name: str, expectation: str, filled: 
     except ConfigError as error:
         if filled:
             filled.show(error.problems)
-        checks.list_mistakes(error.problems)
+        checks.list_mistakes(filled.named(error.problems) if filled else error.problems)
         st.error("Correct this first. Nothing was started.", icon=":material/error:")
 
 

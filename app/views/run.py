@@ -48,8 +48,13 @@ def show() -> None:
             parts.ending(run.state, message)
         if run.state in ("failed", "interrupted"):
             _again(run, job)
-            parts.log_tail(job)
-    _metrics(run)
+            # A sentence that says all needs no log below it; one that sends to the log finds it open.
+            with st.expander("The end of its log", expanded="log" in message, icon=":material/article:"):
+                parts.log_tail(job)
+    if run.active:
+        state.live(lambda: _metrics(state.studio().store.run(run.id)))
+    else:
+        _metrics(run)
     with st.container(horizontal=True):
         state.link("alignment", "Alignment", ":material/scatter_plot:", run=run.id)
         state.link("ablations", "Ablation table", ":material/table_chart:", job=run.job_id)
@@ -83,22 +88,30 @@ def _again(run: RunRecord, job: JobRecord) -> None:
 
 
 def _live(run: RunRecord, job: JobRecord) -> None:
-    """Show how far the job is; the page is drawn anew when this run or the job changes its state."""
+    """Show how far the job is; the page is drawn anew when run or job change their state, and when speech was read."""
+    drawn = len(state.studio().store.evaluations(job_id=job.id))
 
     def strip() -> bool:
         store = state.studio().store
         now, own = store.job(job.id), store.run(run.id)
         with st.container(border=True):
+            # Always there: what comes and goes above the buttons would show them twice for an instant.
+            waiting = st.empty()
             if own.state == "queued" and now.state == "running":
-                st.caption("This run waits for the job's runs before it.")
-            parts.progress(now)
+                before = any(other.active and other.position < run.position for other in store.runs(job_id=job.id))
+                waits = "waits for the job's runs before it" if before else "begins when models and speech are ready"
+                waiting.caption(f"This run {waits}.")
+            with st.container():
+                parts.progress(now)
             parts.stop_buttons(now)
-        return own.state != run.state or now.state != job.state
+        read = len(store.evaluations(job_id=job.id))
+        return own.state != run.state or now.state != job.state or read != drawn
 
     state.live(strip)
 
 
-def _metrics(run: RunRecord) -> None:
+def _metrics(run: RunRecord) -> bool:
+    """Show a run in numbers; what it returns tells `state.live` that nothing else of the page changed."""
     evaluations = state.studio().store.evaluations(job_id=run.job_id)
     own = tables.reported(evaluations).get(run.id)
     read = own.test_set if own else tables.TEST
@@ -120,6 +133,7 @@ def _metrics(run: RunRecord) -> None:
         about = "Angle between paired states of student and teacher, mean over the layer pairs, at the last probe."
         st.metric("Angle ↓", text.degrees(angle), border=True, help=about)
         st.metric("Training time", text.duration(run.seconds), border=True)
+    return False
 
 
 def _tabs(run: RunRecord, job: JobRecord) -> None:
@@ -233,16 +247,15 @@ def _utterances(run: RunRecord) -> None:
         st.info("Utterances appear with the first evaluation.", icon=":material/graphic_eq:")
         return
     order = sorted(evaluations, key=lambda key: (SETS.get(evaluations[key].test_set, 1), -(evaluations[key].step or 0)))
+    controls = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
     key = state.choice("evaluation", order)
-    shown = state.chosen(
-        "evaluation",
-        st.selectbox("Evaluation", order, format_func=lambda k: _named(evaluations[k]), key=key, width=420),
-    )
+    shown = controls.selectbox("Evaluation", order, format_func=lambda k: _named(evaluations[k]), key=key, width=420)
+    shown = state.chosen("evaluation", shown)
     results = store.utterance_results(int(shown))
     before = _errors_before(run, evaluations[shown])
     orders = [order for order in ORDERS if order != "improved" or before]
     key = state.choice("order", orders)
-    order = st.segmented_control("First", orders, format_func=ORDERS.__getitem__, key=key, required=True)
+    order = controls.segmented_control("First", orders, format_func=ORDERS.__getitem__, key=key, required=True)
     order = state.chosen("order", order or orders[0])
     results.sort(key=lambda item: (_place(item, order, before), item.position))
     worst = results[:MOST_UTTERANCES]

@@ -72,6 +72,21 @@ def test_where_states_did_not_travel_no_map_is_offered_that_could_not_be_drawn(
     assert store.maps(run.id) == asked
 
 
+def test_where_states_did_not_travel_nothing_is_asked_of_layers_or_steps_that_nobody_looked_at_there(
+    open_page: OpenPage, store: Store, runs_folder: Path, run: RunRecord
+) -> None:
+    (runs_folder / run.probe_folder / "teacher_states.safetensors").unlink()
+    maps, comparisons = store.maps(run.id), store.comparisons(run.id)
+    page = open_page("alignment", run=run.id, layer="decoder-3-4")
+    assert not page.error
+    assert "The states of the decoder are not here" in texts(page)
+    assert "How alike" in texts(page)
+    assert not page.get("plotly_chart")
+    page = open_page("alignment", run=run.id, step="40", layer="encoder-2-3")
+    assert page.get("plotly_chart")
+    assert (store.maps(run.id), store.comparisons(run.id)) == (maps, comparisons)
+
+
 def test_a_map_says_how_it_was_made_and_how_far_to_trust_it(open_page: OpenPage, run: RunRecord) -> None:
     said = texts(open_page("alignment", run=run.id))
     assert "the learned projection; AlignedUMAP over 6 steps" in said

@@ -1,6 +1,7 @@
 """Compare: what sets runs apart, and error rates only where they were measured alike."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -77,6 +78,13 @@ def test_more_runs_than_fifty_are_cut_and_that_is_said(open_page: OpenPage, stor
     assert not page.exception
     assert "The address names 52 runs. The first 50 are shown." in texts(page)
     assert list(page.dataframe[0].value["Id"]) == [run.id for run in runs[:50]]
+
+
+def test_it_says_of_how_many_words_each_set_is(open_page: OpenPage, runs: list[RunRecord]) -> None:
+    said = texts(open_page("compare", runs=address(runs[:2])))
+    assert re.search(r"^Test set: \d+ words, Real set: \d+ words, Development set: \d+ words\.", said, re.MULTILINE), (
+        said
+    )
 
 
 def test_a_run_in_the_bin_is_still_compared(open_page: OpenPage, store: Store, runs: list[RunRecord]) -> None:

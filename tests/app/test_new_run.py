@@ -152,6 +152,17 @@ def test_a_job_is_measured_run_by_run_and_its_runs_keep_the_estimate(open_page: 
     assert [item.value for item in page.metric if item.label == "The whole job"] == ["8 min 30 s"]
 
 
+def test_a_mistake_has_the_name_that_its_field_has_on_the_page(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one")
+    next(item for item in page.number_input if item.label == "Steps").set_value(0)
+    next(item for item in page.number_input if item.label == "Training learning rate").set_value(-1.0)
+    page.run()
+    told = page.error[0].value.replace("\\", "")
+    assert "**Steps** " in told
+    assert "**Training learning rate** " in told
+    assert "training." not in told
+
+
 @pytest.mark.usefixtures("answers")
 def test_mistakes_that_only_the_models_tell_stand_beside_their_fields_and_hold_the_launch(
     open_page: OpenPage, store: Store

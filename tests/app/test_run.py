@@ -1,6 +1,7 @@
 """A run's page: its curves, and what it took beside what was expected."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import starts
+from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
 from core.runs import Studio
 from core.store import Store
@@ -146,6 +148,67 @@ def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(
     page = open_page("run", run=run.id, tab="Log")
     assert "The log stayed where the job ran." in texts(page)
     assert not page.code
+
+
+def test_a_run_that_ended_before_its_first_step_says_so(open_page: OpenPage, store: Store) -> None:
+    job = store.create_job("early", sample.rows("quickstart")[:1])
+    (run,) = store.runs(job_id=job.id)
+    store.job_state(job.id, "running")
+    store.run_state(run.id, "running")
+    store.add_metrics(run.id, 0, {"data/utterances": 240.0})
+    assert "Curves appear with the first step." in texts(open_page("run", run=run.id))
+    store.run_state(run.id, "stopped")
+    store.job_state(job.id, "stopped")
+    assert "This run ended before its first step." in texts(open_page("run", run=run.id))
+
+
+@pytest.mark.parametrize(
+    ("message", "opened"), [("The disk is full. Make room.", False), ("The job's log has the details.", True)]
+)
+def test_the_log_is_open_where_the_sentence_sends_to_it(
+    open_page: OpenPage, store: Store, runs_folder: Path, message: str, opened: bool
+) -> None:
+    (run,) = sample.add_job(store, runs_folder, "failed", message)
+    (shown,) = [item for item in open_page("run", run=run.id).expander if item.label == "The end of its log"]
+    assert shown.proto.expanded == opened
+
+
+def test_the_axis_of_a_run_that_trains_stands_still(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    ends = {}
+    for state in ("running", "stopped"):
+        (run,) = sample.add_job(store, runs_folder, state)
+        spec = json.loads(open_page("run", run=run.id).get("vega_lite_chart")[0].proto.spec)
+        ends[state] = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert ends == {"running": [0, sample.STEPS], "stopped": [0, 60]}
+
+
+def test_a_run_that_waits_says_for_what(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
+    worker = identify(os.getpid())
+    assert worker is not None
+    job = store.create_job("two", sample.rows("quickstart")[:2])
+    store.job_started(job.id, worker.pid, worker.boot_id, worker.started)
+    store.job_state(job.id, "running")
+    first, second = store.runs(job_id=job.id)
+    assert "This run begins when models and speech are ready." in texts(open_page("run", run=first.id))
+    assert "This run waits for the job's runs before it." in texts(open_page("run", run=second.id))
+
+
+def test_the_buttons_that_stop_a_job_stay_in_their_place_while_it_goes_on(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    def place(block: Any, path: tuple[int, ...] = ()) -> tuple[int, ...]:
+        for number, child in getattr(block, "children", {}).items():
+            if getattr(child, "label", "") == "Stop":
+                return (*path, number)
+            if found := place(child, (*path, number)):
+                return found
+        return ()
+
+    (waits,) = sample.add_job(store, runs_folder, "queued")
+    before = place(open_page("run", run=waits.id).main)
+    (works,) = sample.add_job(store, runs_folder, "running")
+    assert before
+    assert place(open_page("run", run=works.id).main) == before
 
 
 def test_many_lines_of_an_ending_are_cut_and_the_log_has_the_rest(

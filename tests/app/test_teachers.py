@@ -162,7 +162,7 @@ def test_alignment_asks_for_no_teacher_where_there_is_one(
     beside(store, runs[0], 0)
     page = open_page("alignment", run=runs[0].id)
     assert not page.exception
-    assert [box.label for box in page.selectbox] == ["Run"]
+    assert [box.label for box in page.selectbox] == ["Run", "Layers, student → teacher"]
 
 
 def test_the_student_of_a_finished_run_is_offered_as_a_teacher(open_page: OpenPage, runs: list[RunRecord]) -> None:

@@ -32,6 +32,8 @@ def test_numbers_have_their_units_and_a_real_minus() -> None:
     assert text.points(-0.041) == "−4.1"
     assert text.points(0.013) == "+1.3"
     assert text.interval((-0.086, 0.021)) == "−8.6 to +2.1"
+    assert text.decimal(-0.0004, 2) == "0.00"
+    assert text.decimal(-0.056, 2) == "−0.06"
     assert text.degrees(3.141592653589793 / 2) == "90.0°"
     assert text.count(37_760_256).replace("\u202f", " ") == "37 760 256"
 

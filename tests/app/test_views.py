@@ -155,6 +155,16 @@ def test_what_an_address_names_and_is_not_there_is_left_out_in_a_sentence(
     assert [item.label for item in (*shown.selectbox, *shown.multiselect)]
 
 
+@pytest.mark.parametrize(("page", "name"), [("run", "run"), ("compare", "runs"), ("ablations", "job")])
+def test_an_address_as_long_as_a_page_is_not_repeated_whole(
+    open_page: OpenPage, finished: list[RunRecord], page: str, name: str
+) -> None:
+    shown = open_page(page, **{name: "r" * 2000})
+    (said,) = [item.value.replace("\\", "") for item in (*shown.warning, *shown.error)]
+    assert f"'{'r' * 40}…'" in said
+    assert len(said) < 150
+
+
 def test_a_run_that_is_not_there_is_answered_in_a_sentence(open_page: OpenPage, finished: list[RunRecord]) -> None:
     shown = open_page("run", run="rnothing")
     assert not shown.exception

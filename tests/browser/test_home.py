@@ -90,6 +90,22 @@ def test_a_tick_stays_with_its_run_when_another_comes_on_top(
     expect(page).to_have_url(re.compile(f"/run\\?run={second}"))
 
 
+def test_the_numbers_of_a_run_that_trains_follow_it(page: Page, home: OpenStudio, store: Store, folder: Path) -> None:
+    (run,) = sample.add_job(store, folder / "runs", "running")
+    open_page(page, f"{home.url}/run?run={run.id}&tab=Results")
+    numbers = page.get_by_test_id("stMetricValue")
+    expect(numbers.last).to_have_text("32 s")
+    expect(page.get_by_text("Results appear with the first evaluation.")).to_be_visible()
+    # Nobody touches the page: it looks by itself.
+    store.run_progress(run.id, 80, 125.0)
+    expect(numbers.last).to_have_text("2 min 05 s")
+    sample.evaluate(store, run.job_id, run.id, "student", "development", 80, 0.3, ["development-000"])
+    expect(numbers.first).to_have_text(re.compile("%"))
+    assert [row["Step"] for row in cells(table(page, "CER"))] == ["80"]
+    store.job_state(run.job_id, "failed", "The disk is full.")
+    store.run_state(run.id, "failed", "The disk is full.")
+
+
 def test_a_run_is_cloned_and_changed(page: Page, home: OpenStudio, store: Store) -> None:
     run = next(run for run in store.runs() if run.state == "finished")
     open_page(page, f"{home.url}/run?run={run.id}")
