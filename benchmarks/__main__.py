@@ -19,10 +19,8 @@ from benchmarks import charts, table
 from benchmarks.goals import judged
 from benchmarks.measuring import RESULTS, Bench, Found, circumstances, write
 
-ON_A_CPU = (
-    *("views", "steps", "head", "likeness", "use"),
-    *("decoding", "kept", "growth", "profiling", "skipping"),
-)
+IN_SHORT = ("views", "steps", "head", "likeness", "use", "decoding", "kept", "growth")
+ON_A_CPU = (*IN_SHORT, "profiling", "skipping")
 ON_A_DEVICE = ("large", "head", "growth")
 
 
@@ -41,7 +39,8 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     found = Found()
-    parts = given.only or (ON_A_CPU if given.device == "cpu" else ON_A_DEVICE)
+    usual = ON_A_DEVICE if given.device == "cuda" else IN_SHORT if given.quick else ON_A_CPU
+    parts = given.only or usual
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), given.quick, torch.device(given.device))
         for number, name in enumerate(parts, 1):

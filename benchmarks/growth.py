@@ -46,14 +46,14 @@ def _students(bench: Bench) -> Growth:
     amounts = [1, 2, 4, 8, 16]
     loops = {amount: several(pair, DECODER, amount) for amount in amounts if amount <= LARGEST_COMPANY}
     acts = {str(amount): loop for amount, loop in loops.items()}
-    found = medians(bench.in_turn(acts, rounds=2 if bench.quick else 3))
+    found = medians(bench.in_turn(acts, rounds=1 if bench.quick else 3))
     second = several(pair, DECODER, LARGEST_COMPANY)
 
     def both() -> None:
         loops[LARGEST_COMPANY]()
         second()
 
-    found |= medians(bench.in_turn({"16": both}, rounds=2 if bench.quick else 3))
+    found |= medians(bench.in_turn({"16": both}, rounds=1 if bench.quick else 3))
     for loop in (*loops.values(), second):
         loop.close()
     together = [found[str(amount)] for amount in amounts]

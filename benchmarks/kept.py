@@ -24,7 +24,7 @@ AT_ONCE = 4
 def measure(bench: Bench) -> Found:
     """Measure the size of what is kept, and the time that reading it takes beside making it."""
     teacher = Whisper(load_whisper("openai/whisper-tiny.en"), language="en").to(bench.device)
-    most = MOST_UTTERANCES
+    most = 8 if bench.quick else MOST_UTTERANCES
     utterances = speech(bench, most)
     cache = Cache(bench.folder / "cache")
     amounts = [most // 8, most // 4, most // 2, most]
