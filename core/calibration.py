@@ -30,7 +30,7 @@ from core.families.whisper import Whisper, prune
 from core.lora import add_adapters
 from core.memory import memory_used
 from core.pacing import Paced, Unseen
-from core.precision import product_type, products_in
+from core.precision import heard_in, products_in
 from core.preflight import pairs_of, point_map_of
 from core.sample import nothing
 from core.scaling.fit import Calibration, Kept, Point
@@ -150,7 +150,7 @@ class _Bench:
         tokens = len(student.tokens(trial.text))
 
         def listen() -> list[Prepared]:
-            with products_in(product_type(config.training, self._device), self._device):
+            with products_in(heard_in(config.training, self._device), self._device):
                 return prepare_utterances(
                     utterances,
                     teachers=[teacher],

@@ -22,8 +22,9 @@ from core.precision import in_own_precision
 ROWS_AT_ONCE = 128
 """Tokens of all students together whose logits exist at one time."""
 
-CHUNKS_ON_A_GPU = 8
-"""How many times that number a GPU makes of all tokens: it is told less often, and needs an eighth of the tables."""
+PIECES_ON_A_GPU, MOST_ON_A_GPU = 8, 2048
+"""In how many pieces a GPU goes through all tokens, where a piece then has more rows than a CPU's, and how many rows it
+has at most: a GPU has the memory, and is told less often."""
 
 COLUMNS_AT_ONCE = 512
 """Entries of the vocabulary that a CPU sums in float32 at one time; a GPU sums them in a tree, which loses less."""
@@ -125,8 +126,8 @@ def head_terms(
         if one.soft_labels and isinstance(teacher, TopTeacher) and teacher.temperature != one.temperature:
             raise ValueError(f"the top tokens are of temperature {teacher.temperature:g}, not {one.temperature:g}")
     if rows_at_once is None:
-        rows = 0 if vocabulary.device.type == "cpu" else math.ceil(len(states) * len(states[0]) / CHUNKS_ON_A_GPU)
-        rows_at_once = max(ROWS_AT_ONCE, rows)
+        rows = 0 if vocabulary.device.type == "cpu" else len(states) * math.ceil(len(states[0]) / PIECES_ON_A_GPU)
+        rows_at_once = max(ROWS_AT_ONCE, min(rows, MOST_ON_A_GPU))
     head = _Head(vocabulary, targets, teacher, max(1, rows_at_once // len(states)))
     values = _Terms.apply(head, tuple(wanted), *states)
     return [HeadTerms(*values[first : first + 2]) for first in range(0, len(values), 2)]

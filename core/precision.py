@@ -14,8 +14,16 @@ def product_type(settings: Training, device: torch.device) -> torch.dtype:
         # A CPU without bfloat16 instructions is slower with it; CUDA devices before Ampere have float16 only.
         chosen = "float32"
         if device.type == "cuda":
-            chosen = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+            chosen = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     return getattr(torch, chosen)
+
+
+def heard_in(settings: Training, device: torch.device) -> torch.dtype:
+    """Return what teachers and frozen layers multiply in where speech is learnt from.
+
+    What is kept for later jobs is computed in float32, whoever asks for it first.
+    """
+    return product_type(settings, device) if settings.teacher_outputs == "live" else torch.float32
 
 
 def products_in(kind: torch.dtype, device: torch.device) -> AbstractContextManager[object]:

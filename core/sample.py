@@ -18,6 +18,7 @@ from core.evaluation import Listener, MostConfident, Student, Together, transcri
 from core.families.whisper import Whisper
 from core.listening import by_context
 from core.mapping import LayerPair, Statistics
+from core.precision import heard_in, products_in
 from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
 from core.scaling.work import prepare_batch
@@ -123,17 +124,20 @@ def take_sample(
     at_once = prepare_batch(student.device.type == "cuda")
 
     def listen(utterances: Sequence[Utterance], audio_context: float) -> list[Prepared]:
-        return prepare_utterances(
-            utterances,
-            teachers=teachers,
-            student=student,
-            freeze_below=config.freeze_below,
-            pairs=pairs,
-            audio_context=audio_context,
-            keep_teacher_encoder=True,
-            batch_size=at_once,
-            advance=nothing,
-        )
+        learnt = audio_context == config.training.audio_context
+        precision = heard_in(config.training, student.device) if learnt else torch.float32
+        with products_in(precision, student.device):
+            return prepare_utterances(
+                utterances,
+                teachers=teachers,
+                student=student,
+                freeze_below=config.freeze_below,
+                pairs=pairs,
+                audio_context=audio_context,
+                keep_teacher_encoder=True,
+                batch_size=at_once,
+                advance=nothing,
+            )
 
     def speed(items: list[Prepared], seconds: float, audio_context: float) -> Speed:
         return _speed(

@@ -14,7 +14,7 @@ from core.evaluation import Listener, MostConfident, Student, Together, Transcri
 from core.families.whisper import Whisper
 from core.listening import Kept, Listening, Live, Models, Recipes, by_context, logits_kept, temperatures_of
 from core.mapping import LayerPair, Statistics
-from core.precision import product_type
+from core.precision import heard_in
 from core.preflight import (
     all_pairs,
     device_of,
@@ -149,8 +149,8 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
             transcribe=lambda prepared: transcribe(prepared, MostConfident(teachers), context),
             listen=listen_in_buckets,
         )
-    one_length = config.training.length_buckets == 1
-    train_set = without_teacher_encoder(whole) if whole and one_length else listen_in_buckets(splits.train)
+    heard_alike = config.training.length_buckets == 1 and heard_in(config.training, student.device) == torch.float32
+    train_set = without_teacher_encoder(whole) if whole and heard_alike else listen_in_buckets(splits.train)
     development = listen_and_transcribe(splits.development, "development")
     prepared_tests = {name: listen_and_transcribe(items, name) for name, items in tests.items()}
     # Decoder states of audio without a transcript are states of no text.
@@ -228,7 +228,7 @@ def listening_of(
 ) -> Listening:
     """Return how a group of runs hears its teachers: live, or from the cache that all jobs of a folder share."""
     first = configs[0]
-    precision = product_type(first.training, student.device)
+    precision = heard_in(first.training, student.device)
     models = Models(teachers, student, first.freeze_below, pairs, first.evaluation, precision)
     if first.training.teacher_outputs == "live":
         return Live(models)

@@ -188,6 +188,14 @@ def test_the_null_equals_the_row_without_alignment_bit_for_bit(clips, dropout: f
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(with_null, without, strict=True))
 
 
+def test_the_norm_that_is_told_is_that_of_all_gradients_before_they_are_clipped(clips) -> None:
+    one = setting(clips, training={"steps": 1, "batch_size": 2, "audio_context": 8, "evaluations": 1, "clip": 1e6})
+    (values,) = learn(one).values
+    gradients = [parameter.grad for parameter in adapter_parameters(one.student.model).values()]
+    norm = torch.cat([gradient.flatten() for gradient in gradients if gradient is not None]).norm()
+    assert values["gradient_norm/adapters"] == pytest.approx(float(norm), rel=1e-5)
+
+
 def test_an_alignment_that_is_no_null_changes_the_adapters(clips) -> None:
     without = adapters_after(clips, CE)
     aligned = adapters_after(clips, CE, {"kind": "geodesic", "weight": 20})

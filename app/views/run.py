@@ -1,5 +1,7 @@
 """Run: how is this run doing?"""
 
+import re
+
 import pandas as pd
 import streamlit as st
 import yaml
@@ -49,7 +51,9 @@ def show() -> None:
         if run.state in ("failed", "interrupted"):
             _again(run, job)
             # A sentence that says all needs no log below it; one that sends to the log finds it open.
-            with st.expander("The end of its log", expanded="log" in message, icon=":material/article:"):
+            with st.expander(
+                "The end of its log", expanded=bool(re.search(r"\blog\b", message)), icon=":material/article:"
+            ):
                 parts.log_tail(job)
     if run.active:
         state.live(lambda: _metrics(state.studio().store.run(run.id)))
@@ -89,7 +93,12 @@ def _again(run: RunRecord, job: JobRecord) -> None:
 
 def _live(run: RunRecord, job: JobRecord) -> None:
     """Show how far the job is; the page is drawn anew when run or job change their state, and when speech was read."""
-    drawn = len(state.studio().store.evaluations(job_id=job.id))
+
+    def read() -> int:
+        evaluations = state.studio().store.evaluations(job_id=job.id)
+        return sum(item.run_id in (run.id, None) for item in evaluations)
+
+    drawn = read()
 
     def strip() -> bool:
         store = state.studio().store
@@ -104,8 +113,7 @@ def _live(run: RunRecord, job: JobRecord) -> None:
             with st.container():
                 parts.progress(now)
             parts.stop_buttons(now)
-        read = len(store.evaluations(job_id=job.id))
-        return own.state != run.state or now.state != job.state or read != drawn
+        return own.state != run.state or now.state != job.state or read() != drawn
 
     state.live(strip)
 

@@ -19,7 +19,7 @@ from core.errors import Problem
 SHARED_FIELDS = ("family", "teachers", "student", "freeze_below", "language", "source", "evaluation")
 """Fields of RunConfig in which the runs of a group agree: they decide what is computed once."""
 
-SHARED_TRAINING = ("audio_context", "length_buckets", "device", "devices", "teacher_outputs")
+SHARED_TRAINING = ("audio_context", "length_buckets", "precision", "device", "devices", "teacher_outputs")
 """Fields of its training in which they agree for the same reason, or because they are about all of them."""
 
 

@@ -23,6 +23,7 @@ from transformers.models.whisper.modeling_whisper import WhisperAttention, Whisp
 from core.config import PrunedStudent
 from core.ensemble import mixed_logits
 from core.errors import ConfigError, ModelError, Problem
+from core.precision import in_own_precision
 from core.weights.load import LoadedWhisper
 
 MEL_FRAMES_PER_SECOND = 100
@@ -188,7 +189,7 @@ class Whisper:
         """Return log-mel features of 16 kHz clips, padded with silence to the context.
 
         Features are computed on a little more silence and cut: at an end, frames would be of mirrored samples. So each
-        frame is, bit for bit, that of the 30 s that Whisper was trained on.
+        frame is that of the 30 s that Whisper was trained on, on a CPU bit for bit.
 
         Raises:
             ModelError: If a clip is longer than the context.
@@ -198,9 +199,10 @@ class Whisper:
         extractor = self.loaded.feature_extractor
         samples = min(extractor.n_samples, round(16_000 * (audio_context + MEL_MARGIN_SECONDS)))
         # Where the model is: for a large one on a GPU, features made on the CPU would take longer than all its layers.
-        features = extractor(
-            audio, sampling_rate=16_000, max_length=samples, return_tensors="pt", device=str(self.device)
-        )
+        with in_own_precision(self.device):
+            features = extractor(
+                audio, sampling_rate=16_000, max_length=samples, return_tensors="pt", device=str(self.device)
+            )
         return features.input_features[..., : round(audio_context * MEL_FRAMES_PER_SECOND)]
 
     def encode_start(self, mel: Float[Tensor, "batch mels time"], layers: int) -> Float[Tensor, "batch frames width"]:

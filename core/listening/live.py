@@ -31,7 +31,7 @@ class Models:
         freeze_below: See RunConfig.
         pairs: Teacher layers that some run compares.
         decoding: How texts are written.
-        precision: What layers multiply in where speech is learnt from.
+        precision: See `heard_in`.
     """
 
     teachers: tuple[Whisper, ...]

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from core.cache import Recipe, transcript_key, utterance_key
 from core.config import CrossEntropy, RunConfig, SoftLabels, TokenLossSettings
 from core.evaluation import Listener, Together, decoding_description
@@ -139,8 +137,6 @@ class Recipes:
     def _of(self, number: int, content: str, audio_context: float, **settings: Any) -> Recipe:
         """Return a recipe of a teacher or, one number further, of the student."""
         model = (*self.models.teachers, self.models.student)[number]
-        if self.models.precision != torch.float32:
-            settings["products"] = str(self.models.precision).removeprefix("torch.")
         return Recipe(self.names[number], revision_of(model), content, {"audio_context": audio_context, **settings})
 
 

@@ -293,8 +293,8 @@ class _Job:
             "adapters": adapters,
             "states": states + each_layer * teacher.width * teacher.encoder_layers,
             **({"handed over, while it trains": self._all_prepared()} if processes > 1 else {}),
-            # The states that are held in memory, in half their precision; compact takes less.
-            **({} if self._first.training.teacher_outputs == "live" else {"cache, at most": self._all_prepared() / 2}),
+            # The states that are held in memory, in half their precision; compact takes less, texts hardly count.
+            **({} if self._first.training.teacher_outputs == "live" else {"cache": self._all_prepared() / 2}),
         }
 
     def _listen(self, context: float) -> float:
