@@ -181,8 +181,9 @@ def test_a_row_that_teaches_must_come_before_and_all_others_share(store: Store, 
 def test_runs_of_one_job_must_share_what_is_computed_once() -> None:
     base = run_config()
     training = base.training.model_copy(update={"audio_context": 12.0, "steps": 5})
-    other = base.model_copy(update={"name": "other", "language": "de", "training": training})
-    both = ["other: language", "other: training.audio_context"]
+    halved = training.model_copy(update={"precision": "bfloat16"})
+    other = base.model_copy(update={"name": "other", "language": "de", "training": halved})
+    both = ["other: language", "other: training.audio_context", "other: training.precision"]
     assert [problem.where for problem in group_problems([base, other])] == both
     # Within a group, too: the fields that make groups agree, and the context still differs.
     near = base.model_copy(update={"name": "near", "training": training})
