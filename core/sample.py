@@ -3,6 +3,7 @@
 What a job does once for all its runs is measured here once: making speech, the teacher's pass over it, transcribing.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -124,7 +125,7 @@ def take_sample(
     at_once = prepare_batch(student.device.type == "cuda")
 
     def listen(utterances: Sequence[Utterance], audio_context: float) -> list[Prepared]:
-        learnt = audio_context == config.training.audio_context
+        learnt = audio_context <= config.training.audio_context
         precision = heard_in(config.training, student.device) if learnt else torch.float32
         with products_in(precision, student.device):
             return prepare_utterances(
@@ -152,9 +153,10 @@ def take_sample(
 
     clips = _evenly(splits.train, CLIPS)
     listen(clips[:1], config.training.audio_context)  # what is done for the first time takes longer
-    heard, seconds = timed(lambda: listen(filled(clips, at_once), config.training.audio_context))
+    whole = filled(clips, at_once * math.ceil(len(clips) / at_once))
+    heard, seconds = timed(lambda: listen(whole, config.training.audio_context))
     development = speed(heard, seconds / len(heard), config.training.audio_context)
-    again, seconds = timed(lambda: listen(filled(clips, at_once), config.evaluation.audio_context))
+    again, seconds = timed(lambda: listen(whole, config.evaluation.audio_context))
     test = speed(again, seconds / len(again), config.evaluation.audio_context)
     pseudo: list[PseudoLabelled] = []
     if any(each.method.transcripts == "teacher" for each in configs):

@@ -256,5 +256,5 @@ def test_ablations_open_on_the_newest_job_that_has_finished_with_its_verdicts_wh
     page = open_page("ablations")
     assert list(page.dataframe[0].value["Model"])[2:] == [run.name for run in finished]
     columns = json.loads(page.dataframe[0].proto.columns)
-    assert (columns["Model"]["width"], columns["Verdict"]["width"]) == (180, 220)
+    assert (columns["Model"]["width"], columns["Verdict"]["width"]) == (180, 200)
     assert "Nothing has been read yet." in texts(open_page("ablations", job=queued.job_id))
