@@ -34,7 +34,7 @@ assets: setup ## take the README's pictures from the quick start in experiments.
 	$(BIN)/python assets/take_screenshots.py
 
 # Without what it depends on: its kernels for GPUs need triton, the loss that is compared does not.
-bench: setup ## what training costs beside other loops, against the goals; QUICK=1 takes seven minutes, DEVICE=cuda a GPU
+bench: setup ## what training costs beside other loops, against the goals; QUICK=1 in short, DEVICE=cuda on a GPU
 	@$(BIN)/pip install -qq --no-deps -c constraints.txt liger-kernel || echo "Liger's loss is left out."
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(DEVICE),--device $(DEVICE))
 

@@ -1,4 +1,4 @@
-"""What training costs beside other loops: `make bench`, or `make bench QUICK=1` in about seven minutes.
+"""What training costs beside other loops: `make bench`, or in short `make bench QUICK=1`.
 
 Results go to assets/benchmarks, and from there into the README's tables. On a GPU (`make bench DEVICE=cuda`) only what
 computes there is measured, and the results stay in files of their own.
