@@ -43,7 +43,11 @@ class Training(Settings):
         description="How often the development set is transcribed, evenly spread; the best is kept.",
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="auto: bfloat16 or float16 where the device is fast with it, else float32."
+        default="auto",
+        description=(
+            "auto: bfloat16 or float16 where the device is fast with it, else float32. What is learnt from is heard in it, "
+            "too, unless it is kept for other jobs; error rates are measured in float32."
+        ),
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: the first CUDA device, else the CPU."
