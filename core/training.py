@@ -26,7 +26,6 @@ from core.precision import product_type, products_in
 from core.seeds import stream, stream_seed
 from core.teacher_outputs import Prepared, Teachers, collated, student_signals
 
-TOTAL = "total"
 SMALLEST_RATE = 1e-6
 """The learning rate's floor, where the cosine ends."""
 
@@ -164,7 +163,7 @@ class Learner:
         balance = config.lora.mixture.balance if config.lora.mixture else 0.0
         self.objective = Objective(method, point_map=point_map, pairs=pairs, balance=balance)
         self.paths = GradientPaths(self.objective, student.model)
-        self._last: dict[str, float] = {}
+        self._last: tuple[float, dict[str, float]] = 0.0, {}
 
     def total(self, step: int, losses: dict[str, Tensor]) -> Tensor:
         """Return what to go backward from; gradients of the last step are forgotten.
@@ -174,13 +173,13 @@ class Learner:
         """
         total = self.objective.total(losses, step / self._settings.steps)
         whole, *parts = numbers([total, *losses.values()])
-        self._last = dict(zip(losses, parts, strict=True))
+        by_kind = dict(zip(losses, parts, strict=True))
         if not math.isfinite(whole):
             raise NotFiniteError(
-                f"The loss became {whole} at step {step} ({_listed(self._last)}). The last finite "
+                f"The loss became {whole} at step {step} ({_listed(by_kind)}). The last finite "
                 "adapters are kept. Lower training.learning_rate, or the weight of the largest term."
             )
-        self._last[TOTAL] = whole
+        self._last = whole, by_kind
         self._optimiser.zero_grad(set_to_none=True)
         return self._scaler.scale(total)
 
@@ -200,7 +199,7 @@ class Learner:
         self._scaler.step(self._optimiser)
         self._scaler.update()
         of_parts = dict(zip(self._parts, numbers(norms), strict=True))
-        return _metrics(self.objective, self._last, of_parts, rate, step / self._settings.steps)
+        return _metrics(self.objective, *self._last, of_parts, rate, step / self._settings.steps)
 
 
 class GradientPaths:
@@ -332,9 +331,13 @@ def numbers(values: Sequence[Tensor]) -> list[float]:
 
 
 def _metrics(
-    objective: Objective, losses: dict[str, float], norms: dict[str, float], rate: float, progress: float
+    objective: Objective,
+    whole: float,
+    losses: dict[str, float],
+    norms: dict[str, float],
+    rate: float,
+    progress: float,
 ) -> dict[str, float]:
-    whole = losses[TOTAL]
     values = {"loss/total": whole, "learning_rate": rate}
     for kind, weight in objective.weights(progress).items():
         value = losses[kind]
