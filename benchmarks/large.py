@@ -115,12 +115,7 @@ def _pair(bench: Bench) -> Pair:
         text = " ".join(words[: round(TOKENS_PER_SECOND * duration)])
         clips.append(Utterance(path.stem, path, text, None, len(noise) / SAMPLE_RATE))
     teacher, student = shaped(bench, **TEACHER), shaped(bench, **STUDENT)
-    pair = Pair(teacher, student, clips, BATCH, buckets=BUCKETS, precision=HALF)
-    training, chosen = pair.config(CACHED).training, dict[float, list[Utterance]]()
-    for clip in clips:
-        chosen.setdefault(training.context_of(clip.duration), []).append(clip)
-    whole = [clip for each in chosen.values() for clip in each[: len(each) // BATCH * BATCH]]
-    return dataclasses.replace(pair, utterances=whole)
+    return Pair(teacher, student, clips, BATCH, buckets=BUCKETS, precision=HALF).in_whole_batches()
 
 
 def in_half(step: Callable[[], None]) -> Callable[[], None]:

@@ -148,12 +148,16 @@ class Pair:
 
     def in_buckets(self, bench: Bench) -> "Pair":
         """Return the pair with a batch of each length, from 3.75 to 10 s: clips are padded by 0.6 s on average."""
-        pair = dataclasses.replace(self, buckets=BUCKETS)
-        training, chosen = pair.config(DECODER).training, dict[float, list[Utterance]]()
-        for item in utterances(bench, MOST_UTTERANCES):
+        pair = dataclasses.replace(self, utterances=utterances(bench, MOST_UTTERANCES), buckets=BUCKETS)
+        return pair.in_whole_batches(most=1)
+
+    def in_whole_batches(self, most: int | None = None) -> "Pair":
+        """Return the pair with as many utterances of each length as fill batches, or so many batches at most."""
+        training, chosen = self.config(DECODER).training, dict[float, list[Utterance]]()
+        for item in self.utterances:
             chosen.setdefault(training.context_of(item.duration), []).append(item)
-        whole = [items[: self.batch] for items in chosen.values() if len(items) >= self.batch]
-        return dataclasses.replace(pair, utterances=[item for items in whole for item in items])
+        whole = [items[: min(len(items) // self.batch, most or len(items)) * self.batch] for items in chosen.values()]
+        return dataclasses.replace(self, utterances=[item for items in whole for item in items])
 
     def like_all(self) -> "Pair":
         """Return the pair with one batch of utterances, as long and as short as all are."""

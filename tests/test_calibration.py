@@ -10,6 +10,12 @@ from core.calibration import measure_parts
 from core.scaling.trials import QUERIES_VALUES, TRIALS, Trial
 
 LARGEST_ERROR = 0.25
+SMALL = (128, 2, 2)
+SMALL_TRIALS = (
+    Trial("listening", SMALL, (2, 2), 1, 2, 2),
+    Trial("step", SMALL, (2, 2), 1, 2, 2, frozen=2, decoder=QUERIES_VALUES, students=2),
+    Trial("transcription", SMALL, (2, 1), 1, 1, 2, frozen=1, compared=True),
+)
 
 
 @pytest.fixture
@@ -22,16 +28,10 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_thread")
 def test_every_part_is_measured_with_its_work_and_its_memory() -> None:
-    small = (128, 2, 2)
-    trials = (
-        Trial("listening", small, (2, 2), 1, 2, 2),
-        Trial("step", small, (2, 2), 1, 2, 2, frozen=2, decoder=QUERIES_VALUES, students=2),
-        Trial("transcription", small, (2, 1), 1, 1, 2, frozen=1, compared=True),
-    )
-    measured = measure_parts(torch.device("cpu"), clock=time.process_time, rounds=1, trials=trials)
+    measured = measure_parts(torch.device("cpu"), clock=time.process_time, rounds=1, trials=SMALL_TRIALS)
     assert [point.part for point in measured.points] == ["listening", "step", "transcription"]
     assert all(point.seconds > 0 for point in measured.points)
-    assert [one.name for one in measured.kept] == [trials[1].name]
+    assert [one.name for one in measured.kept] == [SMALL_TRIALS[1].name]
     assert measured.kept[0].size > 128 * 4
     assert measured.load_seconds > 0
     assert (measured.threads, measured.device) == (1, "CPU")

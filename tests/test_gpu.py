@@ -15,10 +15,10 @@ from core.families.whisper import Whisper, prune
 from core.fused_head import LiveTeacher, TopTeacher, Wanted, head_terms, top_teacher
 from core.job import run_job
 from core.lora import add_adapters, deployed
-from core.scaling.trials import QUERIES_VALUES, Trial
 from core.side_by_side import train_side_by_side
 from core.store import Store
 from tests.engine import run_config, tiny_en, utterances
+from tests.test_calibration import SMALL_TRIALS
 from tests.test_fused_head import weighted, written_out
 from tests.test_groups import experts_and_students
 from tests.test_job import MANIFOLD, MIXTURE, SMALL, never
@@ -182,12 +182,6 @@ def test_two_processes_that_share_a_device_find_what_one_finds(
 
 
 def test_the_parts_of_a_job_are_measured_with_the_name_of_the_chip() -> None:
-    small = (128, 2, 2)
-    trials = (
-        Trial("listening", small, (2, 2), 1, 2, 2),
-        Trial("step", small, (2, 2), 1, 2, 2, frozen=2, decoder=QUERIES_VALUES, students=2),
-        Trial("transcription", small, (2, 1), 1, 1, 2, frozen=1, compared=True),
-    )
-    measured = measure_parts(CUDA, rounds=1, trials=trials)
+    measured = measure_parts(CUDA, rounds=1, trials=SMALL_TRIALS)
     assert measured.device == torch.cuda.get_device_name()
     assert all(point.seconds > 0 for point in measured.points)

@@ -21,8 +21,7 @@ TOKENS_BESIDES_SPEECH = 10
 
 PROMPT_TOKENS = 2
 PREPARE_BATCH, PREPARE_BATCH_ON_A_GPU = 4, 16
-"""Utterances in a pass of the teachers: on a CPU few, whose states between layers stay in its cache (four take a tenth
-less time than eight)."""
+"""Utterances in a pass of the teachers: on a CPU few, whose states between layers stay in its cache."""
 
 PROBE_UTTERANCES = 16
 """Utterances of the development set whose states are stored."""
