@@ -33,7 +33,7 @@ def _utterances(bench: Bench) -> Growth:
 
         acts = {"the teacher's pass": lambda some=some, config=config: some.prepared(config), "an epoch": epoch}
         bench.say(f"{amount} of {most} utterances")
-        found = medians(bench.in_turn(acts, rounds=1 if bench.quick else 2))
+        found = medians(bench.in_turn(acts, rounds=1 if bench.quick else 2, warm=not bench.quick))
         loop.close()
         for name, value in found.items():
             costs[name].append(value)

@@ -24,7 +24,7 @@ AT_ONCE = 4
 def measure(bench: Bench) -> Found:
     """Measure the size of what is kept, and the time that reading it takes beside making it."""
     teacher = Whisper(load_whisper("openai/whisper-tiny.en"), language="en").to(bench.device)
-    most = 8 if bench.quick else MOST_UTTERANCES
+    most = MOST_UTTERANCES
     utterances = speech(bench, most)
     cache = Cache(bench.folder / "cache")
     amounts = [most // 8, most // 4, most // 2, most]
@@ -55,7 +55,8 @@ def measure(bench: Bench) -> Found:
 
         acts = {"the teacher's pass, kept": fresh, "read from the cache": read}
         bench.say(f"{amount} of {most} utterances")
-        for name, values in medians(bench.in_turn(acts, rounds=1 if bench.quick else 3)).items():
+        seconds = bench.in_turn(acts, rounds=1 if bench.quick else 3, warm=not bench.quick)
+        for name, values in medians(seconds).items():
             costs[name].append(values)
     whole = next(record for record in cache.records() if record.recipe == _recipe(f"{most}, 1"))
     size = whole.size / sum(item.duration for item in utterances)

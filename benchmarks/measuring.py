@@ -137,10 +137,12 @@ class Bench:
         torch.cuda.synchronize(self.device)
         return time.perf_counter() - began
 
-    def in_turn(self, rivals: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, list[float]]:
-        """Return the seconds of each rival, in turn, round by round, after one round that does not count."""
+    def in_turn(
+        self, rivals: Mapping[str, Callable[[], object]], *, rounds: int, warm: bool = True
+    ) -> dict[str, list[float]]:
+        """Return the seconds of each rival, in turn, round by round, after one that does not count if `warm`."""
         seconds: dict[str, list[float]] = {name: [] for name in rivals}
-        for number in range(rounds + 1):
+        for number in range(0 if warm else 1, rounds + 1):
             for name, act in rivals.items():
                 self.say(f"{f'round {number} of {rounds}' if number else 'warming up'}, {name}")
                 taken = self.seconds_of(act)

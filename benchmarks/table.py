@@ -37,17 +37,18 @@ def rows(results: Path = RESULTS) -> str:
 
 
 NOTE = (
-    "Ratios of median CPU seconds, rivals measured in turn in one run; the spread is of single rounds. Models "
-    "have the shape of Whisper base and of base pruned to four decoder layers, with random weights, on which "
-    "speed does not depend; the exactness of a group, the size of cached targets and transcribing are measured on "
-    "the real tiny.en. Utterances have 2 to 10 s. Each of our batches has one of eight lengths "
-    "(`training.length_buckets`), and an epoch of all of them is measured; the others' batches hold long and short "
-    "ones, padded to 30 s or to their own longest. First gates were set on a student with an encoder half as costly "
-    "as its teacher's. In this pair both encoders are equal, and a step of adapters everywhere must compute and "
-    "differentiate all of the student's: only padding and the teacher's pass, a third of a loop at true length, can be "
-    "spared, so the gates at true length were lowered. Distil-Whisper's step follows its repository at commit cc96130. "
-    "What faster-whisper and Liger's chunked loss take stands in assets/benchmarks/measurements.json, where the time "
-    "of a step goes in assets/benchmarks/profile.md."
+    "Ratios of median CPU seconds, rivals measured in turn in one run; the spread is of single rounds. Models have "
+    "the shape of Whisper base and of base pruned to four decoder layers, with random weights, on which speed does "
+    "not depend; the exactness of a group, the size of cached targets and transcribing are measured on the real "
+    "tiny.en. Utterances have 2 to 10 s. Each of our batches has one of eight lengths (`training.length_buckets`), "
+    "and an epoch of all of them is measured; the others' batches hold long and short ones, padded to 30 s or to "
+    "their own longest. First gates were set on a student with an encoder half as costly as its teacher's. In this "
+    "pair both encoders are equal, and a step of adapters everywhere must compute and differentiate all of the "
+    "student's: only padding and the teacher's pass, a third of a loop at true length, can be spared, so the gates at "
+    "true length were lowered. The gates of the teacher's pass and of maps were set on a processor with AVX-512, and "
+    "lowered for those without. Of seconds, the fewest of n count. Distil-Whisper's step follows its repository at "
+    "commit cc96130. What faster-whisper and Liger's chunked loss take stands in assets/benchmarks/measurements.json, "
+    "where the time of a step goes in assets/benchmarks/profile.md."
 )
 
 

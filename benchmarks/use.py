@@ -17,12 +17,9 @@ from core.training import Learner, method_terms
 
 def measure(bench: Bench) -> Found:
     """Measure the shares of a cached step and of the teacher's pass, on utterances of nearly one length."""
-    count = 4 if bench.quick else 8
-    whole = Pair.of_base(bench, batch=count, count=MOST_UTTERANCES)
-    longest = sorted(whole.utterances, key=lambda item: item.duration)[-count:]
-    pair = dataclasses.replace(whole, utterances=longest).padded_to_longest()
-    each = [dataclasses.replace(pair, utterances=[item], batch=1).padded_to_longest() for item in longest]
-    makers = {goals.CACHED_USE: step_of, goals.TEACHER_USE: _listening}
+    pair = longest(bench)
+    each = [dataclasses.replace(pair, utterances=[item], batch=1).padded_to_longest() for item in pair.utterances]
+    makers = {goals.CACHED_USE: step_of, goals.TEACHER_USE: listening}
     operations = {goal: sum(operations_of(make(one)) for one in each) for goal, make in makers.items()}
     acts = {goal.name: make(pair) for goal, make in makers.items()}
     peaks: list[float] = []
@@ -37,7 +34,15 @@ def measure(bench: Bench) -> Found:
     return found
 
 
-def _listening(pair: Pair) -> Callable[[], object]:
+def longest(bench: Bench) -> Pair:
+    """Return the pair with one batch of its longest utterances, which have nearly one length."""
+    count = 4 if bench.quick else 8
+    whole = Pair.of_base(bench, batch=count, count=MOST_UTTERANCES)
+    chosen = sorted(whole.utterances, key=lambda item: item.duration)[-count:]
+    return dataclasses.replace(whole, utterances=chosen).padded_to_longest()
+
+
+def listening(pair: Pair) -> Callable[[], object]:
     """Return the teacher's pass, over as many utterances at once as jobs have it hear."""
     at_once = dataclasses.replace(pair, batch=min(pair.batch, prepare_batch(pair.device.type == "cuda")))
     return lambda: at_once.prepared(at_once.config(EVERYWHERE))

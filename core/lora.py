@@ -144,9 +144,14 @@ def require_none_idle(idle: set[str]) -> None:
         )
 
 
+def has_experts(folder: Path) -> bool:
+    """Return whether a folder holds a mixture of experts, which stay beside the weights."""
+    return (folder / SETTINGS_FILE).exists()
+
+
 def deployed(student: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Return a copy of the student with a folder's adapters merged into its weights, or its experts beside them."""
-    if (folder / SETTINGS_FILE).exists():
+    if has_experts(folder):
         return load_experts(copy.deepcopy(student), folder)
     adapted = PeftModel.from_pretrained(copy.deepcopy(student), str(folder))
     return adapted.merge_and_unload()

@@ -70,15 +70,28 @@ def load_student(config: RunConfig, find: Find = find_pretrained, *, first_teach
     A student that is cut from a model that is asleep needs that model's weights: they are read, and all that was cut
     off is let go at once. The model itself sleeps on.
     """
-    student, first = config.student, config.teachers[0]
+    student = config.student
+    source = _source_of(config, find, first_teacher)
     if not isinstance(student, PrunedStudent):
-        return find(student.model, student.revision, config.language).wake()
-    if student.model is not None:
-        source = find(student.model, None, config.language)
-    else:
-        source = first_teacher or find(first.model, first.revision, config.language)
+        return source.wake()
     whole = source.with_model(source.loaded.read(), source.revision) if source.asleep else source
     return prune(whole, student)
+
+
+def describe_student(config: RunConfig, find: Find) -> Whisper:
+    """Return the student as it is before training without its weights, where `find` finds models asleep."""
+    student, source = config.student, _source_of(config, find)
+    return prune(source, student) if isinstance(student, PrunedStudent) else source
+
+
+def _source_of(config: RunConfig, find: Find, first_teacher: Whisper | None = None) -> Whisper:
+    """Return the model that the student is, or is cut from."""
+    student, first = config.student, config.teachers[0]
+    if not isinstance(student, PrunedStudent):
+        return find(student.model, student.revision, config.language)
+    if student.model is not None:
+        return find(student.model, None, config.language)
+    return first_teacher or find(first.model, first.revision, config.language)
 
 
 def pairs_of(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> tuple[LayerPair, ...]:

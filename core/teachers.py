@@ -7,14 +7,17 @@ row:fast speech           the student of an earlier row of the same job
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
+
+from transformers import WhisperForConditionalGeneration
 
 from core.config import ROW, RUN, RunConfig
 from core.errors import ModelError
 from core.families.whisper import Whisper
-from core.lora import deployed
-from core.preflight import Find, find_pretrained, load_student
+from core.lora import deployed, has_experts
+from core.preflight import Find, describe_student, find_asleep, find_pretrained, load_student
 from core.store import Store
 from core.weights.files import file_sha256
 
@@ -27,7 +30,7 @@ class Finder:
         store: Where other runs are.
         runs_folder: Where their adapters are.
         job_id: Whose rows are meant; None knows no rows.
-        pretrained: Finds all that are no run's student; `find_asleep` leaves their weights where they are.
+        pretrained: Finds all that are no run's student; with `find_asleep` these sleep, too, but for mixtures of experts.
     """
 
     store: Store
@@ -60,9 +63,22 @@ class Finder:
         if not adapters.is_dir():
             raise ModelError(f"The adapters of the run {run.id} ({run.name}) are gone from {adapters}. Put them back.")
         config = RunConfig.model_validate({**run.config, "language": language})
-        student = load_student(config, Finder(self.store, self.runs_folder, run.job_id))
-        revision = f"{student.revision} {folder_hash(adapters)}"
-        return student.with_model(deployed(student.plain, adapters).eval(), revision)
+
+        def student() -> Whisper:
+            found = load_student(config, Finder(self.store, self.runs_folder, run.job_id))
+            revision = f"{found.revision} {folder_hash(adapters)}"
+            return found.with_model(deployed(found.plain, adapters).eval(), revision)
+
+        # Merged adapters change no shape and no head; experts stand beside the weights.
+        if self.pretrained is not find_asleep or has_experts(adapters):
+            return student()
+        described = describe_student(config, replace(self, job_id=run.job_id))
+        if not next(described.plain.parameters()).is_meta:
+            return student()
+        revision = f"{described.revision} {folder_hash(adapters)}"
+        read = lambda: cast(WhisperForConditionalGeneration, student().plain)  # noqa: E731
+        model = cast(WhisperForConditionalGeneration, described.plain)
+        return Whisper(replace(described.loaded, model=model, read=read, revision=revision), language=language)
 
 
 @dataclass(frozen=True)

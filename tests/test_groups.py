@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from core.ablation import AblationTable, ablation_table
 from core.analysis import compare
@@ -12,7 +13,7 @@ from core.config import RunConfig, group_problems, groups, parse_ablation, parse
 from core.errors import ConfigError, ModelError
 from core.exports.merged import export_merged
 from core.job import run_job
-from core.preflight import load_models
+from core.preflight import find_asleep, load_models
 from core.store import Store
 from core.teachers import Finder
 from tests.engine import run_config
@@ -141,6 +142,23 @@ def test_the_student_of_a_finished_run_is_a_teacher_and_so_is_its_export(
     assert cut.encoder_layers == 3
     (result,) = check([config], runs_folder=folder, measured=False, find=Finder(store, folder))
     assert result["problems"] == []
+
+
+def test_the_student_of_a_finished_run_sleeps_until_it_must_teach(finished: tuple[Store, Path, str]) -> None:
+    store, folder, job_id = finished
+    for run in (store.runs(job_id=job_id)[0], store.runs(job_id=job_id)[-1]):
+        awake = Finder(store, folder)(f"run:{run.id}", None, "en")
+        found = Finder(store, folder, pretrained=find_asleep)(f"run:{run.id}", None, "en")
+        assert found.asleep
+        # What is kept of its outputs is found by the same name.
+        assert found.revision == awake.revision
+        assert (found.encoder_layers, found.decoder_layers) == (awake.encoder_layers, awake.decoder_layers)
+        assert torch.equal(found.vocabulary, awake.vocabulary)
+        assert found.asleep
+        theirs = awake.model.state_dict()
+        found.wake()
+        assert not found.asleep
+        assert all(torch.equal(value, theirs[name]) for name, value in found.model.state_dict().items())
 
 
 def test_only_students_of_finished_runs_teach(store: Store, tmp_path: Path) -> None:

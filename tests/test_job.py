@@ -146,6 +146,7 @@ def test_a_run_that_cannot_learn_fails_alone_with_what_to_do(finished: tuple[Sto
     assert "Remove their targets" in run.message
 
 
+@pytest.mark.long
 def test_a_run_in_half_precision_hears_and_learns_in_it(store: Store, tmp_path: Path) -> None:
     # Trap: features that are made in half precision, too, where the models' precision holds around them.
     halved = {**SMALL, "training": {**SMALL["training"], "precision": "bfloat16"}}

@@ -148,7 +148,7 @@ def refuse(number: int, error: ManifoldError) -> None:
 
 @pytest.mark.parametrize("lora", [DECODER, ENCODER, BOTH], ids=["decoder", "encoder", "both"])
 @pytest.mark.parametrize("seeds", [(0, 0, 0, 0), (0, 1, 2, 3)], ids=["same data", "data of their own"])
-@pytest.mark.parametrize("buckets", [1, 16])
+@pytest.mark.parametrize("buckets", [1, pytest.param(16, marks=pytest.mark.long)])
 def test_a_student_in_a_group_becomes_what_it_becomes_alone(
     clips, lora: dict[str, Any], seeds: tuple[int, ...], buckets: int
 ) -> None:

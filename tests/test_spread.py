@@ -53,7 +53,8 @@ def process_of(store: Store, name: str) -> int:
     return int(metric.value)
 
 
-@pytest.mark.parametrize("how", ["live", pytest.param("cached", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["live", "cached"])
 def test_two_processes_find_what_one_finds(store: Store, tmp_path: Path, how: str) -> None:
     found = []
     for devices in (1, 2):

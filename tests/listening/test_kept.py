@@ -121,8 +121,12 @@ def refuse_teachers(monkeypatch: pytest.MonkeyPatch, *, but: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("how", "method", "heads"),
-    [("cached", SOFT, 1), ("cached", WHOLE, 1), ("compact", SOFT, 0), ("compact", PSEUDO, 0)],
-    ids=["states", "other-logit-losses", "top-tokens", "pseudo-labels"],
+    [
+        pytest.param("cached", SOFT, 1, id="states"),
+        pytest.param("cached", WHOLE, 1, id="other-logit-losses", marks=pytest.mark.long),
+        pytest.param("compact", SOFT, 0, id="top-tokens"),
+        pytest.param("compact", PSEUDO, 0, id="pseudo-labels", marks=pytest.mark.long),
+    ],
 )
 def test_a_second_job_runs_no_teacher_and_finds_out_the_same_bit_for_bit(
     store: Store, runs: Path, student: Path, monkeypatch: pytest.MonkeyPatch, how: str, method: dict, heads: int
@@ -168,7 +172,7 @@ def test_a_student_that_is_cut_from_the_teacher_needs_its_file_and_lets_the_rest
     assert woken == []
 
 
-@pytest.mark.parametrize("how", ["cached", "compact"])
+@pytest.mark.parametrize("how", ["cached", pytest.param("compact", marks=pytest.mark.long)])
 def test_students_that_are_trained_side_by_side_read_the_same_as_those_that_hear_a_teacher(
     store: Store, runs: Path, how: str
 ) -> None:
@@ -232,6 +236,7 @@ def test_what_was_damaged_is_made_again_and_teaches_the_same(store: Store, runs:
     assert said(store, second)[:3] == said(store, first)[:3]
 
 
+@pytest.mark.long
 def test_several_teachers_are_kept_one_by_one(store: Store, runs: Path, student: Path) -> None:
     teachers = [{"model": "openai/whisper-tiny.en"}, {"model": str(student)}]
     ensemble = {"combine": "weighted", "temperature": 5, "states": "per_teacher"}
@@ -297,6 +302,7 @@ def measured_mass(store: Store, runs: Path, method: dict[str, Any]) -> float:
     return next(metric.value for metric in store.metrics(run.id) if metric.name == "cache/top_mass/1")
 
 
+@pytest.mark.long
 def test_a_second_of_speech_takes_half_a_kibibyte_of_top_tokens(store: Store, runs: Path) -> None:
     finished(store, runs, config("compact", SOFT, source={**SMALL["source"], "train": 64}))
     records = [record for record in Cache(runs / "cache").records() if record.recipe.content == "top tokens"]
