@@ -30,7 +30,7 @@ class Finder:
         store: Where other runs are.
         runs_folder: Where their adapters are.
         job_id: Whose rows are meant; None knows no rows.
-        pretrained: Finds all that are no run's student; with `find_asleep` these sleep, too, but for mixtures of experts.
+        pretrained: Finds all that are no run's student; with `find_asleep` those sleep, too, but for mixtures.
     """
 
     store: Store
