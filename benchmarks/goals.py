@@ -75,13 +75,9 @@ MEMORY = Goal(
 )
 TIME = Goal(6, "time of the fused divergence at 1,024 tokens, of the written-out one", 0.85, 0.8, at_least=False)
 CACHED_USE = Goal(7, "useful share of the peak in a cached step", 0.5, 0.65)
-# Of the teacher's pass products take two thirds of the time and run at the peak; transformers' attention, copies that
-# it asks for, GELU and norms take the rest (profile.md): without AVX-512 a little more than this is reached.
-TEACHER_USE = Goal(7, "useful share of the peak in the teacher's pass", 0.6, 0.75, first_gate=0.7)
-# Set on a processor with AVX-512. Without it, exact neighbours and umap-learn's layout of 20,000 points each take
-# longer than half of the first gate; fewer epochs or approximate neighbours would make worse maps.
-MAP_WARM = Goal(8, "a map of 20,000 states in a warm process", 16, 10, at_least=False, unit="CPU s", first_gate=10)
-MAP_COLD = Goal(8, "a map of 5,000 states in a new process", 20, 15, at_least=False, unit="CPU s", first_gate=15)
+TEACHER_USE = Goal(7, "useful share of the peak in the teacher's pass", 0.7, 0.75)
+MAP_WARM = Goal(8, "a map of 20,000 states in a warm process", 10, 10, at_least=False, unit="CPU s")
+MAP_COLD = Goal(8, "a map of 5,000 states in a new process", 15, 15, at_least=False, unit="CPU s")
 START = Goal(9, "the app's start to its first page, without torch", 2.5, 2.5, at_least=False, unit="CPU s")
 LIST = Goal(9, "reading the list of 1,000 runs", 10, 10, at_least=False, unit="CPU ms")
 

@@ -45,10 +45,10 @@ NOTE = (
     "their own longest. First gates were set on a student with an encoder half as costly as its teacher's. In this "
     "pair both encoders are equal, and a step of adapters everywhere must compute and differentiate all of the "
     "student's: only padding and the teacher's pass, a third of a loop at true length, can be spared, so the gates at "
-    "true length were lowered. The gates of the teacher's pass and of maps were set on a processor with AVX-512, and "
-    "lowered for those without. Of seconds, the fewest of n count. Distil-Whisper's step follows its repository at "
-    "commit cc96130. What faster-whisper and Liger's chunked loss take stands in assets/benchmarks/measurements.json, "
-    "where the time of a step goes in assets/benchmarks/profile.md."
+    "true length were lowered. All rivals multiply in float32; what ours take in bfloat16, where the CPU has it, is in "
+    "assets/benchmarks/measurements.json, as is what faster-whisper and Liger's chunked loss take. Of seconds, the "
+    "fewest of n count. Distil-Whisper's step follows its repository at commit cc96130. Where the time of a step goes "
+    "is in assets/benchmarks/profile.md."
 )
 
 

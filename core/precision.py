@@ -11,11 +11,18 @@ def product_type(settings: Training, device: torch.device) -> torch.dtype:
     """Return what a run multiplies in: its setting, or what the device is fast with."""
     chosen = settings.precision
     if chosen == "auto":
-        # A CPU without bfloat16 instructions is slower with it; CUDA devices before Ampere have float16 only.
-        chosen = "float32"
-        if device.type == "cuda":
-            chosen = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+        # CUDA devices before Ampere have float16 only.
+        other = "float16" if device.type == "cuda" else "float32"
+        chosen = "bfloat16" if _has_bfloat16(device) else other
     return getattr(torch, chosen)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 itself; where it is emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Intel and AMD have had it since 2020 and 2022; what other CPUs gain by it was not measured.
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 def heard_in(settings: Training, device: torch.device) -> torch.dtype:

@@ -61,7 +61,7 @@ def run_config(**changes: object) -> RunConfig:
             "losses": [{"kind": "cross_entropy"}, {"kind": "soft_labels"}, {"kind": "geodesic", "weight": 4}],
         },
         "lora": {"rank": 4, "alpha": 8},
-        "training": {"steps": 3, "batch_size": 2, "audio_context": 8, "evaluations": 1},
+        "training": {"steps": 3, "batch_size": 2, "audio_context": 8, "evaluations": 1, "precision": "float32"},
         "evaluation": {"audio_context": 10, "batch_size": 4},
         "source": {"kind": "generated", "train": 4, "development": 2, "test": 2},
     }

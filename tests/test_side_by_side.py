@@ -108,6 +108,7 @@ def configs(
         "audio_context": 8,
         "length_buckets": length_buckets,
         "evaluations": 1,
+        "precision": "float32",
     }
     rates = (1e-3, 3e-3, 1e-3, 5e-4)
     return [
