@@ -28,7 +28,15 @@ from tests.engine import tiny_en
 
 SMALL: dict[str, Any] = {
     "lora": {"rank": 4, "alpha": 8},
-    "training": {"steps": 2, "batch_size": 2, "audio_context": 6, "evaluations": 1, "learning_rate": 0.003},
+    # The same on every machine; what is kept is heard in float32 whatever a run is trained in.
+    "training": {
+        "steps": 2,
+        "batch_size": 2,
+        "audio_context": 6,
+        "evaluations": 1,
+        "learning_rate": 0.003,
+        "precision": "float32",
+    },
     "evaluation": {"audio_context": 8},
     "source": {"kind": "generated", "train": 4, "development": 2, "test": 2},
 }
