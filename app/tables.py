@@ -302,8 +302,9 @@ def compared(comparison: Comparison) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "Run": labels(rows),
-            "State": [STATE_SIGNS[row.run.state] for row in rows],
+            # Before the state: a phone shows one column beside the names.
             **rates,
+            "State": [STATE_SIGNS[row.run.state] for row in rows],
             "Parameters": [text.count(row.parameters.trainable if row.parameters else None) for row in rows],
             "Trainable": [_scaled(row.parameters.share_of_teacher if row.parameters else None) for row in rows],
             "Training": [text.duration(row.run.seconds) for row in rows],
