@@ -172,31 +172,28 @@ def _changed_by_user(name: str, wanted: str | None) -> bool:
     return wanted != st.session_state.get(f"seen:{name}") and not late
 
 
-def several(name: str, options: Sequence[str] | None = None, *, default: Sequence[str] = ()) -> str:
-    """Prepare a widget for several values, or for a text, as `choice` does for one value; return the widget's key.
+def several(name: str, options: Sequence[str], *, default: Sequence[str] = ()) -> str:
+    """Prepare a widget for several values as `choice` does for one value; return the widget's key.
 
     Args:
         name: Of the parameter in the address, where commas part the values.
-        options: What may be chosen; None for a text.
+        options: What may be chosen.
         default: Values where neither the address nor the widget has any.
     """
     key = f"choice:{name}"
     st.session_state[f"usual:{name}"] = ",".join(default)
     wanted, value = query(name), st.session_state.get(key)
     if wanted is not None and (value is None or wanted != st.session_state.get(f"seen:{name}")):
-        value = wanted if options is None else wanted.split(",")
-    if options is None:
-        st.session_state[key] = value or ""
-    else:
-        known = set(options)
-        given = default if value is None else value
-        st.session_state[key] = [item for item in dict.fromkeys(given) if item in known]
+        value = wanted.split(",")
+    known = set(options)
+    given = default if value is None else value
+    st.session_state[key] = [item for item in dict.fromkeys(given) if item in known]
     return key
 
 
-def chosen_several(name: str, values: Sequence[str] | str) -> None:
+def chosen_several(name: str, values: Sequence[str]) -> None:
     """Put the values of a widget that `several` prepared into the address; see `chosen`."""
-    said, usual = values if isinstance(values, str) else ",".join(values), st.session_state.get(f"usual:{name}", "")
+    said, usual = ",".join(values), st.session_state.get(f"usual:{name}", "")
     if query(name) is not None or said != usual:
         set_query(**{name: said if said or usual else None})
     st.session_state[f"seen:{name}"] = said

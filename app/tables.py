@@ -163,14 +163,35 @@ def verdict(row: Compared) -> str:
     run = row.run if isinstance(row, AblationRow) else None
     if isinstance(row, AblationRow) and row.is_baseline:
         return "baseline" if row.evaluation else f"baseline, {row.run.state}"
-    if row.difference is None or row.interval is None:
-        return "not compared" if run is None or run.state == "finished" else run.state
-    if row.p_value is None:
-        return "too few to test"
-    p = "p < 0.001" if row.p_value < 0.001 else f"p = {row.p_value:.3f}"
-    if not row.significant:
-        return f"not significant, {p}"
-    return f"{'better' if row.difference < 0 else 'worse'}, {p}"
+    if row.difference is None and run is not None and run.state != "finished":
+        return run.state
+    return row.verdict
+
+
+def over_seeds(table: AblationTable) -> pd.DataFrame:
+    """Return kinds of runs with all their seeds together, as they are shown; empty where no kind has several."""
+    return pd.DataFrame(
+        [
+            {
+                "Model": row.name,
+                "Seeds": str(len(row.rates)),
+                "Mean WER": text.percent(row.mean),
+                "SD": _points(row.spread),
+                "Range": f"{text.percent(min(row.rates.values()))} to {text.percent(max(row.rates.values()))}",
+                "Difference": "" if row.is_baseline else text.points(row.difference),
+                "95 % interval": text.interval(row.interval) if row.interval else "",
+                "Verdict": row.verdict,
+                "SD of it": "" if row.is_baseline else _points(row.difference_spread),
+                "Better in": "" if row.is_baseline else f"{row.better} of {len(row.differences)}",
+            }
+            for row in (table.over_seeds.rows if table.over_seeds else ())
+        ]
+    )
+
+
+def _points(fraction: float | None) -> str:
+    """Return a length in points, without a sign."""
+    return text.decimal(None if fraction is None else 100 * fraction, 1)
 
 
 def ablation_notes(table: AblationTable) -> list[str]:
@@ -281,8 +302,9 @@ def compared(comparison: Comparison) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "Run": labels(rows),
-            "State": [STATE_SIGNS[row.run.state] for row in rows],
+            # Before the state: a phone shows one column beside the names.
             **rates,
+            "State": [STATE_SIGNS[row.run.state] for row in rows],
             "Parameters": [text.count(row.parameters.trainable if row.parameters else None) for row in rows],
             "Trainable": [_scaled(row.parameters.share_of_teacher if row.parameters else None) for row in rows],
             "Training": [text.duration(row.run.seconds) for row in rows],

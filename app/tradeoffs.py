@@ -1,18 +1,14 @@
-"""What error rates cost and go with: frames for the charts of an ablation, and its seeds; no st.*."""
+"""What error rates cost and go with: frames for the charts of an ablation; no st.*."""
 
-import json
-import re
 from collections.abc import Mapping
 from math import degrees
-from statistics import correlation, fmean, stdev
-from typing import Any
+from statistics import correlation, fmean
 
 import pandas as pd
 
 from app import text
-from core.runs import AblationRow, AblationTable
+from core.runs import AblationTable
 
-SEED = re.compile(r" \(seed \d+\)$|, seed \d+(?=\)$)")
 COLUMNS = ["name", "runs", "wer", "low", "high", "parameters", "minutes"]
 
 
@@ -24,7 +20,7 @@ def costs(table: AblationTable) -> pd.DataFrame:
         ``parameters`` (trained) and ``minutes`` (mean training time). Runs that are not read or counted are left out.
     """
     found = []
-    for rows in _kinds(table):
+    for name, rows in table.kinds:
         read = [row for row in rows if row.evaluation and row.parameters and row.run.seconds is not None]
         if not read:
             continue
@@ -33,7 +29,7 @@ def costs(table: AblationTable) -> pd.DataFrame:
         seconds = [row.run.seconds for row in read if row.run.seconds is not None]
         found.append(
             {
-                "name": _name(read),
+                "name": name,
                 "runs": len(read),
                 "wer": fmean(rates),
                 "low": min(rates),
@@ -93,54 +89,3 @@ def does_closer_mean_better(frame: pd.DataFrame) -> str:
     says = "the closer, the better" if rho > 0.3 else "the closer, the worse" if rho < -0.3 else "no clear relation"
     few = " Few runs: a hint at most." if len(frame) < 10 else ""
     return f"Spearman's rank correlation {text.decimal(rho, 2)} over {len(frame)} runs: {says}.{few}"
-
-
-def seeds(table: AblationTable) -> pd.DataFrame:
-    """Return mean and spread over seeds, one row per kind of run; empty where every kind has one run.
-
-    The difference is that of runs of the same seed, so that what a seed does to both cancels.
-    """
-    kinds = [[row for row in rows if row.evaluation] for rows in _kinds(table)]
-    kinds = [rows for rows in kinds if rows]
-    if not kinds or max(map(len, kinds)) < 2:
-        return pd.DataFrame()
-    baseline = {row.run.seed: row.evaluation.wer for row in kinds[0] if row.evaluation}
-    return pd.DataFrame([_seeds(rows, baseline, first=rows is kinds[0]) for rows in kinds])
-
-
-def _seeds(rows: list[AblationRow], baseline: Mapping[int, float], *, first: bool) -> dict[str, str]:
-    rates = {row.run.seed: row.evaluation.wer for row in rows if row.evaluation}
-    differences = [rate - baseline[seed] for seed, rate in rates.items() if seed in baseline]
-    better = sum(difference < 0 for difference in differences)
-    return {
-        "Model": _name(rows),
-        "Seeds": str(len(rates)),
-        "Mean WER": text.percent(fmean(rates.values())),
-        "SD": _spread(list(rates.values())),
-        "Range": f"{text.percent(min(rates.values()))} to {text.percent(max(rates.values()))}",
-        "Difference": "baseline" if first else text.points(fmean(differences) if differences else None),
-        "SD of it": "" if first else _spread(differences),
-        "Better in": "" if first else f"{better} of {len(differences)}",
-    }
-
-
-def _spread(rates: list[float]) -> str:
-    """Return the sample's standard deviation in points; of one number there is none."""
-    return text.decimal(100 * stdev(rates) if len(rates) > 1 else None, 1)
-
-
-def _kinds(table: AblationTable) -> list[list[AblationRow]]:
-    """Return the rows that differ in nothing but their seed and what they are called, together; first ones first."""
-    kinds: dict[str, list[AblationRow]] = {}
-    for row in table.rows:
-        kinds.setdefault(_but_for_seed(row.run.config), []).append(row)
-    return list(kinds.values())
-
-
-def _but_for_seed(config: Mapping[str, Any]) -> str:
-    return json.dumps({key: value for key, value in config.items() if key not in ("name", "seed")}, sort_keys=True)
-
-
-def _name(rows: list[AblationRow]) -> str:
-    name = rows[0].run.name
-    return name if len(rows) == 1 else SEED.sub("", name)

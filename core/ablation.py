@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from core.comparison import measured_differently
 from core.errors import ConfigError, NotFoundError, quoted
-from core.significance import Difference, holm, paired_bootstrap
-from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store
+from core.over_seeds import Kind, OverSeeds, but_for_seed, kind_name, over_seeds
+from core.significance import Contrast, Difference, contrasts, paired_bootstrap
+from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store, UtteranceResult
 from core.store.records import Subject
 
 DEVELOPMENT = "development"
@@ -14,25 +15,17 @@ DEVELOPMENT = "development"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class Compared(Contrast):
     """A model beside the baseline.
 
     Attributes:
         evaluation: On the table's test set, or None before it was read.
-        difference: WER minus the baseline's, a fraction; negative is better. None for the baseline itself.
-        interval: 95 % interval of the difference.
-        p_value: Adjusted for the number of rows (Holm); None where there are too few utterances to test.
+        against: Name of the run that it was compared with: the baseline's of its own seed where there is one, else the
+            baseline itself. None where nothing is compared, and for what others are compared with.
     """
 
     evaluation: EvaluationRecord | None = None
-    difference: float | None = None
-    interval: tuple[float, float] | None = None
-    p_value: float | None = None
-
-    @property
-    def significant(self) -> bool:
-        """Whether the difference is more than chance at the 5 % level, all rows considered."""
-        return self.p_value is not None and self.p_value < 0.05
+    against: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +35,7 @@ class AblationRow(Compared):
     Attributes:
         parameters: None before they are known.
         teaches: Whether it is there for later runs to learn from; it was read as their teacher.
-        is_baseline: Whether the others are compared with it.
+        is_baseline: Whether others are compared with it: the baseline, and its runs with other seeds.
         load: Of a mixture, the share of the development set's points that each expert has, at the checkpoint that is
             shown; the busiest first, as each module's are put in order. Empty without experts.
     """
@@ -76,8 +69,9 @@ class AblationTable:
         several: Where there are several: those that are no runs of the job, and their ensembles; compared as runs are.
         rows: Those that teach first.
         baseline: Name of the run that the others are compared with.
-        test: What the interval is and whether it is a test, a sentence; empty when nothing is compared yet.
+        test: What the interval is and whether it is a test, in sentences; empty when nothing is compared yet.
         utterances: Size of the test set.
+        over_seeds: Kinds of runs with all their seeds together; None where no kind has several.
         extra: The same table for every extra test set, by its name; never pooled.
     """
 
@@ -90,6 +84,7 @@ class AblationTable:
     test: str
     utterances: int
     several: tuple[ReferenceRow, ...] = ()
+    over_seeds: OverSeeds | None = None
     extra: dict[str, "AblationTable"] = field(default_factory=dict)
 
     @property
@@ -98,6 +93,17 @@ class AblationTable:
         teaching = [(row.run.name, "Teacher", row) for row in self.rows if row.teaches]
         several = [(row.name, row.subject.capitalize(), row) for row in self.several]
         return [*teaching, *several, *((row.run.name, "Student", row) for row in self.rows if not row.teaches)]
+
+    @property
+    def kinds(self) -> list[tuple[str, list[AblationRow]]]:
+        """The runs that differ in nothing but their seed and what they are called, together, with a name for them."""
+        return _kinds(self.rows)
+
+    @property
+    def against(self) -> str:
+        """What the others are compared with, in words: one run, or all the baseline's runs, each with its seed."""
+        seeds = [row.run.name for row in self.rows if row.is_baseline]
+        return self.baseline if len(seeds) < 2 else f"{kind_name(seeds)}, seed by seed"
 
     @property
     def reading(self) -> str:
@@ -169,15 +175,16 @@ def _table(store: Store, job_id: str, test_set: str, against: str | None) -> Abl
             for label, record in ensembles.items()
         ]
     rows = [AblationRow(run=run, evaluation=own[run.id], teaches=True) for run in experts]
-    rows += [
-        AblationRow(run=run, evaluation=own[run.id], is_baseline=place == chosen) for place, run in enumerate(students)
-    ]
+    baselines = _baselines(students, chosen)
+    rows += [AblationRow(run=run, evaluation=own[run.id], is_baseline=run.id in baselines) for run in students]
     rows = [
         replace(row, parameters=store.parameters(row.run.id), load=_load(store, row.run, row.evaluation))
         for row in rows
     ]
     utterances = len(store.utterance_results(next(iter(found.values())).id)) if found else 0
-    compared, test = _compare(store, [*rows, *several], baseline=len(experts) + chosen, size=utterances)
+    everything = [*rows, *several]
+    results = [None if row.evaluation is None else store.utterance_results(row.evaluation.id) for row in everything]
+    compared, test = _compare(everything, results, baseline=len(experts) + chosen, size=utterances)
     return AblationTable(
         job=job,
         test_set=test_set,
@@ -188,6 +195,7 @@ def _table(store: Store, job_id: str, test_set: str, against: str | None) -> Abl
         test=test,
         utterances=utterances,
         several=tuple(row for row in compared if isinstance(row, ReferenceRow)),
+        over_seeds=_over_seeds(rows, results),
     )
 
 
@@ -202,42 +210,108 @@ def _baseline(students: Sequence[RunRecord], against: str | None) -> int:
     raise NotFoundError(f"There is no run {quoted(against)} to compare with. Choose one of {names}.")
 
 
+def _baselines(students: Sequence[RunRecord], chosen: int) -> set[str]:
+    """Return the ids of the baseline and, for every other seed, of the first run that has the baseline's settings."""
+    baseline = students[chosen]
+    found = {baseline.seed: baseline.id}
+    for run in students:
+        if but_for_seed(run.config) == but_for_seed(baseline.config):
+            found.setdefault(run.seed, run.id)
+    return set(found.values())
+
+
 def _compare(
-    store: Store, rows: Sequence[AblationRow | ReferenceRow], *, baseline: int, size: int
+    rows: Sequence[AblationRow | ReferenceRow],
+    results: Sequence[Sequence[UtteranceResult] | None],
+    *,
+    baseline: int,
+    size: int,
 ) -> tuple[Sequence[AblationRow | ReferenceRow], str]:
     """Compare each row with the baseline; return them with their differences, and what the interval is."""
-    results = [None if row.evaluation is None else store.utterance_results(row.evaluation.id) for row in rows]
-    # An utterance whose reference is empty has no share in a rate of words.
-    base = {result.utterance_id: result for result in results[baseline] or () if result.words > 0}
-    if not base:
-        return rows, ""
-    differences: list[Difference | None] = [None] * len(rows)
-    for index, own in enumerate(results):
-        if own is not None and index != baseline:
-            errors = {result.utterance_id: result.errors for result in own}
-            differences[index] = paired_bootstrap(
-                [errors[utterance_id] for utterance_id in base],
-                [result.errors for result in base.values()],
-                [result.words for result in base.values()],
-                clusters=[result.speaker for result in base.values()],
-            )
+    places = [_partner(rows, results, place, baseline) for place in range(len(rows))]
+    differences = [
+        None if other is None else _difference(own, results[other]) for own, other in zip(results, places, strict=True)
+    ]
     known = [difference for difference in differences if difference is not None]
     if not known:
         return rows, ""
-    p_values = holm([None if difference is None else difference.p_value for difference in differences])
     compared = [
-        row
-        if difference is None
-        else replace(row, difference=difference.difference, interval=(difference.low, difference.high), p_value=p_value)
-        for row, difference, p_value in zip(rows, differences, p_values, strict=True)
+        replace(row, against=_called(rows[place]), **fields) if fields and place is not None else row
+        for row, place, fields in zip(rows, places, contrasts(differences), strict=True)
     ]
     sentence = (
         f"95 % interval of the difference from the baseline: paired bootstrap over {known[0].units} {known[0].unit}"
     )
+    name = _called(rows[baseline])
+    if any(row.against not in (None, name) for row in compared):
+        sentence = f"Each run is compared with the baseline's of its own seed, else with '{name}'. {sentence}"
     tested = sum(difference.p_value is not None for difference in known)
     if not tested:
         return compared, f"{sentence}. {size} utterances are too few to test."
     return compared, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm)."
+
+
+def _partner(
+    rows: Sequence[AblationRow | ReferenceRow],
+    results: Sequence[Sequence[UtteranceResult] | None],
+    place: int,
+    baseline: int,
+) -> int | None:
+    """Return the place of what a row is compared with; None where it is what others are compared with."""
+    row = rows[place]
+    if not isinstance(row, AblationRow):
+        return baseline
+    if row.is_baseline:
+        return None
+    own = (
+        other
+        for other, candidate in enumerate(rows)
+        if isinstance(candidate, AblationRow) and candidate.is_baseline and candidate.run.seed == row.run.seed
+    )
+    return next((other for other in own if results[other] is not None), baseline)
+
+
+def _difference(own: Sequence[UtteranceResult] | None, baseline: Sequence[UtteranceResult] | None) -> Difference | None:
+    """Compare what two models made of the same utterances; None before both were read."""
+    # An utterance whose reference is empty has no share in a rate of words.
+    base = {result.utterance_id: result for result in baseline or () if result.words > 0}
+    if own is None or not base:
+        return None
+    errors = {result.utterance_id: result.errors for result in own}
+    return paired_bootstrap(
+        [errors[utterance_id] for utterance_id in base],
+        [result.errors for result in base.values()],
+        [result.words for result in base.values()],
+        clusters=[result.speaker for result in base.values()],
+    )
+
+
+def _called(row: AblationRow | ReferenceRow) -> str:
+    return row.run.name if isinstance(row, AblationRow) else row.name
+
+
+def _kinds(rows: Sequence[AblationRow]) -> list[tuple[str, list[AblationRow]]]:
+    kinds: dict[str, list[AblationRow]] = {}
+    for row in rows:
+        kinds.setdefault(but_for_seed(row.run.config), []).append(row)
+    return [(kind_name([row.run.name for row in alike]), alike) for alike in kinds.values()]
+
+
+def _over_seeds(rows: Sequence[AblationRow], results: Sequence[Sequence[UtteranceResult] | None]) -> OverSeeds | None:
+    """Put the runs that were read together by kind; the first of those with one seed counts."""
+    heard = dict(zip((row.run.id for row in rows), results, strict=False))
+    found: list[tuple[Kind, bool]] = []
+    for name, alike in _kinds(rows):
+        by_seed: dict[int, tuple[float, Sequence[UtteranceResult]]] = {}
+        for row in alike:
+            if row.evaluation is not None and (each := heard[row.run.id]) is not None:
+                by_seed.setdefault(row.run.seed, (row.evaluation.wer, each))
+        if by_seed:
+            rates = {seed: rate for seed, (rate, _) in by_seed.items()}
+            read = {seed: each for seed, (_, each) in by_seed.items()}
+            found.append((Kind(name, rates, read), any(row.is_baseline for row in alike)))
+    baseline = next((place for place, (_, is_baseline) in enumerate(found) if is_baseline), None)
+    return over_seeds([kind for kind, _ in found], baseline)
 
 
 def _load(store: Store, run: RunRecord, evaluation: EvaluationRecord | None) -> tuple[float, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,6 +37,38 @@ class Difference:
     p_value: float | None
     units: int
     unit: Literal["speakers", "utterances"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """What a table says of a difference of word error rates, among others of its kind.
+
+    Attributes:
+        difference: WER minus the baseline's, a fraction; negative is better. None where nothing is compared.
+        interval: 95 % interval of the difference.
+        p_value: Adjusted for the number of comparisons (Holm); None where there are too few utterances to test.
+    """
+
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is more than chance at the 5 % level, all comparisons considered."""
+        return self.p_value is not None and self.p_value < 0.05
+
+    @property
+    def verdict(self) -> str:
+        """Whether the difference is more than chance, in words."""
+        if self.difference is None:
+            return "not compared"
+        if self.p_value is None:
+            return "too few to test"
+        p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
+        if not self.significant:
+            return f"not significant, {p}"
+        return f"{'better' if self.difference < 0 else 'worse'}, {p}"
 
 
 def paired_bootstrap(
@@ -91,6 +123,15 @@ def paired_bootstrap(
         p_value = min(1.0, 2 * (int(smaller) + 1) / (samples + 1))
     difference = _differences(table.sum(axis=0, keepdims=True))[0]
     return Difference(float(difference), float(low), float(high), p_value, len(table), unit)
+
+
+def contrasts(differences: Sequence[Difference | None]) -> list[dict[str, Any]]:
+    """Return the fields of a `Contrast` for each difference, p-values adjusted for their number; none for None."""
+    p_values = holm([None if each is None else each.p_value for each in differences])
+    return [
+        {} if each is None else {"difference": each.difference, "interval": (each.low, each.high), "p_value": p_value}
+        for each, p_value in zip(differences, p_values, strict=True)
+    ]
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

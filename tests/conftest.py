@@ -12,6 +12,10 @@ from core.config import RunConfig, parse_run
 from core.store import Store
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, metavar="FOLDER", help="where to put the README's pictures")
+
+
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a database without rows, to be copied: making the tables takes longer than most tests."""

@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core.ablation import AblationRow, ablation_table
@@ -27,9 +28,10 @@ def evaluate(store: Store, job: JobRecord) -> Evaluate:
 
     def add(errors: Sequence[int], position: int | None = None, *, words: Sequence[int] = (), **fields: Any) -> Any:
         counts = list(words) or [WORDS] * len(errors)
-        run_id = None if position is None else store.runs(job_id=job.id)[position].id
+        owner = fields.get("job_id", job.id)
+        run_id = None if position is None else store.runs(job_id=owner)[position].id
         usual: dict[str, Any] = {
-            "job_id": job.id,
+            "job_id": owner,
             "run_id": run_id,
             "subject": "teacher" if position is None else "student",
             "test_set": "test",
@@ -194,3 +196,95 @@ def test_any_run_can_be_what_the_others_are_compared_with(store: Store, job: Job
     assert ablation_table(store, job.id, against=kd.run.id) == by_name
     with pytest.raises(NotFoundError, match=r"no run 'cosine'.*'ce', 'kd', 'manifold'"):
         ablation_table(store, job.id, against="cosine")
+
+
+@pytest.fixture
+def grid(store: Store, make_config: Callable[..., RunConfig]) -> JobRecord:
+    """Return a job of two kinds of runs with the seeds 0 and 1 each, and a third kind with seed 2 alone."""
+    kinds = {"ce": {}, "kd": {"training": {"learning_rate": 0.002}}, "manifold": {"training": {"learning_rate": 0.004}}}
+    cells = [("ce", 0), ("ce", 1), ("kd", 0), ("kd", 1), ("manifold", 2)]
+    configs = [make_config(name=f"{name} (seed {seed})", seed=seed, **kinds[name]) for name, seed in cells]
+    return store.create_job("grid", configs)
+
+
+GRID = [[2] * 120, [3, 1] * 60, [0, 2] * 60, [1, 2, 0] * 40, [1] * 120]
+
+
+def test_a_run_is_compared_with_the_baseline_of_its_own_seed(store: Store, grid: JobRecord, evaluate: Evaluate) -> None:
+    for position, own in enumerate(GRID):
+        evaluate(own, position, job_id=grid.id)
+    table = ablation_table(store, grid.id)
+    assert [row.is_baseline for row in table.rows] == [True, True, False, False, False]
+    assert [row.against for row in table.rows] == [None, None, "ce (seed 0)", "ce (seed 1)", "ce (seed 0)"]
+    assert [row.difference for row in table.rows[:2]] == [None, None]
+    for row, own, base in zip(table.rows[2:], GRID[2:], (GRID[0], GRID[1], GRID[0]), strict=True):
+        assert row.difference == pytest.approx((sum(own) - sum(base)) / (WORDS * 120))
+        expected = paired_bootstrap(own, base, [WORDS] * 120)
+        assert row.interval == (expected.low, expected.high)
+    assert table.test.startswith(
+        "Each run is compared with the baseline's of its own seed, else with 'ce (seed 0)'. 95"
+    )
+    assert "adjusted for 3 comparisons (Holm)" in table.test
+    assert table.against == "ce, seed by seed"
+
+
+def test_where_the_seed_of_the_baseline_was_not_read_the_baseline_itself_counts(
+    store: Store, grid: JobRecord, evaluate: Evaluate
+) -> None:
+    for position in (0, 3):
+        evaluate(GRID[position], position, job_id=grid.id)
+    row = ablation_table(store, grid.id).rows[3]
+    assert (row.against, row.difference) == ("ce (seed 0)", pytest.approx((120 - 240) / (WORDS * 120)))
+    assert ablation_table(store, grid.id).test.startswith("95 % interval")
+
+
+def test_kinds_of_runs_are_compared_by_the_errors_of_all_their_seeds(
+    store: Store, grid: JobRecord, evaluate: Evaluate
+) -> None:
+    for position, own in enumerate(GRID):
+        evaluate(own, position, job_id=grid.id)
+    found = ablation_table(store, grid.id).over_seeds
+    assert found is not None
+    ce, kd, manifold = found.rows
+    assert [(row.name, list(row.rates)) for row in found.rows] == [
+        ("ce", [0, 1]),
+        ("kd", [0, 1]),
+        ("manifold (seed 2)", [2]),
+    ]
+    assert (ce.is_baseline, ce.difference, ce.differences) == (True, None, {})
+    # By hand: draws of utterances, each with its errors of both seeds, over its words of both seeds.
+    apart = np.array(GRID[2]) + GRID[3] - np.array(GRID[0]) - GRID[1]
+    counts = np.random.default_rng(7).multinomial(120, [1 / 120] * 120, size=20_000)
+    draws = counts @ apart / (2 * WORDS * 120)
+    assert kd.difference == pytest.approx(apart.sum() / (2 * WORDS * 120))
+    assert kd.difference == pytest.approx(np.mean(list(kd.differences.values())))
+    assert kd.interval == pytest.approx(tuple(np.quantile(draws, (0.025, 0.975))), abs=0.003)
+    assert kd.significant
+    # No seed of the baseline is the third's: nothing is compared.
+    assert (manifold.difference, manifold.p_value, manifold.verdict) == (None, None, "not compared")
+    assert "paired bootstrap over 120 utterances" in found.test
+    assert "adjusted for one comparison (Holm)" in found.test
+
+
+def test_the_kind_of_the_chosen_run_is_the_baseline(store: Store, grid: JobRecord, evaluate: Evaluate) -> None:
+    for position, own in enumerate(GRID):
+        evaluate(own, position, job_id=grid.id)
+    table = ablation_table(store, grid.id, against="kd (seed 1)")
+    assert [row.against for row in table.rows] == ["kd (seed 0)", "kd (seed 1)", None, None, "kd (seed 1)"]
+    assert table.over_seeds is not None
+    forward = ablation_table(store, grid.id).over_seeds
+    assert forward is not None
+    assert [row.is_baseline for row in table.over_seeds.rows] == [False, True, False]
+    assert table.over_seeds.rows[0].difference == pytest.approx(-(forward.rows[1].difference or 0))
+
+
+def test_a_table_of_one_seed_has_nothing_over_seeds(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    for position, own in enumerate(GRID[:3]):
+        evaluate(own, position)
+    table = ablation_table(store, job.id)
+    assert (table.over_seeds, table.against) == (None, "ce")
+    assert [row.against for row in table.rows] == [None, "ce", "ce"]
+    assert table.test == (
+        "95 % interval of the difference from the baseline: paired bootstrap over 120 utterances. "
+        "p-values are adjusted for 2 comparisons (Holm)."
+    )

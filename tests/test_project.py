@@ -171,6 +171,12 @@ def test_the_tree_in_the_readme_leaves_out_nothing() -> None:
     assert left_out == []
 
 
+def test_the_readme_shows_every_picture_there_is_and_no_other() -> None:
+    shown = set(re.findall(r'(?:src|srcset)="(assets/[^"]+)"|\]\((assets/[^)]+)\)', README))
+    there = {path for kind in ("*.png", "benchmarks/*.svg") for path in (ROOT / "assets").glob(kind)}
+    assert {first or second for first, second in shown} == {str(path.relative_to(ROOT)) for path in there}
+
+
 def test_the_run_in_the_readme_is_a_run(tmp_path: Path) -> None:
     (block,) = blocks("yaml")
     (tmp_path / "run.yaml").write_text(block, encoding="utf-8")
@@ -228,9 +234,7 @@ def test_what_the_code_imports_is_listed_and_nothing_else(providers: dict[str, s
 
 
 def test_what_the_tests_import_is_listed(providers: dict[str, set[str]]) -> None:
-    unlisted = {
-        module for module in imported("tests", "assets", "benchmarks") if not providers[module] & (NEEDED | EXTRAS)
-    }
+    unlisted = {module for module in imported("tests", "benchmarks") if not providers[module] & (NEEDED | EXTRAS)}
     assert unlisted == set()
 
 

@@ -156,7 +156,7 @@ def _charts(table: AblationTable) -> None:
     with right:
         if contrasts.empty:
             return
-        st.header(f"Against {text.plain(table.baseline)}")
+        st.header(f"Against {text.plain(table.against)}")
         about = "Differences from the baseline in points: " + ", ".join(
             f"{name} {difference:+.1f}"
             for name, difference in zip(contrasts["name"], contrasts["difference"], strict=True)
@@ -166,16 +166,39 @@ def _charts(table: AblationTable) -> None:
 
 
 def _seeds(table: AblationTable) -> None:
-    frame = tradeoffs.seeds(table)
-    if frame.empty:
+    if table.over_seeds is None:
         return
     st.header("Over seeds")
-    about = "Mean and spread of word error rates over seeds"
-    parts.table(frame, alt=about, numbers=[name for name in frame.columns if name != "Model"])
-    st.caption(
-        "SD: standard deviation over seeds, in points. Differences are of runs with the same seed; a run's own "
-        "interval, in the table above, is over utterances and knows nothing of seeds."
+    frame = tables.over_seeds(table)
+    about = "Mean and spread of word error rates over seeds, and differences from the baseline's runs with these seeds"
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height="content",
+        column_config={
+            **{name: st.column_config.TextColumn(alignment="right") for name in frame.columns},
+            "Model": st.column_config.TextColumn(pinned=True, width=parts.NAME_WIDTH),
+            "Mean WER": st.column_config.TextColumn("Mean WER ↓", alignment="right"),
+            "SD": st.column_config.TextColumn(alignment="right", help="Standard deviation over seeds, in points."),
+            "Difference": st.column_config.TextColumn(
+                "Points",
+                alignment="right",
+                help="Mean WER minus the baseline's, of the same seeds; negative is better.",
+            ),
+            "95 % interval": st.column_config.TextColumn(
+                alignment="right", help="Of the difference: over utterances, with the seeds as they are."
+            ),
+            "Verdict": st.column_config.TextColumn(
+                width=200, help="p adjusted for the number of rows; it knows other utterances, not other seeds."
+            ),
+            "SD of it": st.column_config.TextColumn(
+                "SD of points", alignment="right", help="Of the difference, over seeds, in points."
+            ),
+            "Better in": st.column_config.TextColumn(alignment="right", help="Seeds with which it beats the baseline."),
+        },
+        alt=about,
     )
+    st.caption(text.plain(table.over_seeds.test))
 
 
 def _tradeoffs(table: AblationTable) -> None:

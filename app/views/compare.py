@@ -9,6 +9,7 @@ from core.runs import Comparison, RunSummary
 USUAL, TOTAL = "development/wer", "loss/total"
 """The curve that is drawn when nobody chose any, and the one that means something else in every objective."""
 HEIGHT = 300
+SHORT = {"development": "dev."}
 
 
 def show() -> None:
@@ -71,7 +72,10 @@ def _numbers(comparison: Comparison) -> None:
         st.error("\n".join([said, "", *lines]), icon=":material/balance:")
     frame = tables.compared(comparison)
     rates = {
-        test_set: st.column_config.NumberColumn(f"WER % ↓, {test_set}", format="%.1f")
+        # In full, the longest name would push the last column out of a window of 1280 pixels.
+        test_set: st.column_config.NumberColumn(
+            f"WER % ↓, {SHORT.get(test_set, test_set)}", format="%.1f", help=f"On the {text.plain(test_set)} set."
+        )
         for test_set in comparison.test_sets
     }
     st.dataframe(

@@ -48,8 +48,9 @@ def show() -> None:
         message = run.message or (job.message if run.state != "finished" else "")
         if message:
             parts.ending(run.state, message)
-        if run.state in ("failed", "interrupted"):
+        if run.state in ("failed", "interrupted", "stopped"):
             _again(run, job)
+        if run.state in ("failed", "interrupted"):
             # A sentence that says all needs no log below it; one that sends to the log finds it open.
             with st.expander(
                 "The end of its log", expanded=bool(re.search(r"\blog\b", message)), icon=":material/article:"
@@ -83,7 +84,9 @@ def _said(run: RunRecord, job: JobRecord) -> None:
 
 def _again(run: RunRecord, job: JobRecord) -> None:
     """Offer to start a run as it was, after the runs of its job whose students it needs."""
-    if st.button("Start it again", type="primary", icon=":material/replay:", help="As it was, in a job of its own."):
+    # Who stopped a run had a reason: starting it again is offered, not urged.
+    kind = "secondary" if run.state == "stopped" else "primary"
+    if st.button("Start it again", type=kind, icon=":material/replay:", help="As it was, in a job of its own."):
         store = state.studio().store
         with state.sentences():
             configs = starts.again(run, store.runs(1000, job_id=job.id))

@@ -154,9 +154,12 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
 def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
     states, tags = list(parts.STATES), _tags(runs)
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        # The browser puts what is bound into the address it has; `several` would leave an entry in the history for
+        # every pause in typing, and Back would go through them one by one.
         words = st.text_input(
             "Search",
-            key=state.several("search"),
+            key="search",
+            bind="query-params",
             type="search",
             placeholder="Name, method, job, tag, note or id",
             icon=":material/search:",
@@ -170,7 +173,6 @@ def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
             st.button("Back to the runs", icon=":material/arrow_back:", on_click=state.set_query, kwargs={"bin": None})
         else:
             st.button("Bin", icon=":material/delete:", on_click=state.set_query, kwargs={"bin": "yes"})
-    state.chosen_several("search", words or "")
     state.chosen_several("states", wanted)
     state.chosen_several("tags", tagged)
     return [

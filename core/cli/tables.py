@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from core.over_seeds import KindRow
 from core.reports.sheets import Sheet, sheets
 from core.runs import AblationTable, Compared, EvaluationRecord, ParameterCounts, RunRecord
 
@@ -72,6 +73,22 @@ def ablation_json(table: AblationTable) -> dict[str, Any]:
             for row in table.several
         ],
         "runs": [_row_json(table, index) for index in range(len(table.rows))],
+        "over_seeds": table.over_seeds
+        and {"test": table.over_seeds.test, "kinds": [_kind_json(row) for row in table.over_seeds.rows]},
+    }
+
+
+def _kind_json(row: KindRow) -> dict[str, Any]:
+    """Return a kind of runs with all its seeds: rates and differences in percent, by seed."""
+    spreads = {"spread": row.spread, "difference_spread": row.difference_spread}
+    return {
+        "name": row.name,
+        "baseline": row.is_baseline,
+        "wer": {str(seed): 100 * rate for seed, rate in row.rates.items()},
+        "mean_wer": 100 * row.mean,
+        **_difference_json(row),
+        "differences": {str(seed): 100 * difference for seed, difference in row.differences.items()},
+        **{name: None if spread is None else 100 * spread for name, spread in spreads.items()},
     }
 
 
@@ -80,7 +97,7 @@ def _elsewhere(table: AblationTable, name: str) -> list[EvaluationRecord | None]
     return [next((row.evaluation for row in extra.several if row.name == name), None) for extra in table.extra.values()]
 
 
-def _difference_json(row: Compared) -> dict[str, Any]:
+def _difference_json(row: Compared | KindRow) -> dict[str, Any]:
     return {
         "difference": None if row.difference is None else 100 * row.difference,
         "interval": None if row.interval is None else [100 * end for end in row.interval],
@@ -108,7 +125,7 @@ def _row_json(table: AblationTable, index: int) -> dict[str, Any]:
     if row.evaluation is not None:
         extra = [other.rows[index].evaluation for other in table.extra.values()]
         fields |= {**(_subject_json(table, row.evaluation, extra) or {}), "method": row.run.method}
-    fields |= {"teaches": row.teaches, "baseline": row.is_baseline, **_difference_json(row)}
+    fields |= {"teaches": row.teaches, "baseline": row.is_baseline, "against": row.against, **_difference_json(row)}
     if row.parameters is not None:
         fields["trainable"] = {
             "adapters": row.parameters.adapters,

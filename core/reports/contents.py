@@ -181,12 +181,12 @@ def _differences(table: AblationTable) -> Figure | None:
     ]
     if not rows:
         return None
-    label = f"Differences from {table.baseline} in points"
+    label = f"Differences from {table.against} in points"
     chart = charts.dots(rows, label=label, unit="points of WER, negative is better", signed=True)
     caption = (
         f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant, or too few to test. {table.test}"
     )
-    return Figure(f"Against {table.baseline}", chart, caption)
+    return Figure(f"Against {table.against}", chart, caption)
 
 
 def _development(studio: Studio, table: AblationTable) -> Figure | None:
@@ -327,9 +327,11 @@ def _models(table: AblationTable) -> list[tuple[str, EvaluationRecord]]:
         found.append((f"Teachers: {strongest.name}", strongest.evaluation))
     read = [row for row in table.rows if row.evaluation and not row.teaches]
     best = min(read, key=lambda row: _wer(row.evaluation), default=None)
+    # Of a baseline with several seeds, the run that gave it its name.
+    baseline = next((row for row in read if row.is_baseline and row.run.name == table.baseline), None)
     for row in read:
-        if row.evaluation and (row.is_baseline or row is best):
-            role = ", ".join(["baseline"] * row.is_baseline + ["best"] * (row is best))
+        if row.evaluation and (row is baseline or row is best):
+            role = ", ".join(["baseline"] * (row is baseline) + ["best"] * (row is best))
             found.append((f"{row.run.name} ({role})", row.evaluation))
     return found
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.over_seeds import KindRow, OverSeeds
 from core.runs import AblationRow, AblationTable, Compared, EvaluationRecord, ParameterCounts
 
 LOAD = (
@@ -30,8 +31,9 @@ class Sheet:
 
 
 def sheets(table: AblationTable) -> list[Sheet]:
-    """Return the table of a job, what its mixtures have of their own, and a table for every extra test set."""
+    """Return the table of a job, its kinds over seeds, what its mixtures have, and a table for every extra test set."""
     found = [_sheet(table, f"{table.job.name}: word error rate on the {table.test_set} set", notes(table))]
+    found += [_seeds(table.over_seeds)] if table.over_seeds else []
     found += [_mixtures(table)] if any(row.load for row in table.rows) else []
     for name, extra in table.extra.items():
         title = f"{name}: {extra.utterances} utterances, on their own"
@@ -62,7 +64,7 @@ def notes(table: AblationTable) -> list[str]:
     if table.several:
         lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")
     if table.test:
-        lines.append(f"{table.test} * p < 0.05 against '{table.baseline}'.")
+        lines.append(f"{table.test} * p < 0.05 against '{table.against}'.")
     return lines
 
 
@@ -75,10 +77,10 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
-def difference(row: Compared) -> str:
+def difference(row: Compared | KindRow) -> str:
     """Return how far a model is from the baseline, in points with their interval; * where it is more than chance."""
     if row.difference is None or row.interval is None:
-        return "baseline" if isinstance(row, AblationRow) and row.is_baseline else ""
+        return "baseline" if isinstance(row, AblationRow | KindRow) and row.is_baseline else ""
     low, high = row.interval
     mark = " *" if row.significant else ""
     return f"{100 * row.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{mark}"
@@ -122,6 +124,29 @@ def _costs(item: EvaluationRecord, *, memory: bool) -> tuple[str, ...]:
     """Return the divergence, the real-time factor and, where it is a column, the megabytes of weights."""
     size = "" if item.memory is None else f"{item.memory / 1e6:,.0f}"
     return (_divergence(item), f"{item.real_time_factor:.3f}", *([size] if memory else []))
+
+
+def _seeds(found: OverSeeds) -> Sheet:
+    columns = ("Run", "seeds", "mean WER %", "SD", "range", "difference [95 %]", "SD of it", "better in", "verdict")
+    rows = [
+        (
+            row.name,
+            str(len(row.rates)),
+            f"{100 * row.mean:.1f}",
+            _points(row.spread),
+            f"{100 * min(row.rates.values()):.1f} to {100 * max(row.rates.values()):.1f}",
+            difference(row),
+            _points(row.difference_spread),
+            "" if row.is_baseline else f"{row.better} of {len(row.differences)}",
+            row.verdict,
+        )
+        for row in found.rows
+    ]
+    return Sheet("Over seeds", columns, tuple(rows), (found.test,))
+
+
+def _points(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def _mixtures(table: AblationTable) -> Sheet:

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from core.config import RunConfig, parse_run, read_preset
 from core.launchers.process import identify
-from core.runs import AlignmentRecord, Estimate, ParameterCounts, RunRecord, UtteranceResult
+from core.runs import AlignmentRecord, Estimate, JobRecord, ParameterCounts, RunRecord, UtteranceResult
 from core.store import Store
 from core.store.records import Level, State, teacher_states
 
@@ -66,6 +66,9 @@ STAGED = {
 }
 WORD_ERROR_RATES = (0.62, 0.55, 0.21, 0.18)
 """Of the four runs of the quick start, as the sample pretends."""
+
+SEEDS = {("ce", 0): 0.5, ("ce", 1): 0.7, ("kd", 0): 0.3, ("kd", 1): 0.6}
+"""Word error rates by method and seed, as the sample pretends."""
 
 
 def rows(preset: str) -> list[RunConfig]:
@@ -182,6 +185,24 @@ def add_ensemble_job(store: Store, runs_folder: Path) -> list[RunRecord]:
     add_map(store, runs_folder, found[-1], STEPS, "points")
     store.job_state(job.id, "finished")
     return store.runs(job_id=job.id)
+
+
+def add_seeds(store: Store, *, utterances: int = UTTERANCES) -> JobRecord:
+    """Store a job of two kinds of runs with the seeds 0 and 1 each, and a run with seed 2 that was not read yet."""
+    base = rows("quickstart")[0].model_dump(mode="json")
+    losses = {"ce": [{"kind": "cross_entropy"}], "kd": [{"kind": "cross_entropy"}, {"kind": "soft_labels"}]}
+    configs = [
+        parse_run(
+            {**base, "name": f"{key} (seed {seed})", "seed": seed, "method": {"name": key, "losses": losses[key]}}
+        )
+        for key, seed in [*SEEDS, ("ce", 2)]
+    ]
+    job = store.create_job("seeds", configs)
+    for run, rate in zip(store.runs(job_id=job.id), SEEDS.values(), strict=False):
+        store.run_progress(run.id, STEPS, 60.0 * (1 + run.position))
+        store.set_parameters(run.id, counts(projections=100 if run.method == "kd" else 0))
+        evaluate(store, job.id, run.id, "student", "test", STEPS, rate, [f"u{n}" for n in range(utterances)])
+    return job
 
 
 def add_job(store: Store, runs_folder: Path, state: State, message: str = "") -> list[RunRecord]:

@@ -35,7 +35,7 @@ def test_runs_stand_side_by_side_with_their_differences_alone(
     assert list(numbers["Run"]) == [runs[0].name, runs[3].name]
     rates = [store.evaluations(run_id=run.id, test_set="test")[0].wer for run in (runs[0], runs[3])]
     assert list(numbers["test"]) == [100 * rate for rate in rates]
-    assert list(numbers.columns[:5]) == ["Run", "State", "test", "real", "development"]
+    assert list(numbers.columns[:5]) == ["Run", "test", "real", "development", "State"]
     assert list(settings["Setting"]) == ["method.losses.soft_labels", "method.losses.geodesic"]
     assert list(settings.columns) == ["Setting", runs[0].name, runs[3].name]
     assert page.query_params["runs"] == address([runs[0], runs[3]])

@@ -14,6 +14,7 @@ from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
 from core.runs import Studio
 from core.store import Store
+from core.store.records import State
 from tests.app import sample
 from tests.app.test_views import texts
 
@@ -220,8 +221,11 @@ def test_many_lines_of_an_ending_are_cut_and_the_log_has_the_rest(
     assert shown.value.split("  \n") == ["The manifest is wrong\\:", "line 0", "line 1", "and 9 more, in the log"]
 
 
-def test_a_run_that_failed_is_started_again_as_it_was(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
-    (run,) = sample.add_job(store, runs_folder, "failed", "The disk is full.")
+@pytest.mark.parametrize("ending", ["failed", "interrupted", "stopped"])
+def test_a_run_that_did_not_finish_is_started_again_as_it_was(
+    open_page: OpenPage, store: Store, runs_folder: Path, ending: State
+) -> None:
+    (run,) = sample.add_job(store, runs_folder, ending, "It did not finish.")
     turn = take_slot(runs_folder, CPU)
     assert turn is not None
     with turn:
@@ -233,6 +237,14 @@ def test_a_run_that_failed_is_started_again_as_it_was(open_page: OpenPage, store
     (new,) = store.runs(job_id=job.id)
     assert (job.name, new.config) == (store.job(run.job_id).name, run.config)
     assert page.query_params["run"] == new.id
+
+
+def test_a_run_that_finished_or_is_at_work_is_not_started_again(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    runs = [sample.add_finished_job(store, runs_folder)[0], *sample.add_job(store, runs_folder, "running")]
+    for run in runs:
+        assert "Start it again" not in [button.label for button in open_page("run", run=run.id).button]
 
 
 def test_a_run_starts_again_with_the_runs_whose_students_it_needs(store: Store) -> None:

@@ -116,3 +116,21 @@ def test_a_loss_that_is_gone_is_a_difference(make_config: Callable[..., RunConfi
 def test_values_that_are_not_finite_are_left_out_of_curves() -> None:
     metrics = [Metric("r", "loss/total", step, value) for step, value in enumerate((1.0, float("nan"), float("inf")))]
     assert tables.curves(metrics)["value"].tolist() == [1.0]
+
+
+def test_kinds_of_runs_have_a_mean_a_spread_and_a_difference_over_their_seeds(store: Store) -> None:
+    found = ablation_table(store, sample.add_seeds(store, utterances=120).id)
+    rates = [100 * row.evaluation.wer for row in found.rows if row.evaluation]
+    frame = tables.over_seeds(found)
+    assert list(frame["Seeds"]) == ["2", "2"]
+    first, second = rates[2] - rates[0], rates[3] - rates[1]
+    assert frame["Difference"].tolist() == ["", f"{(first + second) / 2:+.1f}".replace("-", "−")]
+    # Of two numbers the standard deviation is their distance over the root of two.
+    assert frame["SD of it"].tolist() == ["", f"{abs(first - second) / 2**0.5:.1f}"]
+    assert frame["SD"].tolist() == [f"{(rates[place + 1] - rates[place]) / 2**0.5:.1f}" for place in (0, 2)]
+    assert frame["Better in"].tolist() == ["", "2 of 2"]
+    assert frame["Verdict"].tolist() == ["baseline", "better, p < 0.001"]
+
+
+def test_one_seed_has_no_table_over_seeds(table: AblationTable) -> None:
+    assert tables.over_seeds(table).empty

@@ -73,10 +73,23 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 @contextmanager
-def new_page(browser: Browser, *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
-    """Open a page in a window of its own; see `page`."""
+def new_page(
+    browser: Browser, *, width: int = 1280, height: int = 900, scale: float = 1, dark: bool = False
+) -> Iterator[Page]:
+    """Open a page in a window of its own; see `page`.
+
+    Args:
+        browser: In which.
+        width: Of the window, in CSS pixels.
+        height: The same.
+        scale: Pixels of the screen in a CSS pixel.
+        dark: Whether the system asks for dark pages.
+    """
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+        viewport={"width": width, "height": height},
+        device_scale_factor=scale,
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
     )
     opened = context.new_page()
     errors: list[str] = []
@@ -88,7 +101,7 @@ def new_page(browser: Browser, *, width: int = 1280, dark: bool = False) -> Iter
 
 
 def _is_own(url: str) -> bool:
-    return urlsplit(url).hostname == "127.0.0.1" or url.startswith(("data:", "blob:"))
+    return urlsplit(url).hostname == "127.0.0.1" or url.startswith(("data:", "blob:", "file:"))
 
 
 @pytest.fixture
@@ -103,7 +116,7 @@ def sample_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStud
     """Yield a studio with a finished quick start, and a failed job after it."""
     folder = tmp_path_factory.mktemp("sample")
     (folder / "runs").mkdir()
-    store = Store.open(_database(folder))
+    store = Store.open(database(folder))
     sample.add_finished_job(store, folder / "runs")
     sample.add_job(store, folder / "runs", "failed", "The disk is full.\nFree some space and run it again.")
     store.close()
@@ -116,7 +129,7 @@ def open_studio(folder: Path) -> Iterator[OpenStudio]:
     """Serve a studio whose database and runs are in a folder; afterwards nothing that it started is left."""
     runs_folder, port = folder / "runs", _free_port()
     command = [sys.executable, "-c", "from core.cli import main; main()", "serve", "--no-browser", "--no-quickstart"]
-    command += ["--port", str(port), "--db", _database(folder), "--runs", str(runs_folder)]
+    command += ["--port", str(port), "--db", database(folder), "--runs", str(runs_folder)]
     with open(folder / "serve.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
     try:
@@ -129,7 +142,8 @@ def open_studio(folder: Path) -> Iterator[OpenStudio]:
         _end_workers(runs_folder)
 
 
-def _database(folder: Path) -> str:
+def database(folder: Path) -> str:
+    """Return the address of the database of a studio that `open_studio` serves."""
     return f"sqlite:///{folder / 'experiments.db'}"
 
 

@@ -73,6 +73,28 @@ def test_a_search_in_the_address_is_the_same_list_elsewhere(browser: Browser, pa
         assert ids(other) == ids(page)
 
 
+def test_a_search_is_no_step_of_its_own_on_the_way_back(page: Page, home: OpenStudio) -> None:
+    open_page(page, f"{home.url}/compare")
+    follow(page, "Runs")
+    steps = page.evaluate("history.length")
+    search = page.get_by_role("searchbox", name="Search")
+    for typed in ("co", "cos", "cosine"):
+        search.press_sequentially(typed.removeprefix(search.input_value()))
+        expect(page).to_have_url(f"{home.url}/?search={typed}")
+        wait_until_drawn(page)
+    expect(page.get_by_text("One run of")).to_be_visible()
+    assert page.evaluate("history.length") == steps
+    page.go_back()
+    expect(page.get_by_role("heading", level=1, name="Compare")).to_be_visible()
+    wait_until_drawn(page)
+    page.go_forward()
+    expect(search).to_have_value("cosine")
+    expect(page.get_by_text("One run of")).to_be_visible()
+    search.fill("")
+    expect(page).to_have_url(f"{home.url}/")
+    expect(page.get_by_text("4 runs, newest first")).to_be_visible()
+
+
 def test_a_tick_stays_with_its_run_when_another_comes_on_top(
     page: Page, home: OpenStudio, store: Store, folder: Path
 ) -> None:

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from core.ablation import ablation_table
 from core.runs import AblationTable, Studio
+from core.store import Store
 from tests.app import sample
 
 NAME = r"<script>alert(1)</script> | $x_1$ & 100 % #1 \input{/etc/passwd} ~^ *b* `c` [d](e) Łódź naïve 中 🎧 −1"
@@ -25,6 +27,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory, new_database: Path) -> Iter
 @pytest.fixture
 def table(studio: Studio) -> AblationTable:
     return studio.ablation(studio.store.jobs()[0].id)
+
+
+@pytest.fixture
+def seeds(store: Store) -> AblationTable:
+    """Return the table of two kinds of runs with two seeds each, on enough utterances to test."""
+    return ablation_table(store, sample.add_seeds(store, utterances=120).id)
 
 
 @pytest.fixture

@@ -26,6 +26,12 @@ def test_the_table_compiles(tmp_path: Path, pdflatex: str, table: AblationTable)
     assert compiled(tmp_path, pdflatex, ablation_latex(table)).read_bytes().startswith(b"%PDF")
 
 
+def test_the_table_over_seeds_compiles(tmp_path: Path, pdflatex: str, seeds: AblationTable) -> None:
+    latex = ablation_latex(seeds)
+    assert latex.count(r"\begin{table}") == 2
+    compiled(tmp_path, pdflatex, latex)
+
+
 def test_the_table_compiles_whatever_a_run_is_called(tmp_path: Path, pdflatex: str, foreign: AblationTable) -> None:
     latex = ablation_latex(foreign)
     compiled(tmp_path, pdflatex, latex)

@@ -117,6 +117,18 @@ def test_as_many_clips_as_were_asked_for_but_never_more_than_twenty(studio: Stud
     assert Read(rendered(studio, clips=clips)).elements["audio"] == min(clips, 20)
 
 
+def test_of_several_seeds_it_shows_the_kinds_and_hears_one_baseline(store: Store, tmp_path: Path) -> None:
+    studio = Studio(store.url, tmp_path / "runs")
+    job = sample.add_seeds(store, utterances=120)
+    sample.write_audio(studio.runs_folder / "data" / "sample", [f"u{number}" for number in range(120)])
+    read = Read(render(studio, job.id, notes="", clips=1, at=AT))
+    studio.close()
+    for said in ("Over seeds", "Against ce, seed by seed", "summed over these seeds", "ce (seed 0) (baseline)"):
+        assert said in read.text
+    assert "ce (seed 1) (baseline)" not in read.text
+    assert "better, p < 0.001" in read.cells
+
+
 def test_clips_that_are_gone_are_left_out(studio: Studio) -> None:
     folder = studio.runs_folder / "data" / "sample"
     folder.rename(folder.with_name("elsewhere"))

@@ -1,4 +1,5 @@
 import io
+import json
 from dataclasses import replace
 
 import pytest
@@ -49,6 +50,38 @@ def test_the_cells_are_the_numbers_of_the_table(table: AblationTable) -> None:
         if run["difference"] is not None:
             low, high = run["interval"]
             assert shown["difference [95 %]"].startswith(f"{run['difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
+
+
+def test_kinds_of_runs_over_seeds_have_a_table_of_their_own_everywhere(seeds: AblationTable) -> None:
+    assert seeds.over_seeds is not None
+    _, sheet = sheets(seeds)
+    assert (sheet.title, sheet.notes) == ("Over seeds", (seeds.over_seeds.test,))
+    assert [row for row in in_markdown(seeds) if row[0] != "Run"] == printed(seeds)
+    kinds = ablation_json(seeds)["over_seeds"]
+    assert kinds["test"] == seeds.over_seeds.test
+    for cells, kind in zip(sheet.rows, kinds["kinds"], strict=True):
+        shown = dict(zip(sheet.columns, cells, strict=True))
+        assert (shown["Run"], shown["seeds"]) == (kind["name"], str(len(kind["wer"])))
+        assert shown["mean WER %"] == f"{kind['mean_wer']:.1f}"
+        if kind["baseline"]:
+            assert (shown["difference [95 %]"], shown["verdict"]) == ("baseline", "baseline")
+        else:
+            low, high = kind["interval"]
+            assert shown["difference [95 %]"] == f"{kind['difference']:+.1f} [{low:+.1f}, {high:+.1f}] *"
+            assert shown["verdict"] == "better, p < 0.001"
+    json.dumps(kinds, allow_nan=False)
+
+
+def test_the_notes_say_that_runs_are_compared_seed_by_seed(seeds: AblationTable) -> None:
+    said = " ".join(notes(seeds))
+    assert "Each run is compared with the baseline's of its own seed, else with 'ce (seed 0)'." in said
+    assert "* p < 0.05 against 'ce, seed by seed'." in said
+    assert [row["against"] for row in ablation_json(seeds)["runs"]] == [None, None, "ce (seed 0)", "ce (seed 1)", None]
+
+
+def test_a_job_of_one_seed_has_no_such_table(table: AblationTable) -> None:
+    assert [sheet.title for sheet in sheets(table)][1:] == ["real: 24 utterances, on their own"]
+    assert ablation_json(table)["over_seeds"] is None
 
 
 def test_notes_stand_under_the_table(table: AblationTable) -> None:
