@@ -158,10 +158,10 @@ def _explore(run: RunRecord, now: AlignmentRecord, level: str, kind: str) -> Non
             place = _map(run, record, now)
             view = None if place is None else points.View.of(run, record, place)
             if view is not None:
-                points.table(view)
+                wanted = points.table(view)
         with right:
             if view is not None:
-                points.chosen(view)
+                points.chosen(view, wanted)
 
 
 def _record(run: RunRecord, now: AlignmentRecord, level: str, kind: str, *, again: bool = False) -> MapRecord:
