@@ -31,7 +31,6 @@ VISIBLE = {
     "name": "Name",
     "teachers.0.model": "Teacher",
     **{f"teachers.{number}.model": f"Teacher {number + 1}" for number in range(1, 6)},
-    "teachers.count": "Number of teachers",
     "ensemble.combine": "Teachers together",
     "student.pruned.encoder_layers": "Student's encoder layers",
     "source": "Source",
