@@ -58,6 +58,7 @@ class Contents:
     Attributes:
         facts: Name and value of what the results come from.
         settings: Name, hash and YAML of each run's settings.
+        expected: What whoever started the job expected; empty where nothing was said.
         notes: Paragraphs by whoever froze it.
     """
 
@@ -70,6 +71,7 @@ class Contents:
     clips: tuple[Clip, ...]
     clips_caption: str
     settings: tuple[tuple[str, str, str], ...]
+    expected: str
     notes: tuple[str, ...]
 
 
@@ -100,6 +102,7 @@ def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime)
             (row.run.name, row.run.config_hash, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
             for row, fields in zip(table.rows, settings, strict=True)
         ),
+        expected=table.job.expectation,
         notes=tuple(part for part in (" ".join(text.split()) for text in notes.split("\n\n")) if part),
     )
 
@@ -114,7 +117,6 @@ def _facts(table: AblationTable, config: dict[str, Any], at: datetime) -> list[t
         ("Begun", _moment(job.started_at)),
         ("Ended", _moment(job.ended_at)),
         ("Frozen", _moment(at)),
-        ("Expected", job.expectation),
         *((f"Notes on {row.run.name}", row.run.notes) for row in table.rows),
         ("Teacher", ", ".join(str(_named(teacher)) for teacher in config.get("teachers", []))),
         ("Data", _described(config.get("source", {}))),
