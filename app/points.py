@@ -186,7 +186,8 @@ def _neighbours(view: View, place: int) -> None:
     if frame.empty:
         st.caption("This map was drawn by an older version, without neighbours. Draw it again to have them.")
         return
-    st.markdown(f"**Nearest neighbours** · {shared} of {len(frame)} the same")
+    alike = f"{shared} of {len(frame)} the same" if len(frame) < len(view.names) - 1 else "all other points there are"
+    st.markdown(f"**Nearest neighbours** · {alike}")
     parts.table(frame, alt=f"The nearest neighbours of {view.names[place]} in the teacher's and in the student's space")
     st.caption(
         "By angle, before the map, among the points shown. = in both, − only the teacher's, + only the student's."
