@@ -276,7 +276,7 @@ def _utterances(run: RunRecord) -> None:
             tables.utterances(worst, before),
             hide_index=True,
             placeholder=text.NOTHING,
-            height=420,
+            height=min(420, 38 + 35 * max(1, len(worst))),
             on_select="rerun",
             selection_mode="single-row",
             selection_default={"selection": {"rows": [first] if worst else []}},
