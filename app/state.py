@@ -28,9 +28,6 @@ PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare"
 LIVE_SECONDS = 2.0
 """How often what is alive is drawn again."""
 
-MOST_JOBS = 50
-"""Among the runs of so many jobs, the newest, the best are looked for."""
-
 LATE_SECONDS = 3.0
 """For so long after a choice the browser may still send the address that was there before."""
 
@@ -305,7 +302,7 @@ def _best(_studio: Studio, url: str, jobs: tuple[str, ...], kept: frozenset[str]
 def best_runs(runs: Sequence[RunSummary]) -> list[best.Best]:
     """Return the best of finished runs for each comparable set, judged anew when there are others."""
     finished = [run for run in runs if run.state == "finished"]
-    jobs = tuple(dict.fromkeys(run.job_id for run in finished))[:MOST_JOBS]
+    jobs = tuple(dict.fromkeys(run.job_id for run in finished))
     kept = frozenset(run.id for run in finished)
     return _best(studio(), studio().store.url, jobs, kept)
 

@@ -180,3 +180,11 @@ def test_as_many_runs_can_be_compared_from_the_list_as_beside_each_other(open_pa
     assert "can be compared" not in texts(page)
     tick(page, *listed(page)[:51])
     assert "At most 50 can be compared." in texts(page)
+
+
+def test_the_best_is_looked_for_among_all_runs_however_old(open_page: OpenPage, store: Store) -> None:
+    heard = ["test-000", "test-001"]
+    old = sample.add_read_run(store, "the old best", 0.1, heard=heard)
+    for number in range(60):
+        sample.add_read_run(store, f"run {number}", 0.9, heard=heard)
+    assert f"{old.name} · the best of 61 runs on this test set" in texts(open_page("runs"))
