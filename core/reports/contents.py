@@ -14,7 +14,16 @@ from markupsafe import Markup
 from core.errors import DataError, StoreError
 from core.reports import charts
 from core.reports.sheets import Sheet, duration, evaluations, sheets
-from core.runs import AblationRow, AblationTable, AlignmentRecord, EvaluationRecord, MapRecord, Studio, word_difference
+from core.runs import (
+    AblationRow,
+    AblationTable,
+    AlignmentRecord,
+    EvaluationRecord,
+    MapPoints,
+    MapRecord,
+    Studio,
+    word_difference,
+)
 from core.store.places import portable
 
 MOST_CLIPS = 20
@@ -242,7 +251,7 @@ def _map(studio: Studio, table: AblationTable) -> Figure | None:
                 f"layer {theirs}"
             )
             chart, shown = charts.alignment_map(points.student, points.teacher, label=label)
-            return Figure("Where the states lie", chart, f"{label}. {_map_caption(record, shown)}")
+            return Figure("Where the states lie", chart, f"{label}. {_map_caption(record, points, shown)}")
     return None
 
 
@@ -251,8 +260,10 @@ def _worth(record: MapRecord) -> tuple[bool, float, bool]:
     return record.side == "encoder", math.inf if record.step is None else record.step, record.level == "points"
 
 
-def _map_caption(record: MapRecord, shown: int) -> str:
-    kept = "" if record.trustworthiness is None else f" Its trustworthiness is {record.trustworthiness:.2f}."
+def _map_caption(record: MapRecord, points: MapPoints, shown: int) -> str:
+    # That of the picture; a record of several maps has their mean.
+    trust = record.trustworthiness if points.trustworthiness is None else points.trustworthiness
+    kept = "" if trust is None else f" Its trustworthiness is {trust:.2f}."
     return (
         f"UMAP of both sides together, in one space by {record.how}. Circle: teacher. Diamond: student; a line joins "
         f"the two states of a point. {shown:,} of {record.points_total:,} {record.level} shown, evenly spread.{kept}"
