@@ -1,4 +1,4 @@
-"""While a job goes on, what stands on its pages keeps its place, and none of its numbers grows old."""
+"""What stands on a page keeps its place while a job goes on and while somebody types; its numbers do not grow old."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from core.runs import RunRecord
 from core.store import Store
 from tests.app import sample
 from tests.browser.conftest import OpenStudio, open_studio
-from tests.browser.pages import cells, open_page, table
+from tests.browser.pages import cells, open_page, table, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -80,3 +80,16 @@ def test_steps_in_the_list_are_not_old(page: Page, at_work: OpenStudio, store: S
     store.run_progress(run.id, 90, 45.0)
     # Nobody touches the page, and no run changes its state.
     expect(table(page, "Trained").locator("td", has_text="90 / 160")).to_be_attached()
+
+
+def test_a_field_stays_where_it_is_when_what_was_typed_differs_or_is_wrong(page: Page, studio: OpenStudio) -> None:
+    open_page(page, f"{studio.url}/new?launch=one")
+    steps = page.get_by_label("Steps", exact=True)
+    expect(steps).to_be_visible()
+    before = steps.bounding_box()
+    for typed, told in (("300", "training.steps"), ("-5", "One mistake to correct")):
+        steps.fill(typed)
+        steps.press("Enter")
+        expect(page.get_by_text(told).first).to_be_attached()
+        wait_until_drawn(page)
+        assert steps.bounding_box() == before
