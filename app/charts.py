@@ -62,7 +62,7 @@ def curve(
     palette = [colour, *(term for term in TERMS if term != colour)]
     base = alt.Chart(frame).encode(
         x=_steps(last_step),
-        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3, format=".3~g")),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3)),
         color=alt.Color(
             "series:N",
             title=None,

@@ -59,6 +59,8 @@ def _draw(run: RunRecord) -> None:
         with place():
             _heading("Share of each term")
             _shares(shares, list(losses), palette, last_step, key=f"share/:{run.id}")
+    # What is read between steps has its place before it is there: the charts after it stay where they are.
+    read_later = {"development/wer", *(["load/"] if run.config["lora"].get("mixture") else [])} if run.active else ()
     for group, title, unit in (
         ("development/wer", "Word error rate, development set", "%"),
         ("load/", "Load per expert, development set", "share of the points, busiest first"),
@@ -66,10 +68,13 @@ def _draw(run: RunRecord) -> None:
         ("learning_rate", "Learning rate", ""),
     ):
         part = frame.loc[frame["name"].str.startswith(group)]
-        if part.empty:
+        if part.empty and group not in read_later:
             continue
         with place():
             _heading(title, unit)
+            if part.empty:
+                st.caption("Not read so far.")
+                continue
             _curve(part, group, title, key=f"{group}:{run.id}", last_step=last_step)
 
 

@@ -21,6 +21,9 @@ PRESETS = {
 MOST_ROWS = 500
 """So many points are listed; the others are found by their name."""
 
+NEIGHBOURS = 15
+"""Nearest points of either side, of which a map says how many it keeps."""
+
 MEASURES = {
     "linear_cka": "Linear CKA ↑",
     "rsa": "RSA ↑",
@@ -97,6 +100,20 @@ def neighbours(shown: MapPoints, names: Sequence[str], place: int) -> tuple[pd.D
         }
     )
     return frame, len(both)
+
+
+def keeps(shown: MapPoints, *, trust: float | None) -> str:
+    """Return how far a map can be trusted, as a sentence.
+
+    Args:
+        shown: The map; where all points of both sides are among the nearest of each, it is no merit to keep them.
+        trust: Trustworthiness, where the map has none of its own.
+    """
+    trust = trust if shown.trustworthiness is None else shown.trustworthiness
+    trusted = "" if trust is None else f"trustworthiness {text.decimal(trust, 2)}"
+    if shown.kept is None or 2 * len(shown.angle) <= NEIGHBOURS + 1:
+        return f" {trusted.capitalize()}." if trusted else ""
+    return f" This map keeps {text.percent(shown.kept, 0)} of the {NEIGHBOURS} nearest neighbours ({trusted})."
 
 
 def close_up(shown: MapPoints, names: Sequence[str], place: int) -> pd.DataFrame:

@@ -71,19 +71,30 @@ def not_here(noun: str, ids: Sequence[str]) -> None:
     st.warning(text.plain(f"{said}: {named}."), icon=":material/link_off:")
 
 
-def progress(job: JobRecord) -> None:
-    """Show how far a job is, how long it still takes, and when its worker was last heard of; or what it waits for."""
+def progress(job: JobRecord, *, first: str = "") -> None:
+    """Show how far a job is, how long it still takes, and when its worker was last heard of; or what it waits for.
+
+    It is a bar and a line whatever the state: what stands below keeps its place while the job goes on.
+
+    Args:
+        job: The job.
+        first: What the line says first.
+    """
+    now = datetime.now(UTC)
     if job.state == "queued":
-        st.markdown(f":material/schedule: {text.plain(_waits_for(job))}")
-        return
-    stage = job.stage or "Starting"
-    done = min(1.0, job.done / job.total) if job.total else 0.0
-    left = "" if job.eta_seconds is None else f" · about {text.duration(job.eta_seconds)} left"
-    st.progress(done, text=f"{text.plain(stage)} · {done:.0%}{left}")
-    if job.state == "stopping":
-        st.caption("Stopping at the next step. What it has is kept.")
-    elif job.heartbeat_at is not None:
-        st.caption(f"Worker last heard of {text.ago(job.heartbeat_at, datetime.now(UTC))}.")
+        st.progress(0.0, text=text.plain(_waits_for(job)))
+        said = f"Queued {text.ago(job.created_at, now)}."
+    else:
+        done = min(1.0, job.done / job.total) if job.total else 0.0
+        left = "" if job.eta_seconds is None else f" · about {text.duration(job.eta_seconds)} left"
+        st.progress(done, text=f"{text.plain(job.stage or 'Starting')} · {text.percent(done, 0)}{left}")
+        if job.state == "stopping":
+            said = "Stopping at the next step. What it has is kept."
+        elif job.heartbeat_at is None:
+            said = "Its worker starts."
+        else:
+            said = f"Worker last heard of {text.ago(job.heartbeat_at, now)}."
+    st.caption(f"{first} {said}".strip())
 
 
 def _waits_for(job: JobRecord) -> str:

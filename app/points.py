@@ -58,6 +58,8 @@ def take_from_map(run: RunRecord, record: MapRecord, place: state.Place) -> None
     if clicked:
         names = state.map_labels(record, state.map_points(record, place), run)
         state.set_query(point=names[clicked[0]["point_index"]])
+        # The row that was ticked is no longer the point that is chosen: another table, in which that one is ticked.
+        state.keep("points clicked", state.kept("points clicked", 0) + 1)
 
 
 def _take_from_table(key: str, names: Sequence[str]) -> None:
@@ -66,8 +68,13 @@ def _take_from_table(key: str, names: Sequence[str]) -> None:
         state.set_query(point=names[rows[0]])
 
 
-def table(view: View) -> None:
-    """Show the points as a table: the same choice as on the map, by keyboard."""
+def table(view: View) -> str | None:
+    """Show the points as a table: the same choice as on the map, by keyboard.
+
+    Returns:
+        The point in the address; until one is chosen, the first that is listed, which the preset asks for.
+    """
+    wanted = state.query("point")
     key = state.choice("preset", list(PRESETS))
     preset = st.segmented_control(
         "Which are listed",
@@ -81,14 +88,16 @@ def table(view: View) -> None:
     frame = map_tables.points(view.shown, view.probe, view.names, view.heard, preset=preset)
     total = len(frame)
     if len(view.names) > MOST_ROWS:
-        wanted = st.text_input("Find points", placeholder="an utterance, or words of it", key="find points")
-        frame = map_tables.found(frame, wanted or "")
+        sought = st.text_input("Find points", placeholder="an utterance, or words of it", key="find points")
+        frame = map_tables.found(frame, sought or "")
     matching, frame = len(frame), frame.head(MOST_ROWS)
     if frame.empty:
         st.info(_nothing(view, preset, total), icon=":material/info:")
-        return
+        return wanted
     names = list(frame["Point"])
-    key = f"points:{view.record.id}:{view.place}:{preset}:{hash(tuple(names))}"
+    wanted = wanted if wanted in view.names else names[0]
+    clicked = state.kept("points clicked", 0)
+    key = f"points:{view.record.id}:{view.place}:{preset}:{clicked}:{hash(tuple(names))}"
     rate = st.column_config.NumberColumn
     st.dataframe(
         frame,
@@ -96,6 +105,7 @@ def table(view: View) -> None:
         height=min(318, 38 + 35 * len(frame)),
         on_select=lambda: _take_from_table(key, names),
         selection_mode="single-row",
+        selection_default={"selection": {"rows": [names.index(wanted)] if wanted in names else []}},
         key=key,
         column_config={
             "Point": "Utterance"
@@ -112,6 +122,7 @@ def table(view: View) -> None:
         f"{listed} listed. Tick a row, or click a point of the map, to hear it and see its neighbours. "
         f"{parts.BY_KEYBOARD}"
     )
+    return wanted
 
 
 def _nothing(view: View, preset: str, total: int) -> str:
@@ -122,9 +133,8 @@ def _nothing(view: View, preset: str, total: int) -> str:
     return f"No utterance is of this kind: {PRESETS[preset].lower()}."
 
 
-def chosen(view: View) -> None:
+def chosen(view: View, wanted: str | None) -> None:
     """Show all that there is to say of the chosen point."""
-    wanted = state.query("point")
     with st.container(border=True):
         if wanted not in view.names:
             st.markdown("**No point chosen**")
@@ -176,7 +186,8 @@ def _neighbours(view: View, place: int) -> None:
     if frame.empty:
         st.caption("This map was drawn by an older version, without neighbours. Draw it again to have them.")
         return
-    st.markdown(f"**Nearest neighbours** · {shared} of {len(frame)} the same")
+    alike = f"{shared} of {len(frame)} the same" if len(frame) < len(view.names) - 1 else "all other points there are"
+    st.markdown(f"**Nearest neighbours** · {alike}")
     parts.table(frame, alt=f"The nearest neighbours of {view.names[place]} in the teacher's and in the student's space")
     st.caption(
         "By angle, before the map, among the points shown. = in both, − only the teacher's, + only the student's."

@@ -28,9 +28,6 @@ PageName = Literal["runs", "new_run", "run", "alignment", "ablations", "compare"
 LIVE_SECONDS = 2.0
 """How often what is alive is drawn again."""
 
-MOST_JOBS = 50
-"""Among the runs of so many jobs, the newest, the best are looked for."""
-
 LATE_SECONDS = 3.0
 """For so long after a choice the browser may still send the address that was there before."""
 
@@ -227,13 +224,16 @@ def chosen_run(
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _parameters(_studio: Studio, url: str, run_id: str, state: str) -> ParameterCounts | None:
+def _parameters(_studio: Studio, url: str, run_id: str, state: str, begun: bool) -> ParameterCounts | None:
     return _studio.store.parameters(run_id)
 
 
 def parameters(run: RunRecord) -> ParameterCounts | None:
-    """Return a run's parameter counts, read once per state: they do not change."""
-    return _parameters(studio(), studio().store.url, run.id, run.state)
+    """Return a run's parameter counts, read once per state: they do not change.
+
+    A run that has just become "running" may not have them yet; with its first step it has.
+    """
+    return _parameters(studio(), studio().store.url, run.id, run.state, run.step > 0)
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
@@ -252,13 +252,16 @@ def disk(run: RunRecord) -> int | None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _curves(_studio: Studio, url: str, run_id: str, state: str, step: int) -> pd.DataFrame:
+def _curves(_studio: Studio, url: str, run_id: str, state: str, step: int, read: int) -> pd.DataFrame:
     return tables.curves(_studio.store.curves([run_id], _studio.store.curve_names([run_id])))
 
 
 def curves(run: RunRecord) -> pd.DataFrame:
     """Return all curves of a run, thinned for pictures; sessions that look at the same step share one reading."""
-    return _curves(studio(), studio().store.url, run.id, run.state, run.step)
+    store = studio().store
+    # The development set is read after a step, while the step stays what it is.
+    read = len(store.metrics(run.id, ["development/wer"]))
+    return _curves(studio(), store.url, run.id, run.state, run.step, read)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -296,7 +299,7 @@ def _best(_studio: Studio, url: str, jobs: tuple[str, ...], kept: frozenset[str]
 def best_runs(runs: Sequence[RunSummary]) -> list[best.Best]:
     """Return the best of finished runs for each comparable set, judged anew when there are others."""
     finished = [run for run in runs if run.state == "finished"]
-    jobs = tuple(dict.fromkeys(run.job_id for run in finished))[:MOST_JOBS]
+    jobs = tuple(dict.fromkeys(run.job_id for run in finished))
     kept = frozenset(run.id for run in finished)
     return _best(studio(), studio().store.url, jobs, kept)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from app import likeness, parts, points, state, teachers, text
+from app import likeness, map_tables, parts, points, state, teachers, text
 from core.runs import AlignmentRecord, MapRecord, RunRecord
 
 LEVELS = {"utterances": "Utterances", "points": "Points"}
@@ -158,10 +158,10 @@ def _explore(run: RunRecord, now: AlignmentRecord, level: str, kind: str) -> Non
             place = _map(run, record, now)
             view = None if place is None else points.View.of(run, record, place)
             if view is not None:
-                points.table(view)
+                wanted = points.table(view)
         with right:
             if view is not None:
-                points.chosen(view)
+                points.chosen(view, wanted)
 
 
 def _record(run: RunRecord, now: AlignmentRecord, level: str, kind: str, *, again: bool = False) -> MapRecord:
@@ -230,18 +230,9 @@ def _picture(run: RunRecord, record: MapRecord, place: state.Place, *, steps: in
     st.caption(
         f"UMAP of both sides together, in one space by {text.plain(record.how)}"
         f"{f' over {steps} steps' if record.step is None and steps > 1 else ''}. One dot is {dot}. "
-        f"{count}.{_kept(record, shown.kept, shown.trustworthiness)} "
+        f"{count}.{map_tables.keeps(shown, trust=record.trustworthiness)} "
         f"Lines join the {text.count(min(len(shown.angle), 200))} pairs that are furthest apart."
     )
-
-
-def _kept(record: MapRecord, kept: float | None, trust: float | None) -> str:
-    """Return how far the map can be trusted, as a sentence."""
-    trust = record.trustworthiness if trust is None else trust
-    trusted = "" if trust is None else f"trustworthiness {text.decimal(trust, 2)}"
-    if kept is None:
-        return f" {trusted.capitalize()}." if trusted else ""
-    return f" This map keeps {text.percent(kept, 0)} of the 15 nearest neighbours ({trusted})."
 
 
 def _wait(asked: MapRecord, *, small: bool) -> None:

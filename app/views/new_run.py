@@ -31,7 +31,6 @@ VISIBLE = {
     "name": "Name",
     "teachers.0.model": "Teacher",
     **{f"teachers.{number}.model": f"Teacher {number + 1}" for number in range(1, 6)},
-    "teachers.count": "Number of teachers",
     "ensemble.combine": "Teachers together",
     "student.pruned.encoder_layers": "Student's encoder layers",
     "source": "Source",
@@ -246,7 +245,8 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
     base, of_base = offered[starts.BASELINE].fields, f"{starts.METHODS[starts.BASELINE].name}, on this preset's base"
     if run and chosen == "clone":
         base, of_base = offered["clone"].fields, f"the run {run.id}"
-    told = st.container()
+    if method := offered[chosen].method:
+        _method(method)
     # What is read from YAML replaces the form's first values; another number makes its widgets anew.
     place = f"{preset}:{run.id if run else None}:{chosen}"
     draft, number = state.kept(f"draft:{place}", (offered[chosen].fields, 0))
@@ -271,10 +271,10 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
         # A layer that is no number does not hide one that the teacher lacks.
         problems = [*error.problems, *layer_problems(filled.values)] or [Problem("", error.summary)]
         filled.show(problems)
-    with told:
-        _method(offered[chosen].method, filled.values, base=base, of_base=of_base)
-        if problems:
-            checks.list_mistakes(filled.named(problems))
+    # Below the form: what grows while somebody types must not push away the field that is typed in.
+    _differences(filled.values, base=base, of_base=of_base)
+    if problems:
+        checks.list_mistakes(filled.named(problems))
     _launch([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
     _yaml(filled.values, lambda fields: state.keep(f"draft:{place}", (fields, number + 1)))
 
@@ -287,19 +287,23 @@ def _teachers(draft: Mapping[str, Any]) -> dict[str, str]:
     return {**{name: name for name in (*named, usual)}, **teachers.offered(runs)}
 
 
-def _method(method: MethodRow | None, values: Mapping[str, Any], *, base: Mapping[str, Any], of_base: str) -> None:
-    """Show what a method is, and what the run changes against a baseline: the transcripts alone, or what it repeats."""
-    frame = tables.differences(base, values)
+def _method(method: MethodRow) -> None:
+    """Show what a method is."""
     with st.container(border=True):
-        if method is not None:
-            st.markdown(f"**{text.plain(method.meaning)}**")
-            st.code(method.formula, language=None, wrap_lines=True)
-            st.caption(f"Source: {text.plain(method.source)}")
-        if frame.empty:
-            st.caption(f"The same settings as the baseline, {text.plain(of_base)}.")
-            return
-        frame = frame.rename(columns={"Baseline": f"Baseline, {of_base.split(', on')[0]}"})
-        st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline")
+        st.markdown(f"**{text.plain(method.meaning)}**")
+        st.code(method.formula, language=None, wrap_lines=True)
+        st.caption(f"Source: {text.plain(method.source)}")
+
+
+def _differences(values: Mapping[str, Any], *, base: Mapping[str, Any], of_base: str) -> None:
+    """Show what a run changes against a baseline: the transcripts alone, or what it repeats."""
+    frame = tables.differences(base, values)
+    if frame.empty:
+        st.caption(f"The same settings as the baseline, {text.plain(of_base)}.")
+        return
+    st.markdown("**Differs from the baseline in**")
+    frame = frame.rename(columns={"Baseline": f"Baseline, {of_base.split(', on')[0]}"})
+    st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline")
 
 
 def _launch(

@@ -50,12 +50,22 @@ def _freeze(jobs: dict[str, JobRecord]) -> None:
     key = state.choice("job", list(jobs), default=state.kept("last job"))
     job_id = st.selectbox("Job", list(jobs), format_func=lambda each: _named(jobs, each), key=key)
     state.chosen("job", job_id)
+    parts.expectation(jobs[job_id])
+    expected = jobs[job_id].expectation
     with st.form("freeze", border=False):
-        notes = st.text_area("Notes", placeholder="What it shows, and for whom. They stand at the top.", height=90)
+        notes = st.text_area(
+            "What came of it?" if expected else "Notes",
+            # The same field for every job: what is typed stays when another one is chosen.
+            key="report notes",
+            placeholder="Was it as expected? It stands at the top, below what was expected."
+            if expected
+            else "What it shows, and for whom. They stand at the top.",
+            height=90,
+        )
         clips = st.slider("Clips that can be heard", 0, MOST_CLIPS, MOST_CLIPS, help="Evenly spread over the test set.")
         pressed = st.form_submit_button("Freeze", type="primary", icon=":material/ac_unit:")
     if pressed:
-        with state.sentences():
+        with state.sentences(), st.spinner("Writing the page"):
             written = freeze(state.studio(), job_id, notes=notes, clips=clips, at=datetime.now(UTC))
             state.set_query(report=written.path.name)
             st.rerun()
@@ -81,9 +91,10 @@ def _export(jobs: dict[str, JobRecord]) -> None:
 
 def _import() -> None:
     """Take in a bundle that is dropped here."""
+    st.header("Take in a job from another studio")
     with st.form("import", border=False, clear_on_submit=True):
         dropped = st.file_uploader(
-            "Bundle from another studio",
+            "Its bundle",
             type="zip",
             max_upload_size=MOST_UPLOADED,
             help="It is checked as a whole, and taken in as a whole or not at all.",

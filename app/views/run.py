@@ -106,15 +106,13 @@ def _live(run: RunRecord, job: JobRecord) -> None:
     def strip() -> bool:
         store = state.studio().store
         now, own = store.job(job.id), store.run(run.id)
+        waiting = ""
+        if own.state == "queued" and now.state == "running":
+            before = any(other.active and other.position < run.position for other in store.runs(job_id=job.id))
+            waits = "waits for the job's runs before it" if before else "begins when models and speech are ready"
+            waiting = f"This run {waits}."
         with st.container(border=True):
-            # Always there: what comes and goes above the buttons would show them twice for an instant.
-            waiting = st.empty()
-            if own.state == "queued" and now.state == "running":
-                before = any(other.active and other.position < run.position for other in store.runs(job_id=job.id))
-                waits = "waits for the job's runs before it" if before else "begins when models and speech are ready"
-                waiting.caption(f"This run {waits}.")
-            with st.container():
-                parts.progress(now)
+            parts.progress(now, first=waiting)
             parts.stop_buttons(now)
         return own.state != run.state or now.state != job.state or read() != drawn
 
@@ -128,9 +126,9 @@ def _metrics(run: RunRecord) -> bool:
     read = own.test_set if own else tables.TEST
     shared = [record for record in teachers.of_group(evaluations, run) if not record.run_id and record.test_set == read]
     rates = {record.subject: record.wer for record in shared}
-    label = "Teacher"
+    label = "Teacher's WER"
     if teachers.several(run.config):
-        label = "Best teacher"
+        label = "Best teacher's WER"
         heard = [record.wer for record in shared if record.subject == "teacher"]
         rates |= {"teacher": min(heard)} if heard else {}
     counts = state.parameters(run)
@@ -138,7 +136,7 @@ def _metrics(run: RunRecord) -> bool:
     with st.container(horizontal=True):
         st.metric(f"WER ↓, {read} set", text.percent(own.wer if own else None), border=True)
         st.metric(label, text.percent(rates.get("teacher")), border=True)
-        st.metric("Student before", text.percent(rates.get("student_before")), border=True)
+        st.metric("WER before training", text.percent(rates.get("student_before")), border=True)
         share = text.percent(counts.share_of_teacher, 2) if counts else text.NOTHING
         st.metric("Trained, of the teacher", share, border=True)
         about = "Angle between paired states of student and teacher, mean over the layer pairs, at the last probe."
@@ -270,6 +268,10 @@ def _utterances(run: RunRecord) -> None:
     order = state.chosen("order", order or orders[0])
     results.sort(key=lambda item: (_place(item, order, before), item.position))
     worst = results[:MOST_UTTERANCES]
+    ids = [item.utterance_id for item in worst]
+    # Until somebody ticks another one, the first is heard: it is what the order asks for.
+    wanted = state.query("utterance")
+    first = ids.index(wanted) if wanted in ids else 0
     said = ORDERS[order].lower()
     listed, card = st.columns([3, 2], gap="medium")
     with listed:
@@ -277,9 +279,10 @@ def _utterances(run: RunRecord) -> None:
             tables.utterances(worst, before),
             hide_index=True,
             placeholder=text.NOTHING,
-            height=420,
+            height=min(420, 38 + 35 * max(1, len(worst))),
             on_select="rerun",
             selection_mode="single-row",
+            selection_default={"selection": {"rows": [first] if worst else []}},
             key=f"utterances:{shown}:{order}",
             column_config={
                 "WER": st.column_config.NumberColumn("WER % ↓", format="%.0f"),
@@ -294,6 +297,8 @@ def _utterances(run: RunRecord) -> None:
             f"{len(worst)} of {len(results)} utterances, {said} first. Tick a row to hear it. {parts.BY_KEYBOARD}"
         )
     rows = event["selection"]["rows"]
+    if rows != [first]:
+        state.set_query(utterance=ids[rows[0]] if rows else None)
     with card.container(border=True):
         if not rows:
             st.markdown("**No utterance chosen**")

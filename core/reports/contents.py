@@ -14,7 +14,16 @@ from markupsafe import Markup
 from core.errors import DataError, StoreError
 from core.reports import charts
 from core.reports.sheets import Sheet, duration, evaluations, sheets
-from core.runs import AblationRow, AblationTable, AlignmentRecord, EvaluationRecord, MapRecord, Studio, word_difference
+from core.runs import (
+    AblationRow,
+    AblationTable,
+    AlignmentRecord,
+    EvaluationRecord,
+    MapPoints,
+    MapRecord,
+    Studio,
+    word_difference,
+)
 from core.store.places import portable
 
 MOST_CLIPS = 20
@@ -58,6 +67,7 @@ class Contents:
     Attributes:
         facts: Name and value of what the results come from.
         settings: Name, hash and YAML of each run's settings.
+        expected: What whoever started the job expected; empty where nothing was said.
         notes: Paragraphs by whoever froze it.
     """
 
@@ -70,6 +80,7 @@ class Contents:
     clips: tuple[Clip, ...]
     clips_caption: str
     settings: tuple[tuple[str, str, str], ...]
+    expected: str
     notes: tuple[str, ...]
 
 
@@ -100,6 +111,7 @@ def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime)
             (row.run.name, row.run.config_hash, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
             for row, fields in zip(table.rows, settings, strict=True)
         ),
+        expected=table.job.expectation,
         notes=tuple(part for part in (" ".join(text.split()) for text in notes.split("\n\n")) if part),
     )
 
@@ -114,7 +126,6 @@ def _facts(table: AblationTable, config: dict[str, Any], at: datetime) -> list[t
         ("Begun", _moment(job.started_at)),
         ("Ended", _moment(job.ended_at)),
         ("Frozen", _moment(at)),
-        ("Expected", job.expectation),
         *((f"Notes on {row.run.name}", row.run.notes) for row in table.rows),
         ("Teacher", ", ".join(str(_named(teacher)) for teacher in config.get("teachers", []))),
         ("Data", _described(config.get("source", {}))),
@@ -240,7 +251,7 @@ def _map(studio: Studio, table: AblationTable) -> Figure | None:
                 f"layer {theirs}"
             )
             chart, shown = charts.alignment_map(points.student, points.teacher, label=label)
-            return Figure("Where the states lie", chart, f"{label}. {_map_caption(record, shown)}")
+            return Figure("Where the states lie", chart, f"{label}. {_map_caption(record, points, shown)}")
     return None
 
 
@@ -249,8 +260,10 @@ def _worth(record: MapRecord) -> tuple[bool, float, bool]:
     return record.side == "encoder", math.inf if record.step is None else record.step, record.level == "points"
 
 
-def _map_caption(record: MapRecord, shown: int) -> str:
-    kept = "" if record.trustworthiness is None else f" Its trustworthiness is {record.trustworthiness:.2f}."
+def _map_caption(record: MapRecord, points: MapPoints, shown: int) -> str:
+    # That of the picture; a record of several maps has their mean.
+    trust = record.trustworthiness if points.trustworthiness is None else points.trustworthiness
+    kept = "" if trust is None else f" Its trustworthiness is {trust:.2f}."
     return (
         f"UMAP of both sides together, in one space by {record.how}. Circle: teacher. Diamond: student; a line joins "
         f"the two states of a point. {shown:,} of {record.points_total:,} {record.level} shown, evenly spread.{kept}"

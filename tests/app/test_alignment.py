@@ -158,11 +158,16 @@ def test_an_address_with_a_point_shows_its_texts_rates_speaker_angle_and_neighbo
     assert {each[0] for each in student} <= {"=", "+"}
 
 
-def test_without_a_choice_or_with_one_that_is_not_there_it_says_what_to_do(open_page: OpenPage, run: RunRecord) -> None:
-    for parameters in ({}, {"point": "nobody"}):
-        page = open_page("alignment", run=run.id, **parameters)
-        assert "No point chosen" in texts(page)
-        assert not page.exception
+@pytest.mark.parametrize("parameters", [{}, {"point": "nobody"}])
+@pytest.mark.parametrize("preset", ["moved", "worst"])
+def test_until_a_point_is_chosen_the_first_that_is_listed_is_told_and_heard(
+    open_page: OpenPage, run: RunRecord, parameters: dict[str, str], preset: str
+) -> None:
+    page = open_page("alignment", run=run.id, preset=preset, **parameters)
+    assert not page.exception
+    (listed,) = [each.value for each in page.dataframe if "Angle" in each.value]
+    assert f"**{listed['Point'].iloc[0]}**" in texts(page)
+    assert page.get("audio")
 
 
 def test_before_training_nothing_was_heard_yet(open_page: OpenPage, run: RunRecord) -> None:

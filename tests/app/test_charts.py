@@ -54,3 +54,10 @@ def test_a_chart_of_many_series_has_few_points_of_each_with_its_last() -> None:
     assert len(kept) <= charts.MOST_POINTS
     assert {max(part["step"]) for _, part in kept.groupby("series")} == {1000}
     assert min(len(part) for _, part in kept.groupby("series")) >= 50
+
+
+def test_a_narrow_curve_has_as_many_digits_on_its_axis_as_tell_its_ticks_apart() -> None:
+    frame = pd.DataFrame({"step": [1, 2], "series": "loss", "value": [2.585, 2.592]})
+    axis = charts.curve(frame, description="loss").to_dict()["layer"][0]["encoding"]["y"]["axis"]
+    # Three digits were asked for once, and each tick said 2.59: without a wish, the distance of the ticks decides.
+    assert "format" not in axis

@@ -1,5 +1,7 @@
 """Points, neighbours and measures as tables, on a map of four points that is made by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,3 +93,13 @@ def test_a_moment_is_part_of_a_points_name() -> None:
     points = shown()
     assert map_tables.labels(points, PROBE, "points")[1] == "u1@-1"
     assert map_tables.labels(points, PROBE, "utterances") == NAMES
+
+
+def test_a_map_of_few_points_does_not_boast_of_the_neighbours_that_it_cannot_lose() -> None:
+    few = replace(shown(), kept=1.0, trustworthiness=0.75)
+    many = replace(few, angle=np.zeros(16), kept=0.8)
+    assert map_tables.keeps(few, trust=None) == " Trustworthiness 0.75."
+    assert map_tables.keeps(many, trust=None) == (
+        " This map keeps 80 % of the 15 nearest neighbours (trustworthiness 0.75)."
+    )
+    assert map_tables.keeps(replace(few, trustworthiness=None), trust=0.5) == " Trustworthiness 0.50."

@@ -341,3 +341,15 @@ def test_what_a_first_look_finds_is_told_beside_its_field_and_nothing_is_started
     assert "Leave the field empty; or" in told
     assert "Nothing was started." in texts(page)
     assert len(store.jobs()) == jobs
+
+
+def test_six_fields_stand_in_front(open_page: OpenPage) -> None:
+    page = open_page("new_run", launch="one")
+    (advanced,) = [item for item in page.expander if item.label == "Advanced settings"]
+    behind = {item.key for kind in KINDS for item in advanced.get(kind)}
+    fields = [item for kind in KINDS for item in page.get(kind) if str(item.key).startswith("form:")]
+    front = {item.label for item in fields if item.key not in behind}
+    assert front == {"Name", "Teacher", "Student's encoder layers", "Source", "Losses", "Steps"}
+
+
+KINDS = ("text_input", "number_input", "selectbox", "multiselect", "toggle")

@@ -121,3 +121,24 @@ def test_a_wrong_bundle_is_told_by_the_name_that_it_was_dropped_with(
     said = page.error[0].value.replace("\\", "")
     assert said.startswith(f"{written} is no bundle of this program: its manifest.json cannot be read")
     assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_report_asks_what_came_of_what_was_expected_and_shows_both_at_the_top(
+    open_page: OpenPage, store: Store, own: Studio
+) -> None:
+    job = store.create_job("a bet", sample.rows("quickstart")[:1], expectation="I think the sphere wins.")
+    plain = store.create_job("no bet", sample.rows("quickstart")[:1])
+    for each in (job, plain):
+        store.job_state(each.id, "running")
+        store.job_state(each.id, "finished")
+    assert open_page("reports", job=plain.id).text_area[0].label == "Notes"
+    page = open_page("reports", job=job.id)
+    assert any("I think the sphere wins." in item.value.replace("\\", "") for item in page.markdown)
+    assert page.text_area[0].label == "What came of it?"
+    page.text_area[0].set_value("It did, by a hair.")
+    assert not press(page, "Freeze").exception
+    (report,) = frozen_reports(own)
+    written = report.path.read_text(encoding="utf-8")
+    order = [written.index(said) for said in ("I think the sphere wins.", "What came of it", "It did, by a hair.")]
+    assert order == sorted(order)
+    assert order[-1] < written.index("<table")

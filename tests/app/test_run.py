@@ -266,3 +266,51 @@ def test_what_of_a_run_from_elsewhere_stayed_there_is_said_in_files(
     assert "did not train here. What did not come with it: adapters." in said
     (here,) = sample.add_job(store, runs_folder, "failed")
     assert "did not train here" not in texts(open_page("run", run=here.id, tab="Files"))
+
+
+def test_a_run_at_work_shows_what_it_trains_and_reads_as_soon_as_it_is_stored(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    (run,) = sample.add_job(store, runs_folder, "queued")
+    worker = identify(os.getpid())
+    assert worker is not None
+    store.job_started(run.job_id, worker.pid, worker.boot_id, worker.started)
+    store.job_state(run.job_id, "running")
+    store.run_state(run.id, "running")
+    page = open_page("run", run=run.id)
+    assert {item.label: item.value for item in page.metric}["Trained, of the teacher"] == "–"
+    store.set_parameters(run.id, sample.counts())
+    store.add_metrics(run.id, 1, {"loss/total": 3.0})
+    store.run_progress(run.id, 1, 0.5)
+    page.run()
+    assert {item.label: item.value for item in page.metric}["Trained, of the teacher"] == "0.50 %"
+    # The place of what is read later is there from the first step on.
+    assert "Word error rate, development set" in texts(page)
+    assert "Not read so far." in texts(page)
+    store.add_metrics(run.id, 1, {"development/wer": 0.25})
+    page.run()
+    assert "Not read so far." not in texts(page)
+    (spec,) = [
+        json.loads(chart.proto.spec) for chart in page.get("vega_lite_chart") if "Word error rate" in chart.proto.spec
+    ]
+    assert spec["description"] == "Word error rate, development set by step. Last: 25."
+
+
+def test_the_utterance_that_is_heard_stands_in_the_address_and_stays_in_another_order(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    run = sample.add_finished_job(store, runs_folder)[1]
+
+    def heard(**parameters: str) -> str:
+        page = open_page("run", run=run.id, tab="Utterances", **parameters)
+        assert not page.exception
+        (player,) = page.get("audio")
+        return player.proto.alt
+
+    page = open_page("run", run=run.id, tab="Utterances")
+    listed = list(page.dataframe[0].value["Utterance"])
+    assert heard() == f"Utterance {listed[0]}"
+    assert "utterance" not in page.query_params
+    for order in ("worst", "best"):
+        assert heard(order=order, utterance=listed[5]) == f"Utterance {listed[5]}"
+    assert heard(utterance="nobody") == f"Utterance {listed[0]}"

@@ -165,8 +165,10 @@ def test_a_job_in_the_queue_says_what_it_waits_for_and_nothing_else(
     sample.add_job(store, runs_folder, "running")
     sample.add_job(store, runs_folder, "queued")
     page = open_page("runs")
-    assert "Waits for a job that is running, which is running." in texts(page)
-    assert len(page.get("progress")) == 1
+    told = [bar.proto.text.replace("\\", "") for bar in page.get("progress")]
+    assert told[0] == "Waits for a job that is running, which is running."
+    assert "42 %" in told[1]
+    assert "Queued just now." in texts(page)
 
 
 def test_as_many_runs_can_be_compared_from_the_list_as_beside_each_other(open_page: OpenPage, store: Store) -> None:
@@ -176,3 +178,11 @@ def test_as_many_runs_can_be_compared_from_the_list_as_beside_each_other(open_pa
     assert "can be compared" not in texts(page)
     tick(page, *listed(page)[:51])
     assert "At most 50 can be compared." in texts(page)
+
+
+def test_the_best_is_looked_for_among_all_runs_however_old(open_page: OpenPage, store: Store) -> None:
+    heard = ["test-000", "test-001"]
+    old = sample.add_read_run(store, "the old best", 0.1, heard=heard)
+    for number in range(60):
+        sample.add_read_run(store, f"run {number}", 0.9, heard=heard)
+    assert f"{old.name} · the best of 61 runs on this test set" in texts(open_page("runs"))

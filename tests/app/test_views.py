@@ -63,7 +63,7 @@ def test_a_running_job_shows_its_stage_and_the_time_left(open_page: OpenPage, st
     for page in (open_page("runs"), open_page("run", run=run.id)):
         assert [button.label for button in page.button if button.label.startswith("Stop")] == ["Stop", "Stop now"]
         shown = page.get("progress")[0].proto.text.replace("\\", "")
-        assert shown == "Training + manifold · 42% · about 1 min 33 s left"
+        assert shown == "Training + manifold · 42 % · about 1 min 33 s left"
 
 
 def test_stopping_from_the_page_asks_the_job_to_stop(open_page: OpenPage, store: Store, runs_folder: Path) -> None:

@@ -261,3 +261,16 @@ def test_states_of_one_step_are_no_chart(studio: Studio, monkeypatch: pytest.Mon
     every = studio.store.alignments
     monkeypatch.setattr(studio.store, "alignments", lambda run_id: [r for r in every(run_id) if r.step == 0])
     assert "How alike the states became" not in rendered(studio)
+
+
+def test_the_map_tells_its_own_trustworthiness_not_the_mean_of_all_steps(store: Store, tmp_path: Path) -> None:
+    studio = Studio(store.url, tmp_path / "runs")
+    for run in sample.add_finished_job(store, studio.runs_folder):
+        for record in store.maps(run.id):
+            place = (record.side, record.student_layer, record.teacher_layer, record.step, record.level)
+            store.request_map(run.id, *place, again=True)  # pyright: ignore[reportArgumentType]
+            counts = {"points": record.points, "points_total": record.points_total}
+            said = {"how": record.how, "stratified": record.stratified, "seconds": 1}
+            store.finish_map(record.id, path=record.path, trustworthiness=0.5, **counts, **said)
+    assert "Its trustworthiness is 0.87." in Read(rendered(studio)).text
+    studio.close()

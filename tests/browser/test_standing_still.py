@@ -1,0 +1,95 @@
+"""What stands on a page keeps its place while a job goes on and while somebody types; its numbers do not grow old."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from core.runs import RunRecord
+from core.store import Store
+from tests.app import sample
+from tests.browser.conftest import OpenStudio, open_studio
+from tests.browser.pages import cells, open_page, table, wait_until_drawn
+
+pytestmark = [pytest.mark.browser, pytest.mark.long]
+
+WATCH = """() => {
+    window.places = new Set()
+    const look = () => {
+        const shown = [...document.querySelectorAll("[data-testid=stMetric], [role=progressbar], [role=radiogroup]")]
+        shown.push(...[...document.querySelectorAll("button")].filter(button => button.innerText.includes("Stop")))
+        window.places.add(JSON.stringify(shown.map(each => {
+            const box = each.getBoundingClientRect()
+            return [Math.round(box.x), Math.round(box.y), Math.round(box.width)]
+        })))
+        requestAnimationFrame(look)
+    }
+    look()
+}"""
+PLACES = "() => [...window.places].map(JSON.parse)"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "runs").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[Store]:
+    opened = Store.open(f"sqlite:///{folder / 'experiments.db'}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def run(store: Store, folder: Path) -> RunRecord:
+    return sample.add_job(store, folder / "runs", "running")[0]
+
+
+@pytest.fixture
+def at_work(run: RunRecord, folder: Path) -> Iterator[OpenStudio]:
+    with open_studio(folder) as opened:
+        yield opened
+
+
+def test_nothing_moves_while_numbers_arrive(page: Page, at_work: OpenStudio, store: Store, run: RunRecord) -> None:
+    store.run_state(run.id, "queued")
+    open_page(page, f"{at_work.url}/run?run={run.id}")
+    expect(page.get_by_text("This run begins when models and speech are ready.")).to_be_visible()
+    page.evaluate(WATCH)
+    sample.evaluate(store, run.job_id, None, "teacher", "test", None, 0.1, ["test-000", "test-001"])
+    expect(page.get_by_test_id("stMetric").filter(has_text="Teacher's WER")).to_contain_text("%")
+    store.heartbeat(run.job_id)
+    expect(page.get_by_text("Worker last heard of just now.")).to_be_visible()
+    store.run_state(run.id, "running")
+    expect(page.locator(".stMarkdownBadge", has_text=re.compile(r"running$"))).to_be_visible()
+    store.progress(run.job_id, "Training + manifold", 990, 1000, 1.0)
+    store.run_progress(run.id, 159, 6000.0)
+    expect(page.get_by_text("99 %")).to_be_visible()
+    expect(page.get_by_test_id("stMetric").filter(has_text="1 h 40 min")).to_be_visible()
+    assert len(page.evaluate(PLACES)) == 1
+
+
+def test_steps_in_the_list_are_not_old(page: Page, at_work: OpenStudio, store: Store, run: RunRecord) -> None:
+    open_page(page, at_work.url)
+    (row,) = cells(table(page, "Trained"))
+    assert row["Step"] == "60 / 160"
+    store.run_progress(run.id, 90, 45.0)
+    # Nobody touches the page, and no run changes its state.
+    expect(table(page, "Trained").locator("td", has_text="90 / 160")).to_be_attached()
+
+
+def test_a_field_stays_where_it_is_when_what_was_typed_differs_or_is_wrong(page: Page, studio: OpenStudio) -> None:
+    open_page(page, f"{studio.url}/new?launch=one")
+    steps = page.get_by_label("Steps", exact=True)
+    expect(steps).to_be_visible()
+    before = steps.bounding_box()
+    for typed, told in (("300", "training.steps"), ("-5", "One mistake to correct")):
+        steps.fill(typed)
+        steps.press("Enter")
+        expect(page.get_by_text(told).first).to_be_attached()
+        wait_until_drawn(page)
+        assert steps.bounding_box() == before
