@@ -92,6 +92,6 @@ class Teaching:
         counts = torch.tensor(self.token_counts)
         return mixed_logits([each.logits for each in self.speakers], self.weights.repeat_interleave(counts, dim=0))
 
-    def target_weights(self, number: int) -> Float[Tensor, " utterances"]:
-        """Return how much a target counts for each utterance."""
-        return self.weights[:, number] if len(self.targets) > 1 else torch.ones(len(self.weights))
+    def target_weights(self, number: int, weights: Float[Tensor, "all teachers"]) -> Float[Tensor, " all"]:
+        """Return how much a target counts for each utterance of a batch, whose teachers have these weights."""
+        return weights[:, number] if len(self.targets) > 1 else torch.ones(len(weights))

@@ -64,7 +64,8 @@ def measure(
     with PeakMemory(device) as memory:
         steps, step_seconds, probe_seconds, state_bytes, adapter_bytes = _practise(config, sample, folder)
     training_seconds = step_seconds * config.training.steps
-    _, development, test = sample.sizes
+    train_size, development, test = sample.sizes
+    devices = len(devices_of(config))
     transcribed = config.training.evaluations * development * sample.development.after
     tested = test * (sample.test.after + sample.test.divergence)
     teacher_state_bytes = _size(folder / "teacher")
@@ -85,7 +86,8 @@ def measure(
         state_bytes=PROBE_POINTS * state_bytes,
         disk_free=_disk_free(runs_folder),
         busy=slot_taken(runs_folder, CPU) or crowded(),
-        devices=len(devices_of(config)),
+        devices=devices,
+        parts=min(devices, config.training.batch_size, train_size),
     )
 
 

@@ -1,13 +1,15 @@
 """The work of a job: what its runs share, once; then run by run: train, keep the best, and measure.
 
 models -> audio -> teacher and frozen layers (once) -> teacher and student before
-       -> for each run: adapters -> training -> deployed student -> test set (on several devices at once: core.spread)
+       -> for each run: adapters -> training -> deployed student -> test set
+          (on several devices at once: core.spread; one run on several: core.parts)
 """
 
 import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,9 +22,13 @@ from core.errors import ConfigError, ManifoldError, Stopped
 from core.evaluation import Student
 from core.handover import handed_over
 from core.lora import add_adapters, deployed
+from core.mapping import Statistics
 from core.memory import PeakMemory
+from core.pacing import Unseen
+from core.parts import train_in_parts
 from core.preflight import device_of, devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet
+from core.processes import Company, Duty, Outcome
 from core.progress import Progress
 from core.pseudo_labels import training_set
 from core.recording import Recorder
@@ -38,10 +44,11 @@ from core.shared import (
     share,
 )
 from core.side_by_side import Member, train_side_by_side
-from core.spread import Company, Duty, Outcome, spread
+from core.spread import spread
 from core.store import RunRecord, Store
 from core.teacher_outputs import teachers_of, weighed
 from core.teachers import Finder
+from core.team import ALONE, Team
 from core.training import Lesson, train
 from core.watching import RunWatcher
 
@@ -93,11 +100,15 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
             [(of_group[place], with_ranks[place]) for place in company]
             for company in companies(with_ranks, len(devices))
         ]
-        if len(devices) > 1 and len(work) > 1:
+        # Companies leave no device without work, so where there is but one, it is a single run.
+        several = len(work) > 1
+        processes = min(len(devices), len(work) if several else parts_of(with_ranks[0], shared))
+        if processes > 1:
             duty = Duty(group, job_id, number, store.url, runs_folder, progress.total, run_together)
+            trained = spread if several else train_in_parts
             with handed_over(shared, runs_folder) as handed:
                 del shared
-                outcomes = spread(work, devices[: len(work)], duty=duty, handed=handed, store=store, progress=progress)
+                outcomes = trained(work, devices[:processes], duty=duty, handed=handed, store=store, progress=progress)
         else:
             outcomes = [run_together(each, shared=shared, recorder=recorder, progress=progress) for each in work]
         failures += [failure for outcome in outcomes for failure in outcome.failures]
@@ -111,8 +122,26 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
         raise ManifoldError("\n".join(failures))
 
 
-def run_together(company: Company, *, shared: Shared, recorder: Recorder, progress: Progress) -> Outcome:
+def parts_of(config: RunConfig, shared: Shared) -> int:
+    """Return into how many parts the batches of a run can be taken: one utterance each."""
+    try:
+        learnt = training_set(config.method, shared.train, shared.pseudo)
+    except ConfigError:  # said where the run begins
+        return 1
+    return min(config.training.batch_size, len(learnt))
+
+
+def run_together(
+    company: Company, *, shared: Shared, recorder: Recorder, progress: Progress, team: Team = ALONE
+) -> Outcome:
     """Train some runs side by side, or one alone, and measure them; return what became of them.
+
+    Args:
+        company: The runs; one, where a team trains it.
+        shared: What they share.
+        recorder: Stores what comes out.
+        progress: Of the job.
+        team: All but its first process train along and do nothing else.
 
     Raises:
         Stopped: If the user asked to stop.
@@ -125,17 +154,23 @@ def run_together(company: Company, *, shared: Shared, recorder: Recorder, progre
         failures[run.id] = f"{run.name}: {error}"
         log.info("%s failed: %s", run.name, error)
 
+    if team.number:
+        ((run, config),) = company
+        # What goes wrong in all of them is said by whoever is first.
+        with _kept_apart(lambda error: fail(run, error)):
+            _train_one(_member(config, shared=shared)[0], team)
+        return Outcome(list(failures.values()))
     members: list[tuple[RunRecord, Member, RunWatcher]] = []
     for run, config in company:
         with _kept_apart(lambda error, run=run: fail(run, error)):
-            members.append((run, *_member(run, config, shared=shared, recorder=recorder, progress=progress)))
+            members.append((run, *_watched(run, config, shared=shared, recorder=recorder, progress=progress)))
     if members:
         progress.begin(f"Training {', '.join(run.name for run, _, _ in members)}")
     with PeakMemory(shared.student.device) as memory:
         if len(members) == 1:
-            run, one, watcher = members[0]
+            run, one, _ = members[0]
             with _kept_apart(lambda error: fail(run, error)):
-                train(one.config, student=one.student, point_map=one.point_map, lesson=one.lesson, watcher=watcher)
+                _train_one(one, team)
         elif members:
             train_side_by_side(
                 [member for _, member, _ in members],
@@ -164,14 +199,9 @@ def _kept_apart(failed: Callable[[ManifoldError], None]) -> Iterator[None]:
         failed(error)
 
 
-def _member(
-    run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress
-) -> tuple[Member, RunWatcher]:
-    """Return a run's fresh student and what it learns from, and its watcher."""
-    store, device = recorder.store, shared.student.device
-    store.run_state(run.id, "running")
+def _member(config: RunConfig, *, shared: Shared) -> tuple[Member, tuple[Statistics, ...]]:
+    """Return a run's fresh student and what it learns from, unwatched; and statistics of what it is aligned with."""
     learnt = weighed(training_set(config.method, shared.train, shared.pseudo), config.ensemble, shared.wers)
-    development = weighed(shared.development, config.ensemble, shared.wers)
     teachers, statistics = teachers_of(
         config.ensemble,
         models=shared.teachers,
@@ -180,28 +210,51 @@ def _member(
         read=shared.read,
         wers=shared.wers,
     )
+    adapted = add_adapters(shared.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
+    student = shared.student.with_model(adapted)
+    point_map = point_map_of(config, student=shared.student, teachers=shared.teachers, statistics=statistics)
+    point_map.to(shared.student.device)
+    pairs = pairs_of(config, student=shared.student, teachers=shared.teachers)
+    return Member(config, student, point_map, Lesson(learnt, pairs, teachers), Unseen()), statistics
+
+
+def _watched(
+    run: RunRecord, config: RunConfig, *, shared: Shared, recorder: Recorder, progress: Progress
+) -> tuple[Member, RunWatcher]:
+    """Begin a run: return its fresh student and what it learns from, and its watcher."""
+    store = recorder.store
+    store.run_state(run.id, "running")
+    member, statistics = _member(config, shared=shared)
+    learnt, pairs, teachers = member.lesson.prepared, member.lesson.pairs, member.lesson.teachers
+    development = weighed(shared.development, config.ensemble, shared.wers)
     store.add_metrics(run.id, 0, {"data/utterances": len(learnt), **shared.kept})
     if len(shared.teachers) > 1:
         heard = development if alike(shared.teachers, student=shared.student) else ()
         store.add_metrics(run.id, 0, contributions(learnt, heard, teachers=teachers, wers=shared.wers))
     store.set_parameters(run.id, parameter_counts(config, student=shared.student, teachers=shared.teachers))
-    adapted = add_adapters(shared.student.plain, config.lora, freeze_below=config.freeze_below, seed=config.seed)
-    student = shared.student.with_model(adapted)
-    point_map = point_map_of(config, student=shared.student, teachers=shared.teachers, statistics=statistics)
-    point_map.to(device)
-    pairs = pairs_of(config, student=shared.student, teachers=shared.teachers)
     met = teachers.met(development[:PROBE_UTTERANCES])
     watcher = RunWatcher(
         run,
         config,
-        student=student,
-        point_map=point_map,
+        student=member.student,
+        point_map=member.point_map,
         development=development,
         probe=ProbeSet(met, pairs, statistics, config.training.audio_context, config.freeze_below),
         recorder=recorder,
         advance=lambda utterances: progress.advance(utterances * STEP_COST),
     )
-    return Member(config, student, point_map, Lesson(learnt, pairs, teachers), watcher), watcher
+    return replace(member, watcher=watcher), watcher
+
+
+def _train_one(member: Member, team: Team) -> None:
+    train(
+        member.config,
+        student=member.student,
+        point_map=member.point_map,
+        lesson=member.lesson,
+        watcher=member.watcher,
+        team=team,
+    )
 
 
 def _measure(

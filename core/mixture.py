@@ -32,6 +32,7 @@ from transformers import PreTrainedModel
 from core.config import Lora, Mixture
 from core.errors import ConfigError, Problem
 from core.precision import in_own_precision
+from core.team import Batch
 
 ROUTER_DEVIATION = 0.02
 """Standard deviation of a fresh router's weights: gates begin near one over the number of experts."""
@@ -253,13 +254,32 @@ def balance_loss(routing: Routing) -> Float[Tensor, ""]:
     Args:
         routing: Of valid points, [points, experts].
     """
-    shares, probabilities = routing.dispatch.mean(dim=0), routing.probabilities.mean(dim=0)
-    return len(shares) * (shares * probabilities).sum()
+    return _balance(_load(routing))
 
 
-def mean_balance_loss(routings: Mapping[str, Routing]) -> Float[Tensor, ""]:
-    """Return the mean of `balance_loss` over the routers, so that its weight does not depend on their number."""
-    return torch.stack([balance_loss(routing) for routing in routings.values()]).mean()
+def mean_balance_loss(routings: Mapping[str, Routing], batch: Batch | None = None) -> Float[Tensor, ""]:
+    """Return the mean of `balance_loss` over the routers, so that its weight does not depend on their number.
+
+    Args:
+        routings: By the path of their module, of valid points.
+        batch: Of which the points are a team's part: the loss is then its addend to that of the whole batch.
+    """
+    loads = torch.stack([_load(routing) for routing in routings.values()])
+    if batch is None or batch.team.size == 1:
+        return _balance(loads).mean()
+    shares = [batch.share("encoder" if _reads_frames(path) else "decoder") for path in routings]
+    loads = batch.team.with_others(torch.tensor(shares, device=loads.device)[:, None, None] * loads)
+    return batch.team.counted_once(_balance(loads).mean())
+
+
+def _load(routing: Routing) -> Float[Tensor, "2 experts"]:
+    """Return each expert's share of all points, and the mean of its probability."""
+    return torch.stack([routing.dispatch.mean(dim=0), routing.probabilities.mean(dim=0)])
+
+
+def _balance(loads: Float[Tensor, "*routers 2 experts"]) -> Float[Tensor, "*routers"]:
+    shares, probabilities = loads.unbind(dim=-2)
+    return loads.shape[-1] * (shares * probabilities).sum(dim=-1)
 
 
 def _mix(

@@ -19,12 +19,13 @@ from core.config import RunConfig
 from core.ensemble import Teaching
 from core.errors import ManifoldError, Stopped
 from core.families.whisper import Whisper
+from core.gradient_paths import reaches
 from core.losses import terms_of_head
 from core.mapping import PointMap, PointMaps
 from core.shared_backbone import SharedBackbone
 from core.signals import Signals
 from core.teacher_outputs import Prepared
-from core.training import Learner, Lesson, Watcher, batches, reaches
+from core.training import Learner, Lesson, Watcher, batches
 
 
 @dataclass(frozen=True)

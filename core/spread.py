@@ -1,111 +1,20 @@
 """Students of a job spread over devices, one process each.
 
-The worker listens, once, and hands over what all students share (`core.handover`). Each device gets a process that
-trains one company after the other. The worker deals them out, adds up how far they are, passes on a request to stop,
-and says what became of a process that died.
+Each device gets a process that trains one company after the other. The worker deals them out, adds up how far they
+are, passes on a request to stop, and says what became of a process that died.
 """
 
-import ctypes
-import gc
-import multiprocessing
 import os
-import signal
-import sys
-import threading
-import traceback
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
-from typing import Any, Protocol
+from multiprocessing.connection import wait
 
 import torch
 
-from core.config import RunConfig
-from core.errors import Stopped, sentence_of
-from core.handover import Handover, received
-from core.progress import Progress, written
-from core.recording import Recorder
-from core.shared import Shared, models_of, recorder_for
-from core.store import RunRecord, Store
-from core.teachers import Finder
-
-PROCESSES = multiprocessing.get_context("spawn")
-"""A process that has threads, or has used CUDA, cannot be forked."""
-
-LOOK_SECONDS = 0.5
-"""How often the worker looks whether it shall stop."""
-
-DEATH_SIGNAL = 1
-"""Linux: ``prctl(PR_SET_PDEATHSIG)``, the signal that a process gets when its parent dies, however it dies."""
-
-Company = Sequence[tuple[RunRecord, RunConfig]]
-"""Runs that are trained side by side, or one alone, with the ranks that their budgets allow."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a company.
-
-    Attributes:
-        failures: A sentence for each run that failed.
-        mapped: Ids of the runs that were measured and have encoder layers to draw.
-    """
-
-    failures: Sequence[str] = ()
-    mapped: Sequence[str] = ()
-
-
-class Train(Protocol):
-    """Trains and measures a company; a function of a module, so that another process finds it."""
-
-    def __call__(self, company: Company, *, shared: Shared, recorder: Recorder, progress: Progress) -> Outcome:
-        """Return what became of it; raises Stopped when it shall end."""
-        ...
-
-
-@dataclass(frozen=True)
-class Duty:
-    """What the processes of a group of runs are told.
-
-    Attributes:
-        configs: The runs of the group.
-        job_id: Their job.
-        group: Its number in the job.
-        database_url: Where results go.
-        runs_folder: Where files go.
-        total: Cost of the whole job, in the units of its progress.
-        train: What they do.
-    """
-
-    configs: Sequence[RunConfig]
-    job_id: str
-    group: int
-    database_url: str
-    runs_folder: Path
-    total: float
-    train: Train
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a process works: its device, how many threads it may have, and whose child it is."""
-
-    device: torch.device
-    threads: int
-    parent: int
-
-
-@dataclass(frozen=True)
-class _Word:
-    """What a process says: its stage, the cost that is done, what became of its company, or why it must end."""
-
-    stage: str
-    done: float
-    outcome: Outcome | None = None
-    last: str = ""
+from core.handover import Handover
+from core.processes import LOOK_SECONDS, Company, Duty, Hand, Outcome, Place, make_room, threads_of_each
+from core.progress import Progress
+from core.store import Store
 
 
 def spread(
@@ -130,14 +39,12 @@ def spread(
     Raises:
         Stopped: If the user asked to stop; every process has ended then.
     """
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    make_room()
     progress.begin(f"Starting {len(devices)} processes")
     waiting, outcomes = deque(companies), list[Outcome]()
-    threads = max(1, torch.get_num_threads() // len(devices))
-    places = [_Place(device, threads, os.getpid()) for device in devices]
-    hands = [_Hand(duty, place) for place in places]
+    threads = threads_of_each(len(devices))
+    places = [Place(device, threads, os.getpid()) for device in devices]
+    hands = [Hand(duty, place) for place in places]
     try:
         # All of them start before the first is waited for.
         for hand in hands:
@@ -152,7 +59,7 @@ def spread(
                 if outcome is not None:
                     outcomes.append(outcome)
                     if waiting and hand.dead:
-                        hands[number] = _Hand(duty, places[number])
+                        hands[number] = Hand(duty, places[number])
                         hands[number].give(waiting.popleft(), handed)
                     else:
                         hand.give(waiting.popleft() if waiting else None)
@@ -166,114 +73,3 @@ def spread(
         for hand in hands:
             hand.end()
     return outcomes
-
-
-class _Hand:
-    """A process, as the worker sees it.
-
-    Attributes:
-        pipe: To and from it.
-        company: What it trains; None when there is no more for it to do.
-        stage: What it does now, in words.
-        done: Cost of what it has done.
-        dead: Whether it ended before it was asked to.
-    """
-
-    def __init__(self, duty: Duty, place: _Place) -> None:
-        self.pipe, theirs = PROCESSES.Pipe()
-        self._process = PROCESSES.Process(target=_serve, args=(duty, place, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-        self.company: Company | None = None
-        self.stage, self.done, self.dead = "", 0.0, False
-        self._last = ""
-
-    def give(self, company: Company | None, handed: Handover | None = None) -> None:
-        """Hand over the next company, or say that there is none; the first time, with what all share."""
-        self.company = company
-        self.stage = self.stage if company else ""
-        # Of one that is dead the next look at the pipe will tell.
-        with suppress(OSError):
-            if handed is not None:
-                self.pipe.send(handed)
-            self.pipe.send(company)
-
-    def listen(self, store: Store) -> Outcome | None:
-        """Hear what it says; return what became of its company, once something did."""
-        try:
-            word: _Word = self.pipe.recv()
-        except (EOFError, OSError):
-            return self._buried(store)
-        self.stage, self.done = word.stage or self.stage, word.done
-        self._last = word.last
-        return word.outcome
-
-    def ask_to_end(self) -> None:
-        """Tell it to stop at the next boundary, and that there is nothing more to do."""
-        self.give(None)
-        self._process.terminate()
-
-    def end(self) -> None:
-        """Wait until it has ended."""
-        self._process.join()
-        self.pipe.close()
-
-    def _buried(self, store: Store) -> Outcome:
-        """Fail the runs that it took with it."""
-        self.end()
-        self.dead = True
-        code = self._process.exitcode or 0
-        how = f"was killed (signal {-code}), by hand or for want of memory" if code < 0 else f"ended (status {code})"
-        sentence = self._last or f"The process that trained it {how}. The log has what it said; start the run again."
-        lost = [run for run, _ in self.company or () if store.run_state(run.id, "failed", sentence)]
-        return Outcome([f"{run.name}: {sentence}" for run in lost])
-
-
-def _serve(duty: Duty, place: _Place, pipe: Connection) -> None:
-    """Be a process: read what is shared, and train companies until there are no more."""
-    _die_with(place.parent)
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: told.set())
-    torch.set_num_threads(place.threads)
-    if place.device.type == "cuda":
-        torch.cuda.set_device(place.device)
-    progress = Progress(
-        total=duty.total, report=lambda stage, *_: pipe.send(_Word(stage, progress.done)), stop=told.is_set
-    )
-    try:
-        with written(sys.stderr):
-            _work(duty, place, pipe, progress)
-    except Stopped:
-        return
-    except Exception as error:  # noqa: BLE001 - whatever it is, the runs have to say how they ended
-        traceback.print_exc()
-        pipe.send(_Word("", progress.done, last=sentence_of(error)))
-        sys.exit(1)
-
-
-def _work(duty: Duty, place: _Place, pipe: Connection, progress: Progress) -> None:
-    """Read what is shared, and train what is dealt out, until nothing is."""
-    store = Store.open(duty.database_url)
-    recorder = recorder_for(
-        duty.configs,
-        job_id=duty.job_id,
-        group=duty.group,
-        store=store,
-        runs_folder=duty.runs_folder,
-        progress=progress,
-    )
-    handed = pipe.recv()
-    finder = Finder(store, duty.runs_folder, duty.job_id)
-    teachers, student = models_of(duty.configs, finder, place.device)
-    shared = received(handed, teachers=teachers, student=student)
-    while (company := pipe.recv()) is not None:
-        outcome = duty.train(company, shared=shared, recorder=recorder, progress=progress)
-        pipe.send(_Word(progress.stage, progress.done, outcome))
-
-
-def _die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent dies, however it dies; it may be gone already."""
-    library: Any = ctypes.CDLL(None)
-    library.prctl(DEATH_SIGNAL, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

@@ -16,15 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from core.config import RunConfig, Training
-from core.errors import GradientPathError, NotFiniteError
-from core.families.whisper import Whisper
-from core.lora import adapter_parameters, idle_adapters, require_none_idle
+from core.errors import NotFiniteError
+from core.families.whisper import Whisper, frame_count
+from core.gradient_paths import GradientPaths
+from core.lora import adapter_parameters
 from core.losses import BALANCE, Objective
 from core.mapping import LayerPair, PointMap, PointMaps
 from core.mixture import Routing, mean_balance_loss, of_valid_points, recorded
 from core.precision import product_type, products_in
 from core.seeds import stream, stream_seed
 from core.teacher_outputs import Prepared, Teachers, collated, student_signals
+from core.team import ALONE, Batch, Team
 
 SMALLEST_RATE = 1e-6
 """The learning rate's floor, where the cosine ends."""
@@ -61,11 +63,18 @@ class Lesson:
 
 
 def train(
-    config: RunConfig, *, student: Whisper, point_map: PointMap | PointMaps, lesson: Lesson, watcher: Watcher
+    config: RunConfig,
+    *,
+    student: Whisper,
+    point_map: PointMap | PointMaps,
+    lesson: Lesson,
+    watcher: Watcher,
+    team: Team = ALONE,
 ) -> None:
     """Train the student's adapters and the projection, in place.
 
-    `core.side_by_side` trains several students as this trains each of them.
+    `core.side_by_side` trains several students as this trains each of them. In a team every process calls this with
+    the same arguments, but for the watcher, and ends with the same adapters.
 
     Args:
         config: The run.
@@ -73,24 +82,31 @@ def train(
         point_map: The mapping into the aligned space.
         lesson: What to learn from.
         watcher: Told of every step.
+        team: Who else trains it, each on a part of every batch.
 
     Raises:
         GradientPathError: If a term or an adapter learns nothing.
         NotFiniteError: If the loss becomes NaN or infinite.
     """
     settings = config.training
-    learner = Learner(config, student=student, point_map=point_map, pairs=lesson.pairs)
+    learner = Learner(config, student=student, point_map=point_map, pairs=lesson.pairs, team=team)
     student.model.train()
     watcher.pause(0)
     order = batches(lesson.contexts, settings.batch_size, seed=config.seed)
-    with own_dropout(config.seed, student.device):
+    with own_dropout(config.seed, student.device, part=team.number):
         for step in range(1, settings.steps + 1):
             began = time.perf_counter()
             batch = [lesson.prepared[index] for index in next(order)]
             progress = step / settings.steps
             with learner.precision:
                 losses = method_terms(
-                    config, batch, learner.objective, student=student, teachers=lesson.teachers, progress=progress
+                    config,
+                    batch,
+                    learner.objective,
+                    student=student,
+                    teachers=lesson.teachers,
+                    progress=progress,
+                    team=team,
                 )
             total = learner.total(step, losses)
             learner.paths.require_from(losses)
@@ -109,15 +125,25 @@ def method_terms(
     student: Whisper,
     teachers: Teachers,
     progress: float,
+    team: Team = ALONE,
 ) -> dict[str, Tensor]:
-    """Return the terms that count at a point of the run, on some utterances."""
+    """Return the terms that count at a point of the run, on some utterances; what this process adds to them."""
+    part = team.part(batch)
+    whole = Batch(
+        team,
+        {
+            "encoder": [frame_count(item.utterance.duration) for item in batch],
+            "decoder": [len(item.tokens) + 1 for item in batch],
+        },
+        torch.tensor([item.weights for item in batch]),
+    )
     with recorded(student.model) as routings:
         mine = student_signals(
-            batch, student, freeze_below=config.freeze_below, with_decoder=config.method.needs_decoder
+            part, student, freeze_below=config.freeze_below, with_decoder=config.method.needs_decoder
         )
-    terms = objective.terms(student=mine, teacher=teachers.teaching(batch), progress=progress)
+    terms = objective.terms(student=mine, teacher=teachers.teaching(part), progress=progress, batch=whole)
     if objective.balance > 0:
-        terms[BALANCE] = mean_balance_loss(valid_routings(routings, batch, student=student))
+        terms[BALANCE] = mean_balance_loss(valid_routings(routings, part, student=student), whole)
     return terms
 
 
@@ -139,7 +165,13 @@ class Learner:
     """
 
     def __init__(
-        self, config: RunConfig, *, student: Whisper, point_map: PointMap | PointMaps, pairs: tuple[LayerPair, ...]
+        self,
+        config: RunConfig,
+        *,
+        student: Whisper,
+        point_map: PointMap | PointMaps,
+        pairs: tuple[LayerPair, ...],
+        team: Team = ALONE,
     ) -> None:
         """Begin a run.
 
@@ -148,8 +180,9 @@ class Learner:
             student: With adapters.
             point_map: The mapping into the aligned space.
             pairs: Layers that meet.
+            team: Who trains it, each with a learner that is told the terms of its own part.
         """
-        method, self._settings = config.method, config.training
+        method, self._settings, self._team = config.method, config.training, team
         adapters = list(adapter_parameters(student.model).values())
         projection = list(point_map.parameters()) if method.aligns else []
         self._parts = {"adapters": adapters, "projections": projection}
@@ -162,17 +195,19 @@ class Learner:
         self._scaler = torch.amp.GradScaler(device.type, enabled=kind == torch.float16)
         balance = config.lora.mixture.balance if config.lora.mixture else 0.0
         self.objective = Objective(method, point_map=point_map, pairs=pairs, balance=balance)
-        self.paths = GradientPaths(self.objective, student.model)
+        self.paths = GradientPaths(self.objective, student.model, team)
         self._last: tuple[float, dict[str, float]] = 0.0, {}
 
     def total(self, step: int, losses: dict[str, Tensor]) -> Tensor:
         """Return what to go backward from; gradients of the last step are forgotten.
 
+        What is told and checked is the whole batch's, so that all processes of a team see the same.
+
         Raises:
             NotFiniteError: If it is NaN or infinite.
         """
         total = self.objective.total(losses, step / self._settings.steps)
-        whole, *parts = numbers([total, *losses.values()])
+        whole, *parts = numbers([total, *losses.values()], self._team)
         by_kind = dict(zip(losses, parts, strict=True))
         if not math.isfinite(whole):
             raise NotFiniteError(
@@ -180,6 +215,7 @@ class Learner:
                 "adapters are kept. Lower training.learning_rate, or the weight of the largest term."
             )
         self._last = whole, by_kind
+        self.objective.heard(by_kind, step / self._settings.steps)
         self._optimiser.zero_grad(set_to_none=True)
         return self._scaler.scale(total)
 
@@ -189,6 +225,7 @@ class Learner:
         Raises:
             GradientPathError: If an adapter has learned nothing since the run began, once every term has counted.
         """
+        self._team.add_gradients([one for part in self._parts.values() for one in part])
         self._scaler.unscale_(self._optimiser)
         self.paths.require_in_adapters()
         # Adapters and projections are clipped apart: a projection may not change how fast the student learns.
@@ -202,77 +239,17 @@ class Learner:
         return _metrics(self.objective, *self._last, of_parts, rate, step / self._settings.steps)
 
 
-class GradientPaths:
-    """Checks that every term moves a weight that is deployed, and that every adapter is moved by some term.
-
-    An alignment whose only gradient goes to the projection would look like learning and change nothing. Terms that set
-    in later are checked when they do; adapters, once every term has counted.
-    """
-
-    def __init__(self, objective: Objective, model: nn.Module) -> None:
-        """Begin a run in which nothing was checked yet."""
-        self._model = model
-        self.adapters = list(adapter_parameters(model).values())
-        self._unchecked = {loss.kind: loss for loss in objective.method.losses}
-        self._idle: set[str] | None = None
-
-    def unchecked(self, losses: dict[str, Tensor]) -> list[str]:
-        """Return which terms count for the first time and should reach the student."""
-        return [kind for kind in losses if kind in self._unchecked and self._unchecked[kind].reaches_student]
-
-    def require_from(self, losses: dict[str, Tensor], reached: dict[str, bool] | None = None) -> None:
-        """Check the terms that count for the first time.
-
-        Args:
-            losses: The terms that count.
-            reached: Whether the unchecked ones reach an adapter, if that is known already.
-
-        Raises:
-            GradientPathError: Naming the terms that reach no adapter.
-        """
-        if reached is None:
-            reached = {kind: reaches([losses[kind]], [self.adapters])[0] for kind in self.unchecked(losses)}
-        idle = [kind for kind, moved in reached.items() if not moved]
-        for kind in losses:
-            self._unchecked.pop(kind, None)
-        if idle:
-            raise GradientPathError(
-                f"{', '.join(idle)} sends no gradient to any weight that is deployed, so it cannot change the student. "
-                "Put adapters (lora.encoder_targets, lora.decoder_targets) at or below the layers that it compares, or "
-                "lower freeze_below."
-            )
-
-    def require_in_adapters(self) -> None:
-        """Check, after a backward pass, which adapters have had a gradient.
-
-        Raises:
-            GradientPathError: Naming the adapters that none of the terms has moved, once every term has counted.
-        """
-        if self._idle is not None and not self._idle:
-            return
-        idle = idle_adapters(self._model)
-        self._idle = idle if self._idle is None else self._idle & idle
-        if not self._unchecked:
-            require_none_idle(self._idle)
-            self._idle = set()
-
-
-def reaches(values: Sequence[Tensor], adapters: Sequence[Sequence[nn.Parameter]]) -> list[bool]:
-    """Return whether each value has a gradient in its own adapters; one backward pass for all."""
-    sources = [value for value in values if value.requires_grad]
-    if not sources:
-        return [False] * len(values)
-    every = [parameter for group in adapters for parameter in group]
-    found = iter(torch.autograd.grad(torch.stack(sources).sum(), every, retain_graph=True, allow_unused=True))
-    gradients = [[next(found) for _ in group] for group in adapters]
-    return [any(gradient is not None and bool(gradient.any()) for gradient in group) for group in gradients]
-
-
 @contextmanager
-def own_dropout(seed: int, device: torch.device) -> Iterator[None]:
-    """Give dropout, which can only draw from the global stream, a stream of its own; the global one is put back."""
+def own_dropout(seed: int, device: torch.device, *, part: int = 0) -> Iterator[None]:
+    """Give dropout, which can only draw from the global stream, a stream of its own; the global one is put back.
+
+    Args:
+        seed: Of the run.
+        device: On which it draws.
+        part: Of a batch; each has a stream of its own.
+    """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(stream_seed(seed, "dropout"))
+        torch.manual_seed(stream_seed(seed, f"dropout {part}" if part else "dropout"))
         yield
 
 
@@ -325,9 +302,13 @@ def _groups(parameters: Sequence[nn.Parameter], settings: Training) -> list[dict
     ]
 
 
-def numbers(values: Sequence[Tensor]) -> list[float]:
-    """Return single values as numbers, all of a GPU's at once: it is waited for each time that one is read."""
-    return torch.stack([value.detach().to(values[0].device, torch.float64) for value in values]).tolist()
+def numbers(values: Sequence[Tensor], team: Team = ALONE) -> list[float]:
+    """Return single values as numbers, added up over a team.
+
+    All of a GPU's at once: it is waited for each time that one is read.
+    """
+    stacked = torch.stack([value.detach().to(values[0].device, torch.float64) for value in values])
+    return team.summed(stacked).tolist()
 
 
 def _metrics(

@@ -181,6 +181,18 @@ def test_two_processes_that_share_a_device_find_what_one_finds(
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_two_processes_that_share_a_device_train_one_run_together(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    found = []
+    for devices in ([CUDA], [torch.device("cuda", 0)] * 2):
+        monkeypatch.setattr("core.job.devices_of", lambda config, devices=devices: devices)
+        found.append(losses(store, finished(store, tmp_path, run("one", precision=precision))))
+    assert len(found[0]) == 2
+    assert found[0] == pytest.approx(found[1], rel=1e-5 if precision == "float32" else 1e-2)
+
+
 def test_the_parts_of_a_job_are_measured_with_the_name_of_the_chip() -> None:
     measured = measure_parts(CUDA, rounds=1, trials=SMALL_TRIALS)
     assert measured.device == torch.cuda.get_device_name()

@@ -37,7 +37,10 @@ def plan(
     epochs: Annotated[float, typer.Option(help="How often each reads all the audio.")] = 1.0,
     gpus: Annotated[
         int | None,
-        typer.Option(help="Devices like the one that was measured, which share the students; else training.devices."),
+        typer.Option(
+            help="Devices like the one that was measured, which share the students, or train a single one together; "
+            "else training.devices."
+        ),
     ] = None,
     clip: Annotated[float, typer.Option(help="Mean length of an utterance, in seconds.")] = USUAL_CLIP,
     development: Annotated[int, typer.Option(help="Utterances that choose the checkpoint.")] = USUAL_SET,
@@ -129,6 +132,7 @@ def plan_json(found: Plan, size: Size, name: str) -> dict[str, Any]:
         **asdict(size),
         "steps": found.steps,
         "companies": list(found.companies),
+        "parts": found.parts,
         "measured": found.device,
         "error": found.error,
         "seconds": dict(found.seconds),

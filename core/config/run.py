@@ -59,7 +59,9 @@ class Training(Settings):
         le=64,
         description=(
             "Most devices of that kind that the job's runs are spread over, a process each; fewer where there are not "
-            "so many. One, as each holds the models and the training set. On a CPU the processes share its threads."
+            "so many. A single run is trained by all of them together, each on its part of every batch, to what one "
+            "would make of it, but for rounding and what dropout draws. One, as each holds the models and the "
+            "training set. On a CPU the processes share its threads."
         ),
     )
     teacher_outputs: Literal["live", "cached", "compact"] = Field(

@@ -5,6 +5,7 @@ To add one: its settings go to ``core.config.losses``, its formula to a file her
 """
 
 from collections.abc import Sequence
+from itertools import compress
 
 import torch
 from jaxtyping import Float
@@ -55,11 +56,12 @@ from core.losses.projection_only import projection_only_loss
 from core.losses.rkd import rkd_loss
 from core.losses.similarity_preserving import similarity_preserving_loss
 from core.losses.soft_labels import soft_labels_loss
-from core.losses.spherical_logits import spherical_logits_loss
+from core.losses.spherical_logits import mean_length, spherical_logits_loss
 from core.losses.standardised_logits import standardised_logits_loss
 from core.losses.taid import TaidPace, taid_loss
 from core.mapping import LayerPair, PointMap, PointMaps
 from core.signals import Signals
+from core.team import ALONE, Batch, Team
 
 BALANCE = "balance"
 """What the load of a mixture's experts is called among the terms; it belongs to the adapters, not to the method."""
@@ -91,7 +93,13 @@ class Objective:
         return {kind: weight for kind, weight in weights.items() if weight > 0}
 
     def terms(
-        self, *, student: Signals, teacher: Teaching, progress: float, from_head: HeadTerms | None = None
+        self,
+        *,
+        student: Signals,
+        teacher: Teaching,
+        progress: float,
+        from_head: HeadTerms | None = None,
+        batch: Batch | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Return each term of the method that counts now by its kind, without its weight.
 
@@ -100,15 +108,18 @@ class Objective:
             teacher: What the teachers say about the same points.
             progress: Share of the steps, above 0 in the first and 1 in the last.
             from_head: What was `wanted_of_head`, if it is already there.
+            batch: Of which the signals are a team's part: terms are then addends of those of the whole batch, and so
+                are their gradients. None where they are the whole of it.
         """
+        batch = batch or Batch(ALONE, {side: student.lengths(side) for side in ("encoder", "decoder")}, teacher.weights)
         active = self.weights(progress)
         wanted = self.wanted_of_head(student=student, teacher=teacher, progress=progress)
         if wanted is not None and from_head is None:
             (from_head,) = terms_of_head([student], teacher, [wanted])
         return {
-            loss.kind: self._alignment(loss, student=student, teacher=teacher)
+            loss.kind: self._alignment(loss, student=student, teacher=teacher, batch=batch)
             if isinstance(loss, AlignmentSettings)
-            else self._token(loss, student=student, teacher=teacher, progress=progress, from_head=from_head)
+            else self._token(loss, student=student, teacher=teacher, from_head=from_head, batch=batch)
             for loss in self.method.losses
             if loss.kind in active
         }
@@ -131,8 +142,26 @@ class Objective:
         """Return the weighted sum of the terms."""
         return torch.stack([weight * terms[kind] for kind, weight in self.weights(progress).items()]).sum()
 
+    def heard(self, values: dict[str, float], progress: float) -> None:
+        """Let terms that depend on their last value know it.
+
+        Args:
+            values: Of the terms of a step, over the whole batch.
+            progress: Share of the steps that this one completes.
+        """
+        for kind, pace in self._paces.items():
+            if kind in values:
+                pace.advance(values[kind], progress)
+
     def _token(
-        self, loss: LossSettings, *, student: Signals, teacher: Teaching, progress: float, from_head: HeadTerms | None
+        self, loss: LossSettings, *, student: Signals, teacher: Teaching, from_head: HeadTerms | None, batch: Batch
+    ) -> Tensor:
+        """Return the mean over the tokens of the batch; of a part of it, what that adds."""
+        value = self._mean_over_tokens(loss, student=student, teacher=teacher, from_head=from_head, batch=batch)
+        return value if batch.team.size == 1 else batch.share("decoder") * value
+
+    def _mean_over_tokens(
+        self, loss: LossSettings, *, student: Signals, teacher: Teaching, from_head: HeadTerms | None, batch: Batch
     ) -> Tensor:
         match loss:
             case CrossEntropy() if from_head is not None:
@@ -155,18 +184,20 @@ class Objective:
             case StandardisedLogits():
                 return standardised_logits_loss(student.logits, teacher.logits, temperature=loss.temperature)
             case SphericalLogits():
-                return spherical_logits_loss(student.logits, teacher.logits, temperature=loss.temperature)
+                radius = mean_length(teacher.logits)
+                if batch.team.size > 1:
+                    radius = batch.team.summed(batch.share("decoder") * radius)
+                return spherical_logits_loss(
+                    student.logits, teacher.logits, temperature=loss.temperature, radius=radius
+                )
             case Taid():
-                pace = self._paces[loss.kind]
-                value = taid_loss(student.logits, teacher.logits, share=pace.share)
-                pace.advance(float(value.detach()), progress)
-                return value
+                return taid_loss(student.logits, teacher.logits, share=self._paces[loss.kind].share)
             case FisherRao():
                 return fisher_rao_loss(student.logits, teacher.logits, temperature=loss.temperature)
             case _:
                 raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
 
-    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Teaching) -> Tensor:
+    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Teaching, batch: Batch) -> Tensor:
         """Return the mean over each side's layer pairs, summed over the sides that the term aligns.
 
         Of several teachers each counts as much as for the utterances of the batch; those for which it does not count
@@ -176,22 +207,25 @@ class Objective:
         for side in ("encoder", "decoder"):
             chosen = [pair for pair in self._pairs if pair.side == side] if getattr(loss, side) else []
             for pair in chosen:
-                weights = teacher.target_weights(pair.of)
+                weights = teacher.target_weights(pair.of, batch.weights)
                 if not bool(weights.any()):
                     continue
                 mine, theirs = (
                     getattr(student, side)[pair.student],
                     getattr(teacher.targets[pair.of], side)[pair.teacher],
                 )
-                lengths = student.lengths(side)
+                parts = batch.team.parts(batch.points[side])
                 if not bool(weights.all()):
-                    heard = (weights > 0).repeat_interleave(torch.tensor(lengths)).to(mine.device)
+                    counts = batch.team.parts((weights > 0).tolist())
+                    own = torch.tensor(counts[batch.team.number])
+                    heard = own.repeat_interleave(torch.tensor(parts[batch.team.number])).to(mine.device)
                     mine, theirs = mine[heard], theirs[heard]
-                    lengths = [length for length, weight in zip(lengths, weights, strict=True) if weight > 0]
+                    parts = [list(compress(*part)) for part in zip(parts, counts, strict=True)]
                 if not loss.reaches_student:
                     mine = mine.detach()
                 mine, theirs = self._point_map(pair, student=mine, teacher=theirs)
-                value = compare(loss, mine, theirs, lengths) / sum(each.of == pair.of for each in chosen)
+                value = compare_parts(loss, mine, theirs, parts, batch.team)
+                value = value / sum(each.of == pair.of for each in chosen)
                 if len(teacher.targets) > 1:
                     value = value * float(weights.mean())
                 total = value if total is None else total + value
@@ -220,6 +254,36 @@ def terms_of_head(students: Sequence[Signals], teacher: Teaching, wanted: Sequen
         )
         made |= dict(zip(chosen, terms, strict=True))
     return [made[number] for number in range(len(wanted))]
+
+
+def compare_parts(
+    loss: AlignmentSettings,
+    student: Float[Tensor, "points width"],
+    teacher: Float[Tensor, "points width"],
+    parts: Sequence[Sequence[int]],
+    team: Team,
+) -> Float[Tensor, ""]:
+    """Return what the part of a process adds to how far the states of one layer pair are apart in the whole batch.
+
+    Args:
+        loss: By which measure.
+        student: In the aligned space.
+        teacher: The same points.
+        parts: Points of each utterance, in order, of the part of each process.
+        team: The processes.
+    """
+    own = parts[team.number]
+    if team.size == 1:
+        return compare(loss, student, teacher, own)
+    if loss.mean_over == "batch":
+        counts = [sum(part) for part in parts]
+        student, teacher = team.rows(student, counts), team.rows(teacher, counts)
+        return team.counted_once(compare(loss, student, teacher, [length for part in parts for length in part]))
+    if not own:
+        # None of its utterances counts. A mean of nothing would be NaN, and what follows has to be the same everywhere.
+        return 0 * student.sum()
+    count = sum if loss.mean_over == "points" else len
+    return count(own) / sum(map(count, parts)) * compare(loss, student, teacher, own)
 
 
 def compare(

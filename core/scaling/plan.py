@@ -1,7 +1,8 @@
 """What a job of any size takes: time by part, memory of a device, and disk.
 
 The first device listens for all. Then each has its share of the students (`core.spread`); those that may be trained
-side by side are, as in `core.companies`. What is left out is said in `LEFT_OUT`.
+side by side are, as in `core.companies`. Of a single student each has its part of every batch (`core.parts`). What is
+left out is said in `LEFT_OUT`.
 """
 
 import math
@@ -29,6 +30,7 @@ from core.scaling.work import (
 )
 
 LEFT_OUT = "Left out: downloads, speech that is still to be made, probes and maps."
+BETWEEN_DEVICES = " What devices that train one student say to each other is left out, too."
 USUAL_CLIP = 10.0
 USUAL_SET = 200
 HALF_BYTES = 2
@@ -42,7 +44,7 @@ class Size:
         hours: Of training audio.
         students: To be trained.
         epochs: How often each reads all of it.
-        devices: That share them.
+        devices: That share them, or train a single one together.
         clip_seconds: Mean length of an utterance.
         development: Utterances that choose the checkpoint.
         test: Utterances that are read at the end.
@@ -75,6 +77,7 @@ class Plan:
         device: In words, with when it was measured.
         steps: Of each student.
         companies: Numbers of students that are trained side by side, on the busiest device.
+        parts: How many devices train one student together.
     """
 
     seconds: Mapping[str, float]
@@ -85,11 +88,12 @@ class Plan:
     device: str
     steps: int
     companies: tuple[int, ...]
+    parts: int = 1
 
     @property
     def left_out(self) -> str:
-        """What is not counted, in a sentence."""
-        return LEFT_OUT
+        """What is not counted, in words."""
+        return LEFT_OUT + (BETWEEN_DEVICES if self.parts > 1 else "")
 
     @property
     def total_seconds(self) -> float:
@@ -139,12 +143,13 @@ def plan(
     return Plan(
         seconds={**job.shared_seconds(), **job.own_seconds(busiest)},
         memory=max((job.memory(each) for each in dealt), key=lambda memory: sum(memory.values())),
-        disk=job.disk(processes=len(dealt)),
+        disk=job.disk(processes=max(len(dealt), job.parts)),
         free=calibration.memory,
         error=calibration.error,
         device=told(calibration),
         steps=job.steps,
         companies=tuple(len(company) for company in busiest),
+        parts=job.parts,
     )
 
 
@@ -204,6 +209,9 @@ class _Job:
         self._contexts = (self._first.training.audio_context, self._first.evaluation.audio_context)
         self._batch = min(self._first.training.batch_size, size.train)
         self.steps = max(1, math.ceil(size.epochs * size.train / self._batch))
+        self.parts = min(size.devices, self._batch) if size.students == 1 else 1
+        # The largest part: all wait for it.
+        self._at_once = math.ceil(self._batch / self.parts)
 
     def dealt(self, devices: int) -> list[Companies]:
         """Return what each device trains: a company goes to the one that is free first."""
@@ -264,7 +272,7 @@ class _Job:
             listening = max(listening, widest * size.train * train.frames)
         training = max(
             measured.kept_bytes(
-                kept_values(company[0], self._student, replace(train, count=self._batch), students=len(company))
+                kept_values(company[0], self._student, replace(train, count=self._at_once), students=len(company))
             )
             + 4 * FLOAT_BYTES * sum(sum(trained_parameters(one, self._student, self._teachers)) for one in company)
             for company in hand
@@ -327,7 +335,7 @@ class _Job:
         return self._measured.seconds("transcription", work) / settings.batch_size
 
     def _step(self, config: RunConfig, students: int) -> float:
-        clips = Clips(self._batch, self._size.clip_seconds, config.training.context_of(self._size.clip_seconds))
+        clips = Clips(self._at_once, self._size.clip_seconds, config.training.context_of(self._size.clip_seconds))
         work = step_work(config, self._teachers, self._student, clips, students=students)
         return self._measured.seconds("step", work)
 

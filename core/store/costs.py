@@ -27,6 +27,7 @@ class Estimate:
         disk_free: Where the runs are kept, in bytes.
         busy: Whether a job was at work meanwhile, so that the times are too long.
         devices: Over how many devices its job may be spread; a CPU stands for as many as were asked for.
+        parts: How many of them train it together, where it is the only run of its group.
     """
 
     device: str
@@ -46,6 +47,7 @@ class Estimate:
     disk_free: int
     busy: bool
     devices: int = 1
+    parts: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,17 @@ class JobEstimate:
         """Add up the runs of a group; what they share counts once.
 
         Several GPUs share its time; several processes of one CPU share its cores, and each needs memory of its own.
+        They share the steps of a single run; what they say to each other is left out.
         """
         first = runs[0]
-        shares = min(first.devices, len(runs))
+        shares = min(first.devices, len(runs)) if len(runs) > 1 else first.parts
         seconds, training = sum(run.run_seconds for run in runs), max(run.peak_memory for run in runs)
         if first.device == "CPU":
             training *= shares
-        else:
+        elif len(runs) > 1:
             seconds = max(seconds / shares, *(run.run_seconds for run in runs))
+        else:
+            seconds -= first.training_seconds * (1 - 1 / shares)
         return cls(
             seconds=max(run.shared_seconds for run in runs) + seconds,
             memory=max(training, *(run.listening_memory for run in runs)),

@@ -97,6 +97,22 @@ def test_devices_share_the_students_and_the_first_listens_for_all(
     assert beside.companies == (4,)
 
 
+def test_devices_train_a_single_student_together_on_parts_of_its_batches(
+    measured: Calibration, make_config: Callable[..., RunConfig]
+) -> None:
+    config = make_config(training={"batch_size": 8})
+    one, two, many = (plan([config], Size(10, devices=devices), measured) for devices in (1, 2, 99))
+    of_half = plan([make_config(training={"batch_size": 4})], Size(10), measured)
+    assert (one.parts, two.parts, many.parts) == (1, 2, 8)
+    assert one.steps == two.steps == of_half.steps / 2
+    assert two.seconds["training"] == pytest.approx(of_half.seconds["training"] / 2)
+    assert many.seconds["training"] < two.seconds["training"] < one.seconds["training"]
+    # The first alone does all else.
+    assert {**two.seconds, "training": 0} == {**one.seconds, "training": 0}
+    assert two.disk["handed over, while it trains"] == two.memory["prepared states"]
+    assert two.left_out == f"{one.left_out} What devices that train one student say to each other is left out, too."
+
+
 def test_everything_that_cannot_be_is_told_at_once(
     measured: Calibration, make_config: Callable[..., RunConfig]
 ) -> None:

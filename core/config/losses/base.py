@@ -1,6 +1,6 @@
 """What the settings of every loss share: a weight, how it changes over a run, and where the loss comes from."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -63,3 +63,6 @@ class AlignmentSettings(LossSettings):
     decoder: bool = Field(default=True, description="Align decoder states (tokens); needs transcripts.")
 
     needs_states: ClassVar[bool] = True
+    mean_over: ClassVar[Literal["points", "utterances", "batch"]] = "batch"
+    """Of what it is a plain mean, so that processes that train together need no others' states; a batch has to be seen
+    whole."""

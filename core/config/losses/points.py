@@ -12,6 +12,7 @@ class Geodesic(AlignmentSettings):
 
     kind: Literal["geodesic"] = "geodesic"
 
+    mean_over: ClassVar[Literal["points", "utterances", "batch"]] = "points"
     meaning: ClassVar[str] = "Turn each student state towards its teacher state, measured along the sphere."
     formula: ClassVar[str] = "mean_i 2 atan2(|u_i - v_i|, |u_i + v_i|), u and v normalised"
     source: ClassVar[str] = "arXiv 2606.00771 (layer- and point-wise mapping; stable form ours)"
@@ -22,6 +23,7 @@ class Cosine(AlignmentSettings):
 
     kind: Literal["cosine"] = "cosine"
 
+    mean_over: ClassVar[Literal["points", "utterances", "batch"]] = "points"
     meaning: ClassVar[str] = "Turn each student state towards its teacher state, measured along the chord."
     formula: ClassVar[str] = "mean_i (1 - <u_i, v_i>), u and v normalised"
     source: ClassVar[str] = "Sanh et al. 2019, arXiv 1910.01108 (DistilBERT's cosine term)"
@@ -42,6 +44,7 @@ class Hint(AlignmentSettings):
 
     kind: Literal["hint"] = "hint"
 
+    mean_over: ClassVar[Literal["points", "utterances", "batch"]] = "points"
     meaning: ClassVar[str] = "Regress the teacher's states from the student's, as they are."
     formula: ClassVar[str] = "mean_i 1/2 |W h_i - g_i|^2 / width"
     source: ClassVar[str] = "Romero et al. 2015, arXiv 1412.6550"
@@ -67,6 +70,7 @@ class AttentionTransfer(AlignmentSettings):
     kind: Literal["attention_transfer"] = "attention_transfer"
     weight: float = Field(default=100.0, gt=0, le=1000, description="Factor of this term in the sum; no unit.")
 
+    mean_over: ClassVar[Literal["points", "utterances", "batch"]] = "utterances"
     meaning: ClassVar[str] = "Be active at the moments of an utterance at which the teacher is."
     formula: ClassVar[str] = "mean over utterances of |Q_S/|Q_S| - Q_T/|Q_T||^2, Q_t = sum_c h_tc^2"
     source: ClassVar[str] = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"
@@ -93,6 +97,7 @@ class ProjectionOnly(AlignmentSettings):
     kind: Literal["projection_only"] = "projection_only"
 
     reaches_student: ClassVar[bool] = False
+    mean_over: ClassVar[Literal["points", "utterances", "batch"]] = "points"
     meaning: ClassVar[str] = "Nothing: the projection alone learns, so the row must equal the one without it."
     formula: ClassVar[str] = "geodesic of states without gradient: mean_i d(W sg(h_i), g_i)"
     source: ClassVar[str] = "ours: the alignment that aligns nothing, as a labelled null"

@@ -1,0 +1,128 @@
+"""Several processes that train one student together: data parallel.
+
+Each process reads its own part of every batch and goes backward from it. The gradients are then added up over all
+processes, so that each of them takes the same step: that of the whole batch.
+
+For the sum to be the gradient of the whole batch, a mean over its points is taken apart: each process adds the mean
+over its own points, times its share of all of them. All processes know the lengths of the whole batch, so no share
+has to be asked for. What is no such mean, a loss of relations between points for example, is computed by each process
+on the points of all, of which its own alone have a gradient.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+PATIENCE_SECONDS = 30.0
+"""When one process ends, the others' connections break at once. The worker ends them in a moment; what they would say
+until then is not the cause."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train a student, as one of them sees them.
+
+    Attributes:
+        number: Which it is, from 0; the first does all that is not training.
+        size: How many they are.
+        add_up: Replaces a tensor by its sum over all processes, each of which calls it at the same place with a tensor
+            of one shape and type; None for one that is alone.
+    """
+
+    number: int = 0
+    size: int = 1
+    add_up: Callable[[Tensor], object] | None = None
+
+    def parts(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """Return the parts of something that has one item for each utterance of a batch, as even as can be, in order.
+
+        Raises:
+            ValueError: If there are fewer utterances than processes.
+        """
+        if len(items) < self.size:
+            raise ValueError(f"a batch of {len(items)} has no {self.size} parts")
+        ends = [len(items) * number // self.size for number in range(self.size + 1)]
+        return [items[first:last] for first, last in pairwise(ends)]
+
+    def part(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return the part of this process."""
+        return self.parts(items)[self.number]
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes, without gradient; of one that is alone, the values as they are."""
+        if self.add_up is None:
+            return values
+        total = values.detach().clone(memory_format=torch.contiguous_format)
+        try:
+            self.add_up(total)
+        except RuntimeError:
+            time.sleep(PATIENCE_SECONDS)
+            raise
+        return total
+
+    def with_others(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes, with the gradient of this one's own values."""
+        return values if self.size == 1 else values + (self.summed(values) - values.detach())
+
+    def rows(self, own: Tensor, counts: Sequence[int]) -> Tensor:
+        """Return the rows of all processes in order; this one's own are the only ones with a gradient.
+
+        Args:
+            own: The rows of this process.
+            counts: Rows of each process.
+        """
+        before, after = sum(counts[: self.number]), sum(counts[: self.number + 1])
+        everyone = own.new_zeros(sum(counts), *own.shape[1:])
+        everyone[before:after] = own.detach()
+        everyone = self.summed(everyone)
+        return torch.cat([everyone[:before], own, everyone[after:]])
+
+    def counted_once(self, value: Tensor) -> Tensor:
+        """Return this process' addend of a value that all have in common; each has the gradient of its own part."""
+        return value if self.number == 0 else value - value.detach()
+
+    def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Replace each gradient by its sum over all processes, all in one message; none stays none where all have none.
+
+        Args:
+            parameters: The same in every process, of one type.
+        """
+        if self.size == 1:
+            return
+        own = [torch.zeros_like(one) if one.grad is None else one.grad for one in parameters]
+        there = torch.tensor([one.grad is not None for one in parameters], dtype=own[0].dtype)
+        total = self.summed(torch.cat([*(each.flatten() for each in own), there.to(own[0].device)]))
+        gradients = total[: -len(parameters)].split([one.numel() for one in parameters])
+        found = total[-len(parameters) :].tolist()
+        for one, gradient, count in zip(parameters, gradients, found, strict=True):
+            one.grad = gradient.view_as(one) if count else None
+
+
+ALONE = Team()
+"""One process, which trains on whole batches."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of which each process of a team reads its part; what all of them know of it.
+
+    Attributes:
+        team: Who reads it.
+        points: By side ("encoder", "decoder"), how many points each utterance has.
+        weights: How much each teacher counts for each utterance, [utterances, teachers].
+    """
+
+    team: Team
+    points: Mapping[str, Sequence[int]]
+    weights: Tensor
+
+    def share(self, side: str) -> float:
+        """Return which share of all points of a side this process has."""
+        return sum(self.team.part(self.points[side])) / sum(self.points[side])

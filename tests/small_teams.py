@@ -1,0 +1,93 @@
+"""Teams for tests: threads that add up at a barrier, or real processes that are joined as a job's are."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from core.errors import ManifoldError
+from core.lora import adapter_parameters
+from core.parts import meeting_point
+from core.processes import PROCESSES, Seat, joined
+from core.sources import Utterance
+from core.team import ALONE, Team
+from core.training import train
+from tests.test_training import Notes, Setting, setting
+
+Found = TypeVar("Found")
+
+
+def together(size: int, work: Callable[[Team], Found]) -> list[Found]:
+    """Return what each member of a team finds, here threads of this process."""
+    barrier = threading.Barrier(size)
+    said: list[Tensor] = [torch.empty(0)] * size
+
+    def member(number: int) -> Found:
+        def add_up(values: Tensor) -> None:
+            said[number] = values.clone()
+            try:
+                barrier.wait()
+                total = torch.stack(said).sum(dim=0)
+                barrier.wait()
+            except threading.BrokenBarrierError:
+                raise AssertionError("another member went wrong") from None
+            values.copy_(total)
+
+        try:
+            return work(Team(number, size, add_up))
+        except BaseException:
+            barrier.abort()
+            raise
+
+    with ThreadPoolExecutor(size) as pool:
+        return [each.result() for each in [pool.submit(member, number) for number in range(size)]]
+
+
+def learnt(chosen: Setting, team: Team = ALONE) -> dict[str, Any]:
+    """Train, and return what changed in adapters and projections, the metrics of each step, and why it ended."""
+    notes, ended = Notes(), ""
+    trained = {**adapter_parameters(chosen.student.model), **dict(chosen.point_map.named_parameters())}
+    begun = {name: value.detach().clone() for name, value in trained.items()}
+    try:
+        train(
+            chosen.config,
+            student=chosen.student,
+            point_map=chosen.point_map,
+            lesson=chosen.lesson,
+            watcher=notes,
+            team=team,
+        )
+    except ManifoldError as error:
+        ended = str(error)
+    changed = {name: value.detach() - begun[name] for name, value in trained.items()}
+    return {"changed": changed, "metrics": notes.values, "ended": ended}
+
+
+def in_processes(size: int, clips: Sequence[Utterance], folder: Path, **changes: Any) -> list[dict[str, Any]]:
+    """Return what is `learnt` by each of some processes that share the CPU."""
+    with meeting_point() as port:
+        seats = [Seat(number, size, port, "gloo") for number in range(size)]
+        processes = [PROCESSES.Process(target=_be_one, args=(seat, clips, changes, folder)) for seat in seats]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    return [torch.load(folder / f"{number}.pt") for number in range(size)]
+
+
+def _be_one(seat: Seat, clips: Sequence[Utterance], changes: dict[str, Any], folder: Path) -> None:
+    torch.set_num_threads(1)
+    with joined(seat) as team:
+        torch.save(learnt(setting(clips, **changes), team), folder / f"{seat.number}.pt")
+
+
+def apart(mine: dict[str, Any], theirs: dict[str, Any]) -> float:
+    """Return how far what two have learnt is apart, relative to its length."""
+    a, b = mine["changed"], theirs["changed"]
+    assert a.keys() == b.keys()
+    a, b = (torch.cat([each[name].double().flatten() for name in a]) for each in (a, b))
+    return float((a - b).norm() / b.norm())
