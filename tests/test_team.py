@@ -22,7 +22,10 @@ from core.team import ALONE, Batch, Team
 from core.training import own_dropout
 from tests.engine import utterances
 from tests.small_teams import apart, in_processes, learnt, together
+from tests.test_spread import no_program
 from tests.test_training import Setting, setting
+
+__all__ = ["no_program"]  # used by every test here
 
 WIDTH, VOCABULARY = 8, 11
 FRAMES, TOKENS = (7, 5, 9, 4, 6), (3, 4, 2, 6, 5)
