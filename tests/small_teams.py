@@ -21,6 +21,10 @@ from tests.test_training import Notes, Setting, setting
 Found = TypeVar("Found")
 
 
+class AnotherLeft(Exception):
+    """Another member of the team went wrong."""
+
+
 def together(size: int, work: Callable[[Team], Found]) -> list[Found]:
     """Return what each member of a team finds, here threads of this process."""
     barrier = threading.Barrier(size)
@@ -34,7 +38,7 @@ def together(size: int, work: Callable[[Team], Found]) -> list[Found]:
                 total = torch.stack(said).sum(dim=0)
                 barrier.wait()
             except threading.BrokenBarrierError:
-                raise AssertionError("another member went wrong") from None
+                raise AnotherLeft from None
             values.copy_(total)
 
         try:
@@ -44,7 +48,12 @@ def together(size: int, work: Callable[[Team], Found]) -> list[Found]:
             raise
 
     with ThreadPoolExecutor(size) as pool:
-        return [each.result() for each in [pool.submit(member, number) for number in range(size)]]
+        found = [pool.submit(member, number) for number in range(size)]
+    # Whoever went wrong first breaks the barrier for the others, and is the one to be told of.
+    for each in sorted(found, key=lambda future: isinstance(future.exception(), AnotherLeft)):
+        if each.exception() is not None:
+            each.result()
+    return [each.result() for each in found]
 
 
 def learnt(chosen: Setting, team: Team = ALONE) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from core.config import LOSSES, LossSettings, Mapping, Method
 from core.ensemble import Teaching
+from core.errors import GradientPathError
+from core.gradient_paths import GradientPaths
 from core.losses import Objective
 from core.mapping import LayerPair, PointMap, PointMaps, StateStatistics
 from core.mixture import Routing, mean_balance_loss
@@ -20,7 +22,10 @@ from core.team import ALONE, Batch, Team
 from core.training import own_dropout
 from tests.engine import utterances
 from tests.small_teams import apart, in_processes, learnt, together
+from tests.test_spread import no_program
 from tests.test_training import Setting, setting
+
+__all__ = ["no_program"]  # used by every test here
 
 WIDTH, VOCABULARY = 8, 11
 FRAMES, TOKENS = (7, 5, 9, 4, 6), (3, 4, 2, 6, 5)
@@ -120,6 +125,19 @@ def test_an_adapter_that_learns_nothing_is_found_by_all(clips) -> None:
     found = in_threads(2, clips, training=TRAINING, lora=idle, method=method)
     assert "Remove their targets" in found[0]["ended"]
     assert found[0]["ended"] == found[1]["ended"]
+
+
+def test_a_term_need_move_the_student_in_one_part_only(clips) -> None:
+    chosen = setting(clips)
+    objective = Objective(chosen.config.method, point_map=chosen.point_map, pairs=chosen.lesson.pairs)
+
+    def check(team: Team, factor: float) -> None:
+        paths = GradientPaths(objective, chosen.student.model, team)
+        paths.require_from({"geodesic": factor * paths.adapters[0].sum()})
+
+    together(2, lambda team: check(team, float(team.number)))
+    with pytest.raises(GradientPathError, match="geodesic sends no gradient"):
+        together(2, lambda team: check(team, 0.0))
 
 
 def test_dropout_draws_something_else_in_every_part() -> None:
