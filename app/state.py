@@ -31,6 +31,10 @@ LIVE_SECONDS = 2.0
 LATE_SECONDS = 3.0
 """For so long after a choice the browser may still send the address that was there before."""
 
+IN_ADDRESS: Literal["query-params"] = "query-params"
+"""Binds a text that is searched for as it is typed to the parameter of its key: the browser then changes the address in
+its place, where `set_query` would leave an entry in the history for every pause, which Back would take one by one."""
+
 
 @st.cache_resource(show_spinner="Opening the database")
 def _studio(database_url: str, runs_folder: str) -> Studio:

@@ -161,12 +161,10 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
 def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
     states, tags = list(parts.STATES), _tags(runs)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        # The browser puts what is bound into the address it has; `several` would leave an entry in the history for
-        # every pause in typing, and Back would go through them one by one.
         words = st.text_input(
             "Search",
             key="search",
-            bind="query-params",
+            bind=state.IN_ADDRESS,
             type="search",
             placeholder="Name, method, job, tag, note or id",
             icon=":material/search:",
