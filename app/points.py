@@ -99,6 +99,12 @@ def table(view: View) -> str | None:
     clicked = state.kept("points clicked", 0)
     key = f"points:{view.record.id}:{view.place}:{preset}:{clicked}:{hash(tuple(names))}"
     rate = st.column_config.NumberColumn
+    listed = f"{text.count(len(frame))} of {text.count(matching)}" if matching > len(frame) else text.count(matching)
+    # Above the table, whose own buttons appear over what stands there.
+    st.caption(
+        f"{listed} listed. Tick a row, or click a point of the map, to hear it and see its neighbours. "
+        f"{parts.BY_KEYBOARD}"
+    )
     st.dataframe(
         frame,
         hide_index=True,
@@ -116,11 +122,6 @@ def table(view: View) -> str | None:
             "Teacher": rate("WER %, teacher", format="%.0f", help="Of the whole utterance."),
         },
         alt=f"Points of the map, {PRESETS[preset].lower()}, those first",
-    )
-    listed = f"{text.count(len(frame))} of {text.count(matching)}" if matching > len(frame) else text.count(matching)
-    st.caption(
-        f"{listed} listed. Tick a row, or click a point of the map, to hear it and see its neighbours. "
-        f"{parts.BY_KEYBOARD}"
     )
     return wanted
 

@@ -157,8 +157,7 @@ def _explore(run: RunRecord, now: AlignmentRecord, level: str, kind: str) -> Non
             record = _record(run, now, level, kind)
             place = _map(run, record, now)
             view = None if place is None else points.View.of(run, record, place)
-            if view is not None:
-                wanted = points.table(view)
+            wanted = None if view is None else points.table(view)
         with right:
             if view is not None:
                 points.chosen(view, wanted)

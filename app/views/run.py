@@ -275,6 +275,10 @@ def _utterances(run: RunRecord) -> None:
     said = ORDERS[order].lower()
     listed, card = st.columns([3, 2], gap="medium")
     with listed:
+        # Above the table, whose own buttons appear over what stands there.
+        st.caption(
+            f"{len(worst)} of {len(results)} utterances, {said} first. Tick a row to hear it. {parts.BY_KEYBOARD}"
+        )
         event = st.dataframe(
             tables.utterances(worst, before),
             hide_index=True,
@@ -292,9 +296,6 @@ def _utterances(run: RunRecord) -> None:
                 "Before": st.column_config.NumberColumn("Before %", format="%.0f", help="Before training."),
             },
             alt=f"Utterances of this evaluation, {said} first",
-        )
-        st.caption(
-            f"{len(worst)} of {len(results)} utterances, {said} first. Tick a row to hear it. {parts.BY_KEYBOARD}"
         )
     rows = event["selection"]["rows"]
     if rows != [first]:

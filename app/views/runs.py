@@ -146,12 +146,13 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
     """Show the runs that are looked for, and what can be done with those that are chosen."""
     found = _filtered(runs, in_bin=in_bin)
     actions = st.container(horizontal=True, vertical_alignment="center")
-    chosen, opened = _table(found)
     many = "One run" if len(found) == 1 else f"{len(found) or 'No'} runs"
     shown = many if len(found) == len(runs) else f"{many} of {len(runs)}"
+    # Above the table, whose own buttons appear over what stands there: over a line they hide nothing that is pressed.
     st.caption(
         f"{shown}, newest first. Press a name to open its run; tick rows to compare or label them. {parts.BY_KEYBOARD}"
     )
+    chosen, opened = _table(found)
     if opened:
         state.go_to("run", run=opened.id)
     with actions:

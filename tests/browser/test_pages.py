@@ -94,3 +94,26 @@ def test_the_server_never_loads_the_engine(page: Page, sample_studio: OpenStudio
     loaded = Path(f"/proc/{sample_studio.server.pid}/maps").read_text(encoding="utf-8")
     assert "_multiarray_umath" in loaded
     assert [name for name in ("libtorch", "numba", "sklearn", "faiss") if name in loaded] == []
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_what_stands_above_a_table_can_be_pressed_after_a_row_was_ticked(
+    browser: Browser, page: Page, sample_studio: OpenStudio, width: int
+) -> None:
+    open_page(page, sample_studio.url)
+    finished = next(row["Id"] for row in cells(table(page, "Trained")) if "finished" in row["State"])
+    with new_page(browser, width=width) as narrow:
+        open_page(narrow, sample_studio.url)
+        # A phone shows the first columns alone.
+        choose_row(table(narrow, "State"), 1)
+        narrow.get_by_role("button", name="Move to the bin").click(trial=True)
+        for address, column, order in (
+            ("run?tab=Utterances&", "Utterance", "Best"),
+            ("alignment?", "Utterance", "Worst WER"),
+        ):
+            open_page(narrow, f"{sample_studio.url}/{address}run={finished}")
+            choose_row(table(narrow, column), 2)
+            expect(narrow).to_have_url(re.compile("utterance=|point="))
+            wait_until_drawn(narrow)
+            narrow.get_by_text(order, exact=True).click()
+            expect(narrow).to_have_url(re.compile("order=best|preset=worst"))
