@@ -57,7 +57,7 @@ def together(size: int, work: Callable[[Team], Found]) -> list[Found]:
 
 
 def learnt(chosen: Setting, team: Team = ALONE) -> dict[str, Any]:
-    """Train, and return what changed in adapters and projections, the metrics of each step, and why it ended."""
+    """Train, and return adapters and projections, what changed in them, the metrics of each step, and why it ended."""
     notes, ended = Notes(), ""
     trained = {**adapter_parameters(chosen.student.model), **dict(chosen.point_map.named_parameters())}
     begun = {name: value.detach().clone() for name, value in trained.items()}
@@ -72,8 +72,9 @@ def learnt(chosen: Setting, team: Team = ALONE) -> dict[str, Any]:
         )
     except ManifoldError as error:
         ended = str(error)
-    changed = {name: value.detach() - begun[name] for name, value in trained.items()}
-    return {"changed": changed, "metrics": notes.values, "ended": ended}
+    weights = {name: value.detach() for name, value in trained.items()}
+    changed = {name: value - begun[name] for name, value in weights.items()}
+    return {"weights": weights, "changed": changed, "metrics": notes.values, "ended": ended}
 
 
 def in_processes(size: int, clips: Sequence[Utterance], folder: Path, **changes: Any) -> list[dict[str, Any]]:
@@ -94,9 +95,9 @@ def _be_one(seat: Seat, clips: Sequence[Utterance], changes: dict[str, Any], fol
         torch.save(learnt(setting(clips, **changes), team), folder / f"{seat.number}.pt")
 
 
-def apart(mine: dict[str, Any], theirs: dict[str, Any]) -> float:
+def apart(mine: dict[str, Any], theirs: dict[str, Any], what: str = "changed") -> float:
     """Return how far what two have learnt is apart, relative to its length."""
-    a, b = mine["changed"], theirs["changed"]
+    a, b = mine[what], theirs[what]
     assert a.keys() == b.keys()
     a, b = (torch.cat([each[name].double().flatten() for name in a]) for each in (a, b))
     return float((a - b).norm() / b.norm())

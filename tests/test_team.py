@@ -55,6 +55,7 @@ def in_threads(size: int, clips: tuple[Utterance, ...], **changes: Any) -> list[
 def require_same(found: list[dict[str, Any]], alone: dict[str, Any], *, within: float = 1e-5) -> None:
     for one in found:
         assert one["ended"] == alone["ended"] == ""
+        assert apart(one, alone, "weights") < 1e-6
         assert apart(one, alone) < within
         for mine, its in zip(one["metrics"], alone["metrics"], strict=True):
             assert mine == pytest.approx(its, rel=1e-3, abs=1e-6)
@@ -72,8 +73,10 @@ def test_a_team_learns_what_one_learns_alone(clips, size: int) -> None:
 @pytest.mark.long
 @teams
 def test_processes_learn_in_fifty_steps_what_one_learns_alone(clips, tmp_path: Path, size: int) -> None:
-    training = {**TRAINING, "steps": 50}
-    require_same(in_processes(size, clips, tmp_path, training=training), learnt(setting(clips, training=training)))
+    training = {**TRAINING, "steps": 50, "learning_rate": 1e-3}
+    alone = learnt(setting(clips, training=training))
+    # The utterances of a batch in another order, which is rounding alone, take what one learns 4e-6 from itself.
+    require_same(in_processes(size, clips, tmp_path, training=training), alone, within=2e-5)
 
 
 def test_two_processes_learn_what_one_learns_alone(clips, tmp_path: Path) -> None:
