@@ -58,7 +58,8 @@ def take_from_map(run: RunRecord, record: MapRecord, place: state.Place) -> None
     if clicked:
         names = state.map_labels(record, state.map_points(record, place), run)
         state.set_query(point=names[clicked[0]["point_index"]])
-        # The row that was ticked is no longer the point that is chosen: another table, in which that one is ticked.
+        # The row that was ticked is no longer the point that is chosen: another table, in which none is ticked. Nor is
+        # the chosen one ticked there, as the keyboard does not get into a table that begins with a ticked row.
         state.keep("points clicked", state.kept("points clicked", 0) + 1)
 
 
@@ -111,7 +112,6 @@ def table(view: View) -> str | None:
         height=min(318, 38 + 35 * len(frame)),
         on_select=lambda: _take_from_table(key, names),
         selection_mode="single-row",
-        selection_default={"selection": {"rows": [names.index(wanted)] if wanted in names else []}},
         key=key,
         column_config={
             "Point": "Utterance"

@@ -1,6 +1,7 @@
 """Run: how is this run doing?"""
 
 import re
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
@@ -268,26 +269,25 @@ def _utterances(run: RunRecord) -> None:
     order = state.chosen("order", order or orders[0])
     results.sort(key=lambda item: (_place(item, order, before), item.position))
     worst = results[:MOST_UTTERANCES]
+    if not worst:
+        st.info("The utterances of this evaluation were not stored.", icon=":material/graphic_eq:")
+        return
     ids = [item.utterance_id for item in worst]
-    # Until somebody ticks another one, the first is heard: it is what the order asks for.
-    wanted = state.query("utterance")
-    first = ids.index(wanted) if wanted in ids else 0
-    said = ORDERS[order].lower()
+    said, table = ORDERS[order].lower(), f"utterances:{shown}:{order}"
     listed, card = st.columns([3, 2], gap="medium")
     with listed:
         # Above the table, whose own buttons appear over what stands there.
         st.caption(
             f"{len(worst)} of {len(results)} utterances, {said} first. Tick a row to hear it. {parts.BY_KEYBOARD}"
         )
-        event = st.dataframe(
+        st.dataframe(
             tables.utterances(worst, before),
             hide_index=True,
             placeholder=text.NOTHING,
-            height=min(420, 38 + 35 * max(1, len(worst))),
-            on_select="rerun",
+            height=min(420, 38 + 35 * len(worst)),
+            on_select=lambda: _take(table, ids),
             selection_mode="single-row",
-            selection_default={"selection": {"rows": [first] if worst else []}},
-            key=f"utterances:{shown}:{order}",
+            key=table,
             column_config={
                 "WER": st.column_config.NumberColumn("WER % ↓", format="%.0f"),
                 "S": st.column_config.NumberColumn(help="Substitutions", width=48),
@@ -297,19 +297,21 @@ def _utterances(run: RunRecord) -> None:
             },
             alt=f"Utterances of this evaluation, {said} first",
         )
-    rows = event["selection"]["rows"]
-    if rows != [first]:
-        state.set_query(utterance=ids[rows[0]] if rows else None)
+    # Until one is ticked, the first is heard: it is what the order asks for.
+    wanted = state.query("utterance")
+    item = worst[ids.index(wanted) if wanted in ids else 0]
     with card.container(border=True):
-        if not rows:
-            st.markdown("**No utterance chosen**")
-            st.caption("Tick a row: its audio and its texts appear here.")
-            return
-        item = worst[rows[0]]
         st.markdown(f"**{text.plain(item.utterance_id)}** · {item.duration:.1f} s")
         parts.clip(item.audio_path, name=item.utterance_id)
         heard = teachers.heard(run, evaluations[shown].test_set, item.utterance_id)
         parts.texts(item.reference, [*heard, ("Student", item.hypothesis)])
+
+
+def _take(table: str, ids: Sequence[str]) -> None:
+    """Put the utterance whose row was ticked into the address."""
+    rows = state.kept(table)["selection"]["rows"]
+    if rows:
+        state.set_query(utterance=ids[rows[0]])
 
 
 def _named(record: EvaluationRecord) -> str:
