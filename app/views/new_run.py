@@ -14,7 +14,6 @@ from core.config import (
     LOSSES,
     Ablation,
     Lora,
-    MethodRow,
     RunConfig,
     Training,
     parse_run,
@@ -246,7 +245,10 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
     if run and chosen == "clone":
         base, of_base = offered["clone"].fields, f"the run {run.id}"
     if method := offered[chosen].method:
-        _method(method)
+        with st.container(border=True):
+            st.markdown(f"**{text.plain(method.meaning)}**")
+            st.code(method.formula, language=None, wrap_lines=True)
+            st.caption(f"Source: {text.plain(method.source)}")
     # What is read from YAML replaces the form's first values; another number makes its widgets anew.
     place = f"{preset}:{run.id if run else None}:{chosen}"
     draft, number = state.kept(f"draft:{place}", (offered[chosen].fields, 0))
@@ -285,14 +287,6 @@ def _teachers(draft: Mapping[str, Any]) -> dict[str, str]:
     usual = RunConfig.model_fields["teachers"].default[0].model
     runs = state.studio().store.runs(limit=100)
     return {**{name: name for name in (*named, usual)}, **teachers.offered(runs)}
-
-
-def _method(method: MethodRow) -> None:
-    """Show what a method is."""
-    with st.container(border=True):
-        st.markdown(f"**{text.plain(method.meaning)}**")
-        st.code(method.formula, language=None, wrap_lines=True)
-        st.caption(f"Source: {text.plain(method.source)}")
 
 
 def _differences(values: Mapping[str, Any], *, base: Mapping[str, Any], of_base: str) -> None:
