@@ -68,7 +68,7 @@ class AblationTable:
         teacher: Where there is one.
         several: Where there are several: those that are no runs of the job, and their ensembles; compared as runs are.
         rows: Those that teach first.
-        baseline: Name of the run that the others are compared with.
+        baseline: Name of the run that the others are compared with; those of other seeds with its run of theirs.
         test: What the interval is and whether it is a test, in sentences; empty when nothing is compared yet.
         utterances: Size of the test set.
         over_seeds: Kinds of runs with all their seeds together; None where no kind has several.
@@ -101,9 +101,9 @@ class AblationTable:
 
     @property
     def against(self) -> str:
-        """What the others are compared with, in words: one run, or all the baseline's runs, each with its seed."""
+        """What the others are compared with, in words: one run, or the baseline's runs; `test` says who with which."""
         seeds = [row.run.name for row in self.rows if row.is_baseline]
-        return self.baseline if len(seeds) < 2 else f"{kind_name(seeds)}, seed by seed"
+        return self.baseline if len(seeds) < 2 else kind_name(seeds)
 
     @property
     def reading(self) -> str:
@@ -242,13 +242,22 @@ def _compare(
     sentence = (
         f"95 % interval of the difference from the baseline: paired bootstrap over {known[0].units} {known[0].unit}"
     )
-    name = _called(rows[baseline])
-    if any(row.against not in (None, name) for row in compared):
-        sentence = f"Each run is compared with the baseline's of its own seed, else with '{name}'. {sentence}"
+    if sum(isinstance(row, AblationRow) and row.is_baseline for row in rows) > 1:
+        sentence = f"Each run is compared with the baseline's of its own seed{_otherwise(rows, places)}. {sentence}"
     tested = sum(difference.p_value is not None for difference in known)
     if not tested:
         return compared, f"{sentence}. {size} utterances are too few to test."
     return compared, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm)."
+
+
+def _otherwise(rows: Sequence[AblationRow | ReferenceRow], places: Sequence[int | None]) -> str:
+    """Name the runs that are compared with a baseline of another seed, as that of theirs was not read."""
+    found = []
+    for row, place in zip(rows, places, strict=True):
+        other = None if place is None else rows[place]
+        if isinstance(row, AblationRow) and isinstance(other, AblationRow) and row.run.seed != other.run.seed:
+            found += [f"'{row.run.name}' with '{other.run.name}'"] if row.evaluation else []
+    return f", but {', '.join(found)}" if found else ""
 
 
 def _partner(
@@ -298,12 +307,13 @@ def _kinds(rows: Sequence[AblationRow]) -> list[tuple[str, list[AblationRow]]]:
 
 
 def _over_seeds(rows: Sequence[AblationRow], results: Sequence[Sequence[UtteranceResult] | None]) -> OverSeeds | None:
-    """Put the runs that were read together by kind; the first of those with one seed counts."""
+    """Put the runs that were read together by kind; of those with one seed the baseline counts, else the first."""
     heard = dict(zip((row.run.id for row in rows), results, strict=False))
     found: list[tuple[Kind, bool]] = []
     for name, alike in _kinds(rows):
         by_seed: dict[int, tuple[float, Sequence[UtteranceResult]]] = {}
-        for row in alike:
+        # Of two with one seed the baseline counts, as in the table of single runs.
+        for row in sorted(alike, key=lambda row: not row.is_baseline):
             if row.evaluation is not None and (each := heard[row.run.id]) is not None:
                 by_seed.setdefault(row.run.seed, (row.evaluation.wer, each))
         if by_seed:

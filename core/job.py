@@ -26,6 +26,7 @@ from core.mapping import Statistics
 from core.memory import PeakMemory
 from core.pacing import Unseen
 from core.parts import train_in_parts
+from core.precision import product_type
 from core.preflight import device_of, devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet
 from core.processes import Company, Duty, Outcome
@@ -224,6 +225,8 @@ def _watched(
     """Begin a run: return its fresh student and what it learns from, and its watcher."""
     store = recorder.store
     store.run_state(run.id, "running")
+    # `auto` is another precision on another device: what it was here belongs to the run.
+    store.set_precision(run.id, str(product_type(config.training, shared.student.device)).removeprefix("torch."))
     member, statistics = _member(config, shared=shared)
     learnt, pairs, teachers = member.lesson.prepared, member.lesson.pairs, member.lesson.teachers
     development = weighed(shared.development, config.ensemble, shared.wers)

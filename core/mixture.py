@@ -32,7 +32,7 @@ from transformers import PreTrainedModel
 from core.config import Lora, Mixture
 from core.errors import ConfigError, Problem
 from core.precision import in_own_precision
-from core.team import Batch
+from core.team import WholeBatch
 
 ROUTER_DEVIATION = 0.02
 """Standard deviation of a fresh router's weights: gates begin near one over the number of experts."""
@@ -257,7 +257,7 @@ def balance_loss(routing: Routing) -> Float[Tensor, ""]:
     return _balance(_load(routing))
 
 
-def mean_balance_loss(routings: Mapping[str, Routing], batch: Batch | None = None) -> Float[Tensor, ""]:
+def mean_balance_loss(routings: Mapping[str, Routing], batch: WholeBatch | None = None) -> Float[Tensor, ""]:
     """Return the mean of `balance_loss` over the routers, so that its weight does not depend on their number.
 
     Args:

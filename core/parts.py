@@ -16,9 +16,12 @@ from torch import distributed
 
 from core.errors import Stopped
 from core.handover import Handover
-from core.processes import LOOK_SECONDS, Company, Duty, Hand, Outcome, Place, Seat, make_room, threads_of_each
+from core.processes import LOOK_SECONDS, Company, Duty, Hand, Outcome, Place, Rank, make_room, threads_of_each
 from core.progress import Progress
 from core.store import Store
+
+STOP_SECONDS = 120.0
+"""So long the first process has to reach a step's end when it is asked to stop."""
 
 
 def train_in_parts(
@@ -51,10 +54,12 @@ def train_in_parts(
     progress.begin(f"Starting {len(devices)} processes")
     threads = threads_of_each(len(devices))
     with meeting_point() as port:
-        seats = [Seat(number, len(devices), port, backend_of(devices)) for number in range(len(devices))]
-        places = [Place(device, threads, os.getpid(), seat) for device, seat in zip(devices, seats, strict=True)]
-        hands = [Hand(duty, place) for place in places]
+        ranks = [Rank(number, len(devices), port, backend_of(devices)) for number in range(len(devices))]
+        places = [Place(device, threads, os.getpid(), rank) for device, rank in zip(devices, ranks, strict=True)]
+        hands: list[Hand] = []
         try:
+            for place in places:
+                hands.append(Hand(duty, place))
             for hand in hands:
                 hand.give(company, handed)
             return [_watched(hands, store, progress)]
@@ -95,18 +100,18 @@ def _watched(hands: Sequence[Hand], store: Store, progress: Progress) -> Outcome
                 hand = next(hand for hand in hands if hand.pipe is pipe)
                 before = hand.done
                 outcome = hand.listen(store)
+                if hand is first:
+                    progress.advance(first.done - before)
+                    if first.stage and first.stage != progress.stage:
+                        progress.begin(first.stage)
                 if outcome is not None:
                     hand.company = None
                     # Where the first has failed the run itself, a death has no more to fail; the first will tell.
                     if hand is first or outcome.failures:
                         return outcome
-                if hand is first:
-                    progress.advance(first.done - before)
-                    if first.stage and first.stage != progress.stage:
-                        progress.begin(first.stage)
             progress.advance(0)
     except Stopped:
-        # It reaches its next boundary only with the others, so they end after it.
+        # It reaches its next boundary only with the others, so they end after it; one that hangs is killed with them.
         first.ask_to_end()
-        wait([hand.ended for hand in hands])
+        wait([hand.ended for hand in hands], timeout=STOP_SECONDS)
         raise

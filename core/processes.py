@@ -97,8 +97,8 @@ class Duty:
 
 
 @dataclass(frozen=True)
-class Seat:
-    """Where a process sits in a team.
+class Rank:
+    """Which process of a team one is, and how they find each other.
 
     Attributes:
         number: Which it is, from 0.
@@ -115,12 +115,12 @@ class Seat:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process works: its device, how many threads it may have, whose child it is, and its seat in a team."""
+    """Where a process works: its device, how many threads it may have, whose child it is, and its rank in a team."""
 
     device: torch.device
     threads: int
     parent: int
-    seat: Seat | None = None
+    rank: Rank | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Hand:
         self.ended = self._process.sentinel
         self.company: Company | None = None
         self.stage, self.done, self.dead = "", 0.0, False
-        self._name = f"One of the {place.seat.size} processes" if place.seat else "The process"
+        self._name = f"One of the {place.rank.size} processes" if place.rank else "The process"
         self._last = ""
 
     def give(self, company: Company | None, handed: Handover | None = None) -> None:
@@ -215,20 +215,20 @@ class Hand:
 
 
 @contextmanager
-def joined(seat: Seat | None) -> Iterator[Team]:
+def joined(rank: Rank | None) -> Iterator[Team]:
     """Enter a team; it is left with the process."""
-    if seat is None:
+    if rank is None:
         yield ALONE
         return
     # All of them are on this machine, and nobody outside it shall be able to speak to them.
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     store = distributed.TCPStore(  # pyright: ignore[reportPrivateImportUsage] - its documented name
-        "127.0.0.1", seat.port, is_master=False, timeout=LONGEST_PAUSE
+        "127.0.0.1", rank.port, is_master=False, timeout=LONGEST_PAUSE
     )
     distributed.init_process_group(
-        seat.backend, store=store, rank=seat.number, world_size=seat.size, timeout=LONGEST_PAUSE
+        rank.backend, store=store, rank=rank.number, world_size=rank.size, timeout=LONGEST_PAUSE
     )
-    yield Team(seat.number, seat.size, distributed.all_reduce)
+    yield Team(rank.number, rank.size, distributed.all_reduce)
 
 
 def _serve(duty: Duty, place: Place, pipe: Connection) -> None:
@@ -268,7 +268,7 @@ def _work(duty: Duty, place: Place, pipe: Connection, progress: Progress) -> Non
     finder = Finder(store, duty.runs_folder, duty.job_id)
     teachers, student = models_of(duty.configs, finder, place.device)
     shared = received(handed, teachers=teachers, student=student)
-    with joined(place.seat) as team:
+    with joined(place.rank) as team:
         while (company := pipe.recv()) is not None:
             outcome = duty.train(company, shared=shared, recorder=recorder, progress=progress, team=team)
             pipe.send(Word(progress.stage, progress.done, outcome))

@@ -44,9 +44,11 @@ def spread(
     waiting, outcomes = deque(companies), list[Outcome]()
     threads = threads_of_each(len(devices))
     places = [Place(device, threads, os.getpid()) for device in devices]
-    hands = [Hand(duty, place) for place in places]
+    hands: list[Hand] = []
     try:
         # All of them start before the first is waited for.
+        for place in places:
+            hands.append(Hand(duty, place))
         for hand in hands:
             hand.give(waiting.popleft(), handed)
         while busy := [hand for hand in hands if hand.company is not None]:

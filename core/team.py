@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 PATIENCE_SECONDS = 30.0
-"""When one process ends, the others' connections break at once. The worker ends them in a moment; what they would say
-until then is not the cause."""
+"""When one process ends, the others' connections break at once, which torch.distributed tells as any RuntimeError. The
+worker ends them in a moment; what they would say until then is not the cause."""
 
 Item = TypeVar("Item")
 
@@ -110,7 +110,7 @@ ALONE = Team()
 
 
 @dataclass(frozen=True)
-class Batch:
+class WholeBatch:
     """A batch of which each process of a team reads its part; what all of them know of it.
 
     Attributes:

@@ -26,7 +26,7 @@ from core.mixture import Routing, mean_balance_loss, of_valid_points, recorded
 from core.precision import product_type, products_in
 from core.seeds import stream, stream_seed
 from core.teacher_outputs import Prepared, Teachers, collated, student_signals
-from core.team import ALONE, Batch, Team
+from core.team import ALONE, Team, WholeBatch
 
 SMALLEST_RATE = 1e-6
 """The learning rate's floor, where the cosine ends."""
@@ -129,7 +129,7 @@ def method_terms(
 ) -> dict[str, Tensor]:
     """Return the terms that count at a point of the run, on some utterances; what this process adds to them."""
     part = team.part(batch)
-    whole = Batch(
+    whole = WholeBatch(
         team,
         {
             "encoder": [frame_count(item.utterance.duration) for item in batch],

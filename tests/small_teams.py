@@ -12,7 +12,7 @@ from torch import Tensor
 from core.errors import ManifoldError
 from core.lora import adapter_parameters
 from core.parts import meeting_point
-from core.processes import PROCESSES, Seat, joined
+from core.processes import PROCESSES, Rank, joined
 from core.sources import Utterance
 from core.team import ALONE, Team
 from core.training import train
@@ -80,8 +80,8 @@ def learnt(chosen: Setting, team: Team = ALONE) -> dict[str, Any]:
 def in_processes(size: int, clips: Sequence[Utterance], folder: Path, **changes: Any) -> list[dict[str, Any]]:
     """Return what is `learnt` by each of some processes that share the CPU."""
     with meeting_point() as port:
-        seats = [Seat(number, size, port, "gloo") for number in range(size)]
-        processes = [PROCESSES.Process(target=_be_one, args=(seat, clips, changes, folder)) for seat in seats]
+        ranks = [Rank(number, size, port, "gloo") for number in range(size)]
+        processes = [PROCESSES.Process(target=_be_one, args=(rank, clips, changes, folder)) for rank in ranks]
         for process in processes:
             process.start()
         for process in processes:
@@ -89,10 +89,10 @@ def in_processes(size: int, clips: Sequence[Utterance], folder: Path, **changes:
     return [torch.load(folder / f"{number}.pt") for number in range(size)]
 
 
-def _be_one(seat: Seat, clips: Sequence[Utterance], changes: dict[str, Any], folder: Path) -> None:
+def _be_one(rank: Rank, clips: Sequence[Utterance], changes: dict[str, Any], folder: Path) -> None:
     torch.set_num_threads(1)
-    with joined(seat) as team:
-        torch.save(learnt(setting(clips, **changes), team), folder / f"{seat.number}.pt")
+    with joined(rank) as team:
+        torch.save(learnt(setting(clips, **changes), team), folder / f"{rank.number}.pt")
 
 
 def apart(mine: dict[str, Any], theirs: dict[str, Any], what: str = "changed") -> float:

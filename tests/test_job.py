@@ -64,7 +64,7 @@ def test_a_run_ends_with_its_student_measured(finished: tuple[Store, Path, str])
     store, folder, job_id = finished
     run = next(run for run in store.runs(job_id=job_id) if run.name == "manifold")
 
-    assert (run.state, run.step) == ("finished", 2)
+    assert (run.state, run.step, run.precision) == ("finished", 2, "float32")
     assert {metric.step for metric in store.metrics(run.id, ["loss/total"])} == {1, 2}
     counts = store.parameters(run.id)
     assert counts is not None
@@ -161,7 +161,7 @@ def test_a_run_in_half_precision_hears_and_learns_in_it(store: Store, tmp_path: 
     job = store.create_job("halved", [parse_run({**halved, "method": MANIFOLD})])
     run_job(job.id, store=store, runs_folder=tmp_path, stop=never)
     (run,) = store.runs(job_id=job.id)
-    assert run.state == "finished"
+    assert (run.state, run.precision) == ("finished", "bfloat16")
     assert len(store.metrics(run.id, ["loss/total"])) == 2
 
 

@@ -18,7 +18,7 @@ from core.mapping import LayerPair, PointMap, PointMaps, StateStatistics
 from core.mixture import Routing, mean_balance_loss
 from core.signals import Signals
 from core.sources import Utterance
-from core.team import ALONE, Batch, Team
+from core.team import ALONE, Team, WholeBatch
 from core.training import own_dropout
 from tests.engine import utterances
 from tests.small_teams import apart, in_processes, learnt, together
@@ -253,7 +253,7 @@ def added(loss: LossSettings, weights: Tensor, team: Team) -> tuple[Tensor, dict
     teaching = Teaching(teachers, own, teachers, counts)
     mapping = point_map(pairs)
     objective = Objective(Method.model_validate({"losses": [loss.model_dump()]}), point_map=mapping, pairs=pairs)
-    terms = objective.terms(student=student, teacher=teaching, progress=0.5, batch=Batch(team, POINTS, weights))
+    terms = objective.terms(student=student, teacher=teaching, progress=0.5, batch=WholeBatch(team, POINTS, weights))
     (value,) = terms.values()
     value.backward()
     gradients = {
@@ -297,7 +297,7 @@ def test_the_balance_of_experts_adds_up_to_that_of_the_batch() -> None:
             counts = [sum(part) for part in team.parts(POINTS[name])]
             leaves[path] = probabilities[path].split(counts)[team.number].clone().requires_grad_()
         routings = {path: Routing(leaf, leaf, leaf) for path, leaf in leaves.items()}
-        value = mean_balance_loss(routings, Batch(team, POINTS, torch.ones(5, 1)))
+        value = mean_balance_loss(routings, WholeBatch(team, POINTS, torch.ones(5, 1)))
         value.backward()
         return value.detach(), {path: leaf.grad for path, leaf in leaves.items() if leaf.grad is not None}
 

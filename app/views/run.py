@@ -170,7 +170,10 @@ def _tabs(run: RunRecord, job: JobRecord) -> None:
     else:
         _differences(run)
         st.code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), language=None)
-        st.caption(f"As it ran; hash {run.config_hash}. Saved as a file, it starts again with: manifold run FILE")
+        multiplied = f" It multiplied in {run.precision}." if run.precision else ""
+        st.caption(
+            f"As it ran; hash {run.config_hash}.{multiplied} Saved as a file, it starts again with: manifold run FILE"
+        )
 
 
 def _differences(run: RunRecord) -> None:

@@ -34,8 +34,8 @@ EPOCHS = 200
 """UMAP would take 500 up to 10,000 points: twice the time for the same trustworthiness."""
 
 STRANGERS = 4
-"""Random points that a point is driven from each time that a neighbour draws it. UMAP's own 5 take an eighth more time
-for the same trustworthiness; fewer keep fewer neighbours (python -m benchmarks.map_settings)."""
+"""UMAP's own 5 take an eighth more time for the same trustworthiness, and keep 2 points more of the neighbours of real
+frames; fewer than 4 keep fewer (python -m benchmarks.map_settings)."""
 
 EPOCHS_ALIGNED = 100
 """Of maps that are aligned: their optimiser is a hundred times slower, and keeps as many neighbours in half as many."""
@@ -91,6 +91,7 @@ def joint_map(
     teacher: Float[np.ndarray, "points width"],
     seed: int,
     neighbours: int = NEIGHBOURS,
+    strangers: int = STRANGERS,
 ) -> Map:
     """Map both sides together by UMAP (McInnes et al. 2018), so that points of both may be neighbours.
 
@@ -102,6 +103,7 @@ def joint_map(
         teacher: States of the same points, centred.
         seed: The same seed gives the same map.
         neighbours: How many neighbours UMAP keeps together; fewer show detail, more show the whole.
+        strangers: From how many random points a point is driven each time that a neighbour draws it.
 
     Raises:
         ShapeError: If the sides do not pair up or there are too few points.
@@ -109,7 +111,7 @@ def joint_map(
     """
     states = _directions(Sides(student, teacher))
     near = _nearest(states, neighbours)
-    flat = _umap(states, near, seed=seed)
+    flat = _umap(states, near, seed=seed, strangers=strangers)
     if not np.isfinite(flat).all():
         raise NotFiniteError("UMAP placed some points nowhere. Choose another layer or step.")
     return _judged(states, flat, near, seed=seed)
@@ -168,7 +170,7 @@ def _nearest(states: np.ndarray, neighbours: int) -> Neighbours:
     return nearest(states[:points], states[points:], min(neighbours + 1, len(states)))
 
 
-def _fitted(states: np.ndarray, near: Neighbours, *, seed: int, transform_mode: str) -> UMAP:
+def _fitted(states: np.ndarray, near: Neighbours, *, seed: int, strangers: int, transform_mode: str) -> UMAP:
     if threading.current_thread() is not threading.main_thread():
         # Numba's own threads end the process when two fits run at once; one thread at a time is the simple guard.
         raise RuntimeError("Maps are made in the main thread only.")
@@ -181,7 +183,7 @@ def _fitted(states: np.ndarray, near: Neighbours, *, seed: int, transform_mode: 
         n_epochs=EPOCHS,
         metric="cosine",
         init="pca",
-        negative_sample_rate=STRANGERS,
+        negative_sample_rate=strangers,
         random_state=seed,
         n_jobs=1,
         transform_mode=transform_mode,
@@ -193,14 +195,15 @@ def _fitted(states: np.ndarray, near: Neighbours, *, seed: int, transform_mode: 
         return umap.fit(states)
 
 
-def _umap(states: np.ndarray, near: Neighbours, *, seed: int) -> np.ndarray:
-    return np.asarray(_fitted(states, near, seed=seed, transform_mode="embedding").embedding_, dtype=np.float32)
+def _umap(states: np.ndarray, near: Neighbours, *, seed: int, strangers: int = STRANGERS) -> np.ndarray:
+    fitted = _fitted(states, near, seed=seed, strangers=strangers, transform_mode="embedding")
+    return np.asarray(fitted.embedding_, dtype=np.float32)
 
 
 def _aligned_umap(states: Sequence[np.ndarray], near: Sequence[Neighbours], *, seed: int) -> list[np.ndarray]:
     edges: list[_Edges] = []
     for each in zip(states, near, strict=True):
-        fitted: Any = _fitted(*each, seed=seed, transform_mode="graph").graph_
+        fitted: Any = _fitted(*each, seed=seed, strangers=STRANGERS, transform_mode="graph").graph_
         graph = fitted.tocoo()
         # As UMAP does: what would not be drawn once in all epochs is left out.
         strong = graph.data >= graph.data.max() / EPOCHS_ALIGNED

@@ -132,7 +132,7 @@ def plan_json(found: Plan, size: Size, name: str) -> dict[str, Any]:
         **asdict(size),
         "steps": found.steps,
         "companies": list(found.companies),
-        "parts": found.parts,
+        "devices_together": found.together,
         "measured": found.device,
         "error": found.error,
         "seconds": dict(found.seconds),

@@ -133,6 +133,7 @@ def _row_json(table: AblationTable, index: int) -> dict[str, Any]:
             "share_of_teacher": row.parameters.share_of_teacher,
         }
         fields["parameters"] = counts_json(row.parameters)
+    fields["precision"] = row.run.precision
     fields["peak_memory"] = row.run.peak_memory
     fields["step_seconds"] = row.run.step_seconds
     fields["load"] = list(row.load) or None

@@ -61,7 +61,7 @@ from core.losses.standardised_logits import standardised_logits_loss
 from core.losses.taid import TaidPace, taid_loss
 from core.mapping import LayerPair, PointMap, PointMaps
 from core.signals import Signals
-from core.team import ALONE, Batch, Team
+from core.team import ALONE, Team, WholeBatch
 
 BALANCE = "balance"
 """What the load of a mixture's experts is called among the terms; it belongs to the adapters, not to the method."""
@@ -99,7 +99,7 @@ class Objective:
         teacher: Teaching,
         progress: float,
         from_head: HeadTerms | None = None,
-        batch: Batch | None = None,
+        batch: WholeBatch | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Return each term of the method that counts now by its kind, without its weight.
 
@@ -111,7 +111,9 @@ class Objective:
             batch: Of which the signals are a team's part: terms are then addends of those of the whole batch, and so
                 are their gradients. None where they are the whole of it.
         """
-        batch = batch or Batch(ALONE, {side: student.lengths(side) for side in ("encoder", "decoder")}, teacher.weights)
+        batch = batch or WholeBatch(
+            ALONE, {side: student.lengths(side) for side in ("encoder", "decoder")}, teacher.weights
+        )
         active = self.weights(progress)
         wanted = self.wanted_of_head(student=student, teacher=teacher, progress=progress)
         if wanted is not None and from_head is None:
@@ -154,14 +156,14 @@ class Objective:
                 pace.advance(values[kind], progress)
 
     def _token(
-        self, loss: LossSettings, *, student: Signals, teacher: Teaching, from_head: HeadTerms | None, batch: Batch
+        self, loss: LossSettings, *, student: Signals, teacher: Teaching, from_head: HeadTerms | None, batch: WholeBatch
     ) -> Tensor:
         """Return the mean over the tokens of the batch; of a part of it, what that adds."""
         value = self._mean_over_tokens(loss, student=student, teacher=teacher, from_head=from_head, batch=batch)
         return value if batch.team.size == 1 else batch.share("decoder") * value
 
     def _mean_over_tokens(
-        self, loss: LossSettings, *, student: Signals, teacher: Teaching, from_head: HeadTerms | None, batch: Batch
+        self, loss: LossSettings, *, student: Signals, teacher: Teaching, from_head: HeadTerms | None, batch: WholeBatch
     ) -> Tensor:
         match loss:
             case CrossEntropy() if from_head is not None:
@@ -197,7 +199,7 @@ class Objective:
             case _:
                 raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
 
-    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Teaching, batch: Batch) -> Tensor:
+    def _alignment(self, loss: AlignmentSettings, *, student: Signals, teacher: Teaching, batch: WholeBatch) -> Tensor:
         """Return the mean over each side's layer pairs, summed over the sides that the term aligns.
 
         Of several teachers each counts as much as for the utterances of the batch; those for which it does not count

@@ -293,10 +293,21 @@ def _parameters(table: AblationTable) -> Sheet | None:
             numbers = (counts.teacher, counts.student, counts.adapters, counts.projections)
             memory = "" if row.run.peak_memory is None else f"{row.run.peak_memory / 1e9:.2f} GB"
             time = "" if row.run.seconds is None else duration(row.run.seconds)
-            rows.append((row.run.name, *(f"{number:,}" for number in numbers), share, memory, time))
+            precision = row.run.precision or ""
+            rows.append((row.run.name, *(f"{number:,}" for number in numbers), share, precision, memory, time))
     if not rows:
         return None
-    columns = ("Run", "teacher", "student", "adapters", "projections", "trained share", "peak memory", "training")
+    columns = (
+        "Run",
+        "teacher",
+        "student",
+        "adapters",
+        "projections",
+        "trained share",
+        "precision",
+        "peak memory",
+        "training",
+    )
     note = "Each storage counts once. Projections are trained and discarded; adapters are merged into the student."
     return Sheet("Parameters", columns, tuple(rows), (note,))
 

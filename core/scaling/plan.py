@@ -77,7 +77,7 @@ class Plan:
         device: In words, with when it was measured.
         steps: Of each student.
         companies: Numbers of students that are trained side by side, on the busiest device.
-        parts: How many devices train one student together.
+        together: How many devices train one student together.
     """
 
     seconds: Mapping[str, float]
@@ -88,12 +88,12 @@ class Plan:
     device: str
     steps: int
     companies: tuple[int, ...]
-    parts: int = 1
+    together: int = 1
 
     @property
     def left_out(self) -> str:
         """What is not counted, in words."""
-        return LEFT_OUT + (BETWEEN_DEVICES if self.parts > 1 else "")
+        return LEFT_OUT + (BETWEEN_DEVICES if self.together > 1 else "")
 
     @property
     def total_seconds(self) -> float:
@@ -149,7 +149,7 @@ def plan(
         device=told(calibration),
         steps=job.steps,
         companies=tuple(len(company) for company in busiest),
-        parts=job.parts,
+        together=job.parts,
     )
 
 

@@ -88,6 +88,9 @@ class JobEstimate:
         seconds, training = sum(run.run_seconds for run in runs), max(run.peak_memory for run in runs)
         if first.device == "CPU":
             training *= shares
+            if len(runs) == 1:
+                # The first process measures, with its own share of the threads, while the others wait.
+                seconds += (seconds - first.training_seconds) * (shares - 1)
         elif len(runs) > 1:
             seconds = max(seconds / shares, *(run.run_seconds for run in runs))
         else:

@@ -93,6 +93,7 @@ class RunRecord:
         notes: What people wrote about it.
         deleted_at: When it was put in the bin; None while it is not there.
         group: Which group of its job it belongs to, from 0; see core.config.groups.
+        precision: What it multiplies in, "bfloat16" for instance; None before it is known.
     """
 
     id: str
@@ -117,6 +118,7 @@ class RunRecord:
     notes: str = ""
     deleted_at: datetime | None = None
     group: int = 0
+    precision: str | None = None
 
     @property
     def probe_folder(self) -> str:

@@ -103,6 +103,7 @@ runs = Table(
     Column("notes", Text, nullable=False, default=""),
     Column("deleted_at", UtcDateTime),
     Column("group", Integer, nullable=False, default=0),
+    Column("precision", String(16)),
 )
 Index("runs_by_job", runs.c.job_id, runs.c.position, unique=True)
 Index("runs_by_creation", runs.c.deleted_at, runs.c.created_at)

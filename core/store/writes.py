@@ -130,6 +130,11 @@ class Writes(Reads):
         with self._write() as connection:
             connection.execute(update(runs).where(runs.c.id == run_id).values(estimate=asdict(estimate)))
 
+    def set_precision(self, run_id: str, precision: str) -> None:
+        """Say what a run multiplies in."""
+        with self._write() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id).values(precision=precision))
+
     def set_peak_memory(self, run_id: str, peak_memory: int) -> None:
         """Say how much memory a run's training took, in bytes."""
         with self._write() as connection:

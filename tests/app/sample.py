@@ -103,6 +103,7 @@ def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:
         add_curves(store, run, STEPS)
         store.set_parameters(run.id, counts(projections=147_456 if run.position > 1 else 0))
         store.set_estimate(run.id, ESTIMATE)
+        store.set_precision(run.id, "float32")
         store.set_peak_memory(run.id, 2_090_000_000)
         for step in (80, 160):
             evaluate(store, job.id, run.id, "student", "development", step, rate * (1 + 40 / step), utterances)

@@ -370,7 +370,7 @@ def test_a_bundle_that_was_opened_and_packed_again_is_taken_in(away: Studio, bun
 def test_a_bundle_of_an_older_schema_is_taken_in(away: Studio, bundle: Path) -> None:
     def older(opened: Opened) -> None:
         opened.manifest["schema_revision"] = "0001"
-        young = ("peak_memory", "estimate", "tags", "notes", "deleted_at")
+        young = ("precision", "peak_memory", "estimate", "tags", "notes", "deleted_at")
         opened.write("runs", [{k: v for k, v in row.items() if k not in young} for row in opened.rows("runs")])
 
     honest(older)(bundle)

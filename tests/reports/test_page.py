@@ -123,7 +123,7 @@ def test_of_several_seeds_it_shows_the_kinds_and_hears_one_baseline(store: Store
     sample.write_audio(studio.runs_folder / "data" / "sample", [f"u{number}" for number in range(120)])
     read = Read(render(studio, job.id, notes="", clips=1, at=AT))
     studio.close()
-    for said in ("Over seeds", "Against ce, seed by seed", "summed over these seeds", "ce (seed 0) (baseline)"):
+    for said in ("Over seeds", "Against ce", "summed over these seeds", "ce (seed 0) (baseline)"):
         assert said in read.text
     assert "ce (seed 1) (baseline)" not in read.text
     assert "better, p < 0.001" in read.cells

@@ -103,7 +103,7 @@ def test_devices_train_a_single_student_together_on_parts_of_its_batches(
     config = make_config(training={"batch_size": 8})
     one, two, many = (plan([config], Size(10, devices=devices), measured) for devices in (1, 2, 99))
     of_half = plan([make_config(training={"batch_size": 4})], Size(10), measured)
-    assert (one.parts, two.parts, many.parts) == (1, 2, 8)
+    assert (one.together, two.together, many.together) == (1, 2, 8)
     assert one.steps == two.steps == of_half.steps / 2
     assert two.seconds["training"] == pytest.approx(of_half.seconds["training"] / 2)
     assert many.seconds["training"] < two.seconds["training"] < one.seconds["training"]
