@@ -247,7 +247,10 @@ def show(
     as_latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, to be taken in with \\\\input.")] = False,
     against: Annotated[
         str | None,
-        typer.Option(help="Name or id of the run that others are compared with; the first if not given."),
+        typer.Option(
+            help="Name or id of the run that others are compared with; the first if not given. Runs of other seeds are "
+            "compared with its run of their seed, where there is one."
+        ),
     ] = None,
 ) -> None:
     """Print the table of a job: error rates, differences with their intervals, what was trained."""
