@@ -174,7 +174,7 @@ def _changed_by_user(name: str, wanted: str | None) -> bool:
 
 
 def tick(name: str, value: str | None, *, elsewhere: bool = False) -> None:
-    """Put what was ticked in a table into the address; ``elsewhere``, as on a map, nothing stays ticked in the table."""
+    """Put what was ticked in a table into the address; ``elsewhere``, as on a map, it leaves nothing ticked there."""
     keep(f"left:{name}", (query(name), time.monotonic()))
     keep(f"seen:{name}", value)
     keep(f"table:{name}", kept(f"table:{name}", 0) + elsewhere)

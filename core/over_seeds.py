@@ -77,7 +77,7 @@ class KindRow(Contrast):
 
     @property
     def verdict(self) -> str:
-        """Whether the difference is more than other utterances would change, with these seeds, in words."""
+        """Whether the difference is more than the chance of utterances, with these seeds, in words."""
         return "baseline" if self.is_baseline else super().verdict
 
 

@@ -55,7 +55,7 @@ class Contrast:
 
     @property
     def significant(self) -> bool:
-        """Whether other utterances would leave a difference of its sign: at the 5 % level, all comparisons considered."""
+        """Whether it is more than the chance of utterances at the 5 % level, all comparisons considered."""
         return self.p_value is not None and self.p_value < 0.05
 
     @property
@@ -65,7 +65,7 @@ class Contrast:
 
     @property
     def verdict(self) -> str:
-        """Whether the difference is more than chance would make of other utterances, in words."""
+        """Whether the difference is more than the chance of utterances, in words."""
         if self.difference is None:
             return "not compared"
         if self.p_value is None:

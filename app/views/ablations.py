@@ -84,7 +84,8 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             "95 % interval": st.column_config.TextColumn(alignment="right", help="Of the difference."),
             "Verdict": st.column_config.TextColumn(
                 width=200,
-                help="Whether the difference is more than chance: p adjusted for the number of comparisons, below 0.05.",
+                help="Whether the difference is more than chance: p, adjusted for the number of comparisons, is below "
+                "0.05.",
             ),
             "Held-out KL": st.column_config.NumberColumn(
                 "KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token of the test set."
@@ -189,7 +190,7 @@ def _seeds(table: AblationTable) -> None:
                 alignment="right", help="Of the difference: over utterances, with the seeds as they are."
             ),
             "Verdict": st.column_config.TextColumn(
-                width=220,
+                width=240,
                 help="p adjusted for the number of comparisons. It says what other utterances would change, with these "
                 "seeds; what other seeds would change, SD of difference and seeds better say.",
             ),
