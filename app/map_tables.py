@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from app import text
-from core.runs import AlignmentRecord, MapPoints, ProbeUtterance, UtteranceResult
+from core.runs import NEIGHBOURS, AlignmentRecord, MapPoints, ProbeUtterance, UtteranceResult
 
 PRESETS = {
     "moved": "Moved most",
@@ -20,9 +20,6 @@ PRESETS = {
 
 MOST_ROWS = 500
 """So many points are listed; the others are found by their name."""
-
-NEIGHBOURS = 15
-"""Nearest points of either side, of which a map says how many it keeps."""
 
 MEASURES = {
     "linear_cka": "Linear CKA ↑",
@@ -113,7 +110,8 @@ def keeps(shown: MapPoints, *, trust: float | None) -> str:
     trusted = "" if trust is None else f"trustworthiness {text.decimal(trust, 2)}"
     if shown.kept is None or 2 * len(shown.angle) <= NEIGHBOURS + 1:
         return f" {trusted.capitalize()}." if trusted else ""
-    return f" This map keeps {text.percent(shown.kept, 0)} of the {NEIGHBOURS} nearest neighbours ({trusted})."
+    beside = f" ({trusted})" if trusted else ""
+    return f" This map keeps {text.percent(shown.kept, 0)} of the {NEIGHBOURS} nearest neighbours{beside}."
 
 
 def close_up(shown: MapPoints, names: Sequence[str], place: int) -> pd.DataFrame:

@@ -57,16 +57,15 @@ def take_from_map(run: RunRecord, record: MapRecord, place: state.Place) -> None
     clicked = state.kept(f"map:{record.id}:{place}")["selection"]["points"]
     if clicked:
         names = state.map_labels(record, state.map_points(record, place), run)
-        state.set_query(point=names[clicked[0]["point_index"]])
         # The row that was ticked is no longer the point that is chosen: another table, in which none is ticked. Nor is
         # the chosen one ticked there, as the keyboard does not get into a table that begins with a ticked row.
-        state.keep("points clicked", state.kept("points clicked", 0) + 1)
+        state.tick("point", names[clicked[0]["point_index"]], elsewhere=True)
 
 
 def _take_from_table(key: str, names: Sequence[str]) -> None:
     rows = state.kept(key)["selection"]["rows"]
     if rows:
-        state.set_query(point=names[rows[0]])
+        state.tick("point", names[rows[0]])
 
 
 def table(view: View) -> str | None:
@@ -75,6 +74,7 @@ def table(view: View) -> str | None:
     Returns:
         The point in the address; until one is chosen, the first that is listed, which the preset asks for.
     """
+    number = state.table_number("point")
     wanted = state.query("point")
     key = state.choice("preset", list(PRESETS))
     preset = st.segmented_control(
@@ -97,8 +97,7 @@ def table(view: View) -> str | None:
         return wanted
     names = list(frame["Point"])
     wanted = wanted if wanted in view.names else names[0]
-    clicked = state.kept("points clicked", 0)
-    key = f"points:{view.record.id}:{view.place}:{preset}:{clicked}:{hash(tuple(names))}"
+    key = f"points:{view.record.id}:{view.place}:{preset}:{number}:{hash(tuple(names))}"
     rate = st.column_config.NumberColumn
     listed = f"{text.count(len(frame))} of {text.count(matching)}" if matching > len(frame) else text.count(matching)
     # Above the table, whose own buttons appear over what stands there.

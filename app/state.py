@@ -173,6 +173,25 @@ def _changed_by_user(name: str, wanted: str | None) -> bool:
     return wanted != st.session_state.get(f"seen:{name}") and not late
 
 
+def tick(name: str, value: str | None, *, elsewhere: bool = False) -> None:
+    """Put what was ticked in a table into the address; ``elsewhere``, as on a map, it leaves nothing ticked there."""
+    keep(f"left:{name}", (query(name), time.monotonic()))
+    keep(f"seen:{name}", value)
+    keep(f"table:{name}", kept(f"table:{name}", 0) + elsewhere)
+    set_query(**{name: value})
+
+
+def table_number(name: str) -> int:
+    """Return a number for the key of a table whose ticked row stands in the address, and see to it that it does.
+
+    Where the address says something else, as after the browser's Back, it is a new one: in a new table none is ticked.
+    """
+    if _changed_by_user(name, query(name)):
+        tick(name, query(name), elsewhere=True)
+    set_query(**{name: kept(f"seen:{name}")})
+    return kept(f"table:{name}", 0)
+
+
 def several(name: str, options: Sequence[str], *, default: Sequence[str] = ()) -> str:
     """Prepare a widget for several values as `choice` does for one value; return the widget's key.
 

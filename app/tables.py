@@ -181,8 +181,8 @@ def over_seeds(table: AblationTable) -> pd.DataFrame:
                 "Difference": "" if row.is_baseline else text.points(row.difference),
                 "95 % interval": text.interval(row.interval) if row.interval else "",
                 "Verdict": row.verdict,
-                "SD of it": "" if row.is_baseline else _points(row.difference_spread),
-                "Better in": "" if row.is_baseline else f"{row.better} of {len(row.differences)}",
+                "SD of difference": "" if row.is_baseline else _points(row.difference_spread),
+                "Seeds better": "" if row.is_baseline else f"{row.better} of {len(row.differences)}",
             }
             for row in (table.over_seeds.rows if table.over_seeds else ())
         ]

@@ -71,8 +71,13 @@ class KindRow(Contrast):
         return sum(difference < 0 for difference in self.differences.values())
 
     @property
+    def scope(self) -> str:
+        """What a difference holds on: p knows other utterances, and of seeds none but those that were compared."""
+        return " on these seeds" if len(self.differences) > 1 else ""
+
+    @property
     def verdict(self) -> str:
-        """Whether the difference is more than chance, in words."""
+        """Whether the difference is more than the chance of utterances, with these seeds, in words."""
         return "baseline" if self.is_baseline else super().verdict
 
 

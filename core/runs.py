@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
-from core.alignment.map_files import MapPoints, map_places, read_map
+from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
 from core.errors import ConfigError, ManifoldError, StoreError
@@ -45,6 +45,7 @@ from core.wer import WordChange, word_difference
 
 __all__ = [
     "ACTIVE",
+    "NEIGHBOURS",
     "AblationRow",
     "AblationTable",
     "AlignmentRecord",

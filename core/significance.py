@@ -46,7 +46,7 @@ class Contrast:
     Attributes:
         difference: WER minus the baseline's, a fraction; negative is better. None where nothing is compared.
         interval: 95 % interval of the difference.
-        p_value: Adjusted for the number of comparisons (Holm); None where there are too few utterances to test.
+        p_value: Over utterances, adjusted for the number of comparisons (Holm); None where there are too few to test.
     """
 
     difference: float | None = None
@@ -55,12 +55,17 @@ class Contrast:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is more than chance at the 5 % level, all comparisons considered."""
+        """Whether it is more than the chance of utterances at the 5 % level, all comparisons considered."""
         return self.p_value is not None and self.p_value < 0.05
 
     @property
+    def scope(self) -> str:
+        """What a difference that is more than chance holds on, where that is not all there is."""
+        return ""
+
+    @property
     def verdict(self) -> str:
-        """Whether the difference is more than chance, in words."""
+        """Whether the difference is more than the chance of utterances, in words."""
         if self.difference is None:
             return "not compared"
         if self.p_value is None:
@@ -68,7 +73,7 @@ class Contrast:
         p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.3f}"
         if not self.significant:
             return f"not significant, {p}"
-        return f"{'better' if self.difference < 0 else 'worse'}, {p}"
+        return f"{'better' if self.difference < 0 else 'worse'}{self.scope}, {p}"
 
 
 def paired_bootstrap(

@@ -85,6 +85,23 @@ def test_a_difference_by_chance_is_called_not_significant() -> None:
     assert found.rows[0].verdict == "baseline"
 
 
+@pytest.mark.parametrize(
+    ("first", "others", "said", "better"), [(0, 4, "better", 1), (6, 2, "worse", 2)], ids=["better", "worse"]
+)
+def test_what_p_says_of_several_seeds_is_said_of_these_seeds(first: int, others: int, said: str, better: int) -> None:
+    base = kind("a", [3] * 100, [3] * 100, [3] * 100)
+    # With two of three seeds it is the other way round, and by less.
+    found = over_seeds([base, kind("b", [first] * 100, [others] * 100, [others] * 100)], 0)
+    assert found is not None
+    assert (found.rows[1].verdict, found.rows[1].better) == (f"{said} on these seeds, p < 0.001", better)
+
+
+def test_what_one_seed_has_in_common_with_the_baseline_is_said_as_ever() -> None:
+    found = over_seeds([kind("a", [3] * 100, [3] * 100), kind("b", [1] * 100, seeds=(1,))], 0)
+    assert found is not None
+    assert found.rows[1].verdict == "better, p < 0.001"
+
+
 def test_few_utterances_have_an_interval_but_no_test() -> None:
     found = over_seeds([kind("a", [2] * 99, [3] * 99), kind("b", [1] * 99, [0] * 99)], 0)
     assert found is not None

@@ -84,7 +84,8 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             "95 % interval": st.column_config.TextColumn(alignment="right", help="Of the difference."),
             "Verdict": st.column_config.TextColumn(
                 width=200,
-                help="Whether the difference is more than chance: p adjusted for the number of rows, below 0.05.",
+                help="Whether the difference is more than chance: p, adjusted for the number of comparisons, is below "
+                "0.05.",
             ),
             "Held-out KL": st.column_config.NumberColumn(
                 "KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token of the test set."
@@ -189,12 +190,16 @@ def _seeds(table: AblationTable) -> None:
                 alignment="right", help="Of the difference: over utterances, with the seeds as they are."
             ),
             "Verdict": st.column_config.TextColumn(
-                width=200, help="p adjusted for the number of rows; it knows other utterances, not other seeds."
+                width=240,
+                help="p adjusted for the number of comparisons. It says what other utterances would change, with these "
+                "seeds; what other seeds would change, SD of difference and seeds better say.",
             ),
-            "SD of it": st.column_config.TextColumn(
-                "SD of points", alignment="right", help="Of the difference, over seeds, in points."
+            "SD of difference": st.column_config.TextColumn(
+                alignment="right", help="Standard deviation of the difference over seeds, in points."
             ),
-            "Better in": st.column_config.TextColumn(alignment="right", help="Seeds with which it beats the baseline."),
+            "Seeds better": st.column_config.TextColumn(
+                alignment="right", help="With how many of the seeds it beats the baseline."
+            ),
         },
         alt=about,
     )

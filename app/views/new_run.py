@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 import yaml
 
-from app import checks, parts, planning, starts, state, tables, teachers, text
-from app.forms import Filled, settings_form
+from app import checks, launching, parts, starts, state, tables, teachers, text
+from app.forms import settings_form
 from app.widgets import several_values
 from core.config import (
     LOSSES,
@@ -22,7 +22,7 @@ from core.config import (
     read_preset,
 )
 from core.errors import ConfigError, NotFoundError, Problem
-from core.runs import JobRecord, RunRecord, layer_problems
+from core.runs import RunRecord, layer_problems
 
 FIRST_PRESET = "quickstart"
 
@@ -127,7 +127,7 @@ def _whole(ablation: Ablation, configs: tuple[RunConfig, ...]) -> None:
     )
     runs = [config for config in configs if not chosen or config.name in chosen]
     _listed(runs)
-    _launch(runs, name=ablation.name, all_of_it=_all_of(runs))
+    launching.show(runs, name=ablation.name, all_of_it=_all_of(runs))
     rows = tuple(row for row in ablation.rows if not chosen or row.label in chosen)
     _taken_away(ablation.model_copy(update={"rows": rows}))
 
@@ -173,7 +173,7 @@ def _grid(ablation: Ablation) -> None:
     said = " × ".join(f"{count} {noun}{'s' if count > 1 else ''}" for noun, count in axes.items() if count)
     steps = sum(config.training.steps for config in runs)
     st.caption(f"{said}: {len(runs)} runs, {text.count(steps)} steps in all.")
-    _launch(runs, name=grid.name, all_of_it=_all_of(runs), problems=not_ranks + not_rates)
+    launching.show(runs, name=grid.name, all_of_it=_all_of(runs), problems=not_ranks + not_rates)
     _taken_away(grid)
 
 
@@ -194,7 +194,7 @@ def _file() -> None:
         checks.list_mistakes(error.problems or [Problem("", error.summary)])
         return
     _listed(runs)
-    _launch(runs, name=name, all_of_it=_all_of(runs))
+    launching.show(runs, name=name, all_of_it=_all_of(runs))
 
 
 def _all_of(runs: Sequence[RunConfig]) -> str:
@@ -277,7 +277,7 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
     _differences(filled.values, base=base, of_base=of_base)
     if problems:
         checks.list_mistakes(filled.named(problems))
-    _launch([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
+    launching.show([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
     _yaml(filled.values, lambda fields: state.keep(f"draft:{place}", (fields, number + 1)))
 
 
@@ -298,76 +298,6 @@ def _differences(values: Mapping[str, Any], *, base: Mapping[str, Any], of_base:
     st.markdown("**Differs from the baseline in**")
     frame = frame.rename(columns={"Baseline": f"Baseline, {of_base.split(', on')[0]}"})
     st.dataframe(frame, hide_index=True, height="content", alt="Settings that differ from the baseline")
-
-
-def _launch(
-    runs: Sequence[RunConfig],
-    *,
-    name: str,
-    all_of_it: str = "Launch",
-    problems: Sequence[Problem] = (),
-    filled: Filled | None = None,
-) -> None:
-    """Offer to look at runs before they start, and to start them.
-
-    Args:
-        runs: Of one job; none while the form has mistakes.
-        name: Of the job.
-        all_of_it: What the button says that starts them.
-        problems: The form's mistakes.
-        filled: The form, to put what a check finds beside its fields.
-    """
-    expectation = st.text_input(
-        "What do you expect? (optional)",
-        # Another number makes an empty field for the next launch.
-        key=f"expectation:{state.kept('launches', 0)}",
-        persist_state="session",
-        max_chars=300,
-        placeholder="I think …",
-        help="Kept with the job, never changed, and shown beside what happens.",
-    )
-    # What a check of these settings found before; one that is asked for now is answered later.
-    wrong = [*problems, *checks.blocking(runs)]
-    many = "the mistake" if len(wrong) == 1 else f"the {len(wrong)} mistakes"
-    hold = f"Correct {many} first." if wrong else None
-    with st.container(horizontal=True):
-        launch = st.button(all_of_it, type="primary", icon=":material/rocket_launch:", disabled=bool(wrong), help=hold)
-        check = st.button(
-            "Check",
-            icon=":material/fact_check:",
-            disabled=bool(problems),
-            help="Looks at the models: finds what only they can tell, counts parameters and FLOPs. Takes seconds.",
-        )
-        measure = st.button(
-            "Measure time and memory",
-            icon=":material/timer:",
-            disabled=bool(problems),
-            help="Checks, and takes some real steps on the real speech: time, memory and disk. Half a minute or more "
-            "for each run.",
-        )
-    if problems:
-        return
-    if check or measure:
-        checks.ask(runs, measure=measure)
-    if filled is not None:
-        filled.show(wrong)
-    if launch and not wrong and (job := _started(runs, name=name, expectation=expectation, filled=filled)):
-        state.keep("launches", state.kept("launches", 0) + 1)
-        state.go_to("run", run=state.studio().store.runs(job_id=job.id)[0].id)
-    checks.show(runs)
-    planning.show(runs)
-
-
-def _started(runs: Sequence[RunConfig], *, name: str, expectation: str, filled: Filled | None) -> JobRecord | None:
-    """Start runs, or show all that a first look finds wrong with them."""
-    try:
-        with st.spinner("Starting"):
-            return state.studio().start(runs, name=name, expectation=expectation)
-    except ConfigError as error:
-        if filled:
-            filled.show(error.problems)
-        checks.list_mistakes(filled.named(error.problems) if filled else error.problems)
-        st.error("Correct this first. Nothing was started.", icon=":material/error:")
 
 
 def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> None:

@@ -276,7 +276,7 @@ def _utterances(run: RunRecord) -> None:
         st.info("The utterances of this evaluation were not stored.", icon=":material/graphic_eq:")
         return
     ids = [item.utterance_id for item in worst]
-    said, table = ORDERS[order].lower(), f"utterances:{shown}:{order}"
+    said, table = ORDERS[order].lower(), f"utterances:{shown}:{order}:{state.table_number('utterance')}"
     listed, card = st.columns([3, 2], gap="medium")
     with listed:
         # Above the table, whose own buttons appear over what stands there.
@@ -314,7 +314,7 @@ def _take(table: str, ids: Sequence[str]) -> None:
     """Put the utterance whose row was ticked into the address."""
     rows = state.kept(table)["selection"]["rows"]
     if rows:
-        state.set_query(utterance=ids[rows[0]])
+        state.tick("utterance", ids[rows[0]])
 
 
 def _named(record: EvaluationRecord) -> str:

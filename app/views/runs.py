@@ -51,7 +51,7 @@ def _welcome() -> None:
             "The quick start takes a layer out of Whisper tiny.en and heals the cut four ways, each with adapters of "
             "less than 1 % of the teacher's parameters: from transcripts alone, with the teacher's tokens, and with "
             "its hidden states aligned along the chord and along the sphere. It ends in a table of word error rates, "
-            "and in maps of what happened inside. It needs no GPU: two cores take 8 to 20 minutes."
+            "and in maps of what happened inside. It needs no GPU, and says how much longer it takes."
         )
         with st.container(horizontal=True):
             if st.button("Run the quick start", type="primary", icon=":material/play_arrow:"):

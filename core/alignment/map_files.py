@@ -10,6 +10,9 @@ from safetensors.numpy import load_file
 
 from core.errors import StoreError
 
+NEIGHBOURS = 15
+"""So many nearest neighbours of each state a map keeps together, and of so many it says which share it kept."""
+
 
 @dataclass(frozen=True)
 class MapPoints:

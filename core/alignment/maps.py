@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from scipy.spatial import KDTree
 from sklearn.manifold import trustworthiness
 
+from core.alignment.map_files import NEIGHBOURS
 from core.alignment.measures import procrustes
 from core.alignment.neighbours import Neighbours, nearest
 from core.errors import NotFiniteError, ShapeError
@@ -28,7 +29,6 @@ with warnings.catch_warnings():
     from umap.layouts import optimize_layout_aligned_euclidean
     from umap.umap_ import make_epochs_per_sample
 
-NEIGHBOURS = 15
 FEWEST_PAIRS = 4
 EPOCHS = 200
 """UMAP would take 500 up to 10,000 points: twice the time for the same trustworthiness."""

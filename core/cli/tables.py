@@ -183,7 +183,6 @@ CSV_COLUMNS = (
     "low",
     "high",
     "p_value",
-    "real_time_factor",
     "memory",
     "adapters",
     "projections",

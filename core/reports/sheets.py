@@ -127,7 +127,8 @@ def _costs(item: EvaluationRecord, *, memory: bool) -> tuple[str, ...]:
 
 
 def _seeds(found: OverSeeds) -> Sheet:
-    columns = ("Run", "seeds", "mean WER %", "SD", "range", "difference [95 %]", "SD of it", "better in", "verdict")
+    counted = ("Run", "seeds", "mean WER %", "SD", "range")
+    columns = (*counted, "difference [95 %]", "SD of difference", "seeds better", "verdict")
     rows = [
         (
             row.name,

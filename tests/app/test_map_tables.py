@@ -103,3 +103,5 @@ def test_a_map_of_few_points_does_not_boast_of_the_neighbours_that_it_cannot_los
         " This map keeps 80 % of the 15 nearest neighbours (trustworthiness 0.75)."
     )
     assert map_tables.keeps(replace(few, trustworthiness=None), trust=0.5) == " Trustworthiness 0.50."
+    unknown = replace(many, trustworthiness=None)
+    assert map_tables.keeps(unknown, trust=None) == " This map keeps 80 % of the 15 nearest neighbours."

@@ -296,21 +296,37 @@ def test_a_run_at_work_shows_what_it_trains_and_reads_as_soon_as_it_is_stored(
     assert spec["description"] == "Word error rate, development set by step. Last: 25."
 
 
-def test_the_utterance_that_is_heard_stands_in_the_address_and_stays_in_another_order(
+def heard(page: AppTest) -> str:
+    """Return which clip a page plays."""
+    assert not page.exception
+    (player,) = page.get("audio")
+    return player.proto.alt
+
+
+def test_an_address_says_which_utterance_is_heard_else_it_is_the_first(
     open_page: OpenPage, store: Store, runs_folder: Path
 ) -> None:
     run = sample.add_finished_job(store, runs_folder)[1]
-
-    def heard(**parameters: str) -> str:
-        page = open_page("run", run=run.id, tab="Utterances", **parameters)
-        assert not page.exception
-        (player,) = page.get("audio")
-        return player.proto.alt
-
     page = open_page("run", run=run.id, tab="Utterances")
     listed = list(page.dataframe[0].value["Utterance"])
-    assert heard() == f"Utterance {listed[0]}"
+    assert heard(page) == f"Utterance {listed[0]}"
     assert "utterance" not in page.query_params
-    for order in ("worst", "best"):
-        assert heard(order=order, utterance=listed[5]) == f"Utterance {listed[5]}"
-    assert heard(utterance="nobody") == f"Utterance {listed[0]}"
+    for wanted, said in ((listed[5], listed[5]), ("nobody", listed[0])):
+        page = open_page("run", run=run.id, tab="Utterances", utterance=wanted)
+        assert heard(page) == f"Utterance {said}"
+
+
+def test_the_utterance_that_is_heard_stays_in_another_order(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    run = sample.add_finished_job(store, runs_folder)[1]
+    page = open_page("run", run=run.id, tab="Utterances")
+    worst = list(page.dataframe[0].value["Utterance"])
+    page.query_params["utterance"] = worst[5]
+    assert heard(page.run()) == f"Utterance {worst[5]}"
+    for order in ("best", "worst"):
+        page.segmented_control(key="choice:order").set_value(order).run()
+        assert page.query_params["order"] == order
+        assert (list(page.dataframe[0].value["Utterance"]) == worst) == (order == "worst")
+        assert heard(page) == f"Utterance {worst[5]}"
+        assert page.query_params["utterance"] == worst[5]

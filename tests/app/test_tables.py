@@ -126,10 +126,10 @@ def test_kinds_of_runs_have_a_mean_a_spread_and_a_difference_over_their_seeds(st
     first, second = rates[2] - rates[0], rates[3] - rates[1]
     assert frame["Difference"].tolist() == ["", f"{(first + second) / 2:+.1f}".replace("-", "−")]
     # Of two numbers the standard deviation is their distance over the root of two.
-    assert frame["SD of it"].tolist() == ["", f"{abs(first - second) / 2**0.5:.1f}"]
+    assert frame["SD of difference"].tolist() == ["", f"{abs(first - second) / 2**0.5:.1f}"]
     assert frame["SD"].tolist() == [f"{(rates[place + 1] - rates[place]) / 2**0.5:.1f}" for place in (0, 2)]
-    assert frame["Better in"].tolist() == ["", "2 of 2"]
-    assert frame["Verdict"].tolist() == ["baseline", "better, p < 0.001"]
+    assert frame["Seeds better"].tolist() == ["", "2 of 2"]
+    assert frame["Verdict"].tolist() == ["baseline", "better on these seeds, p < 0.001"]
 
 
 def test_one_seed_has_no_table_over_seeds(table: AblationTable) -> None:

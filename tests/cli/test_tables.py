@@ -136,6 +136,11 @@ def test_a_manifest_as_source_is_not_called_generated(
     assert table.test == ""
 
 
+def test_every_column_of_the_csv_is_there_once(table: AblationTable) -> None:
+    head = ablation_csv(table).splitlines()[0].split(",")
+    assert sorted(head) == sorted(set(head))
+
+
 def test_csv_holds_the_numbers_and_no_formula(table: AblationTable) -> None:
     rows = list(csv.DictReader(io.StringIO(ablation_csv(table))))
     data = ablation_json(table)

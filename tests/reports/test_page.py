@@ -126,7 +126,7 @@ def test_of_several_seeds_it_shows_the_kinds_and_hears_one_baseline(store: Store
     for said in ("Over seeds", "Against ce", "summed over these seeds", "ce (seed 0) (baseline)"):
         assert said in read.text
     assert "ce (seed 1) (baseline)" not in read.text
-    assert "better, p < 0.001" in read.cells
+    assert "better on these seeds, p < 0.001" in read.cells
 
 
 def test_clips_that_are_gone_are_left_out(studio: Studio) -> None:

@@ -68,7 +68,7 @@ def test_kinds_of_runs_over_seeds_have_a_table_of_their_own_everywhere(seeds: Ab
         else:
             low, high = kind["interval"]
             assert shown["difference [95 %]"] == f"{kind['difference']:+.1f} [{low:+.1f}, {high:+.1f}] *"
-            assert shown["verdict"] == "better, p < 0.001"
+            assert shown["verdict"] == "better on these seeds, p < 0.001"
     json.dumps(kinds, allow_nan=False)
 
 
