@@ -63,7 +63,7 @@ def take_from_map(run: RunRecord, record: MapRecord, place: state.Place) -> None
 
 
 def _take_from_table(key: str, names: Sequence[str]) -> None:
-    rows = state.kept(key)["selection"]["rows"]
+    rows: list[int] = state.kept(key)["selection"]["rows"]
     if rows:
         state.tick("point", names[rows[0]])
 

@@ -312,7 +312,7 @@ def _utterances(run: RunRecord) -> None:
 
 def _take(table: str, ids: Sequence[str]) -> None:
     """Put the utterance whose row was ticked into the address."""
-    rows = state.kept(table)["selection"]["rows"]
+    rows: list[int] = state.kept(table)["selection"]["rows"]
     if rows:
         state.tick("utterance", ids[rows[0]])
 

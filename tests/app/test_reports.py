@@ -54,7 +54,7 @@ def test_notes_stay_with_their_job_until_its_page_is_frozen(
     other = sample.add_job(store, runs_folder, "failed", "The disk is full.")[0].job_id
     page = open_page("reports", job=finished[0].job_id)
 
-    def choose(job_id: str) -> str:
+    def choose(job_id: str) -> str | None:
         page.selectbox(key="choice:job").set_value(job_id).run()
         return page.text_area[0].value
 

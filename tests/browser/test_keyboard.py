@@ -225,6 +225,7 @@ def test_an_ablation_is_opened_and_each_of_its_files_taken(page: Page, studio: O
 def test_a_job_is_frozen_and_packed(page: Page, studio: OpenStudio, tmp_path: Path) -> None:
     open_page(page, f"{studio.url}/reports")
     choose_option(page, "Job", "quickstart")
+    wait_until_drawn(page)
     tab_to(page, "Notes")
     page.keyboard.type("Written without a mouse.")
     enter(page, "Freeze")

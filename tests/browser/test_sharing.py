@@ -1,12 +1,13 @@
 """A job leaves one studio by its Reports page and enters another by its own."""
 
+import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import OpenStudio, new_page, open_studio
-from tests.browser.pages import cells, open_page, table
+from tests.browser.pages import cells, open_page, table, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -43,6 +44,9 @@ def test_a_frozen_page_is_shown_and_downloaded(page: Page, sample_studio: OpenSt
     open_page(page, f"{sample_studio.url}/reports")
     page.get_by_role("combobox", name="Job", exact=True).click()
     page.get_by_role("option", name="quickstart").click()
+    # The field for notes is the job's own.
+    expect(page).to_have_url(re.compile("job="))
+    wait_until_drawn(page)
     page.get_by_label("Notes").fill("For the meeting on Monday.")
     page.get_by_role("button", name="Freeze", exact=True).click()
     frame = page.frame_locator("iframe")
