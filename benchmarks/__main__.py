@@ -7,16 +7,19 @@ computes there is measured, and the results stay in files of their own.
 import argparse
 import dataclasses
 import importlib
+import json
 import statistics
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks import charts, table
-from benchmarks.goals import judged
+from benchmarks.goals import GOALS, judged
 from benchmarks.measuring import RESULTS, Bench, Found, circumstances, write
 
 IN_SHORT = ("views", "steps", "head", "likeness", "use", "decoding", "kept", "growth")
@@ -28,19 +31,25 @@ def main() -> None:
     """Measure, write and print; the exit status says whether every gate was kept."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--quick", action="store_true", help="fewer utterances and rounds")
-    asked.add_argument(
+    parts_of_it = asked.add_mutually_exclusive_group()
+    parts_of_it.add_argument(
+        "--again", nargs="+", choices=ON_A_CPU, help="measure these parts anew, and keep what is stored of the others"
+    )
+    parts_of_it.add_argument(
         "--only", nargs="+", choices=sorted({*ON_A_CPU, *ON_A_DEVICE}), help="print these parts, and store nothing"
     )
     asked.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where models compute")
     given = asked.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         sys.exit("There is no CUDA device that PyTorch can use here. Leave DEVICE out to measure on the CPU.")
+    if given.again and given.device != "cpu":
+        asked.error("--again is for the results of a CPU: on a GPU all is measured in a few minutes")
     # Ratios of one thread: what a second one adds depends on who else is there.
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     found = Found()
     usual = ON_A_DEVICE if given.device == "cuda" else IN_SHORT if given.quick else ON_A_CPU
-    parts = given.only or usual
+    parts = given.only or given.again or usual
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), given.quick, torch.device(given.device))
         for number, name in enumerate(parts, 1):
@@ -50,17 +59,34 @@ def main() -> None:
     if given.only:
         _print(found)
     else:
-        _store(found, bench)
+        _store(found, bench, given.again or ())
     sys.exit(not all(row["met"] for row in judged(found.goals)))
 
 
-def _store(found: Found, bench: Bench) -> None:
-    """Write the results; those of a CPU go into the README, too."""
+def _store(found: Found, bench: Bench, again: Sequence[str]) -> None:
+    """Write the results; those of a CPU go into the README, too.
+
+    Args:
+        found: What was measured.
+        bench: How.
+        again: Parts that were measured anew: what is stored of all others stays. Everything that is compared is
+            compared within a part.
+    """
     end = "" if bench.device.type == "cpu" else f"-{bench.device.type}"
-    write(f"goals{end}.json", judged(found.goals))
+    rows, growth = judged(found.goals), found.growth
     measured = {**circumstances(bench), "seconds": found.seconds, "memory": found.memory}
+    if again:
+        stored = _stored(f"measurements{end}.json")
+        seconds, memory = {**stored["seconds"], **found.seconds}, {**stored["memory"], **found.memory}
+        anew = {**stored.get("again", {}), **dict.fromkeys(again, measured["date"])}
+        measured = {**stored, "seconds": seconds, "memory": memory, "again": anew}
+        fresh = dict(zip((goal for goal in GOALS if goal in found.goals), rows, strict=True))
+        rows = [fresh.get(goal, row) for goal, row in zip(GOALS, _stored(f"goals{end}.json"), strict=True)]
+        drawn = {each.name: each for each in found.growth}
+        growth = [drawn.get(each["name"], each) for each in _stored(f"growth{end}.json")]
+    write(f"goals{end}.json", rows)
     write(f"measurements{end}.json", measured)
-    write(f"growth{end}.json", found.growth)
+    write(f"growth{end}.json", growth)
     if found.rates:
         write(f"rates{end}.json", found.rates)
     for each in found.growth:
@@ -70,6 +96,10 @@ def _store(found: Found, bench: Bench) -> None:
     else:
         table.update_readme()
         print(table.rows())
+
+
+def _stored(name: str) -> Any:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
 def _print(found: Found) -> None:

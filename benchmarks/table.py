@@ -24,9 +24,11 @@ def rows(results: Path = RESULTS) -> str:
         bounds = f"{sign} {_number(goal['gate'])}{first} | {sign} {_number(goal['target'])}"
         lines.append(f"| {goal['number']} | {goal['goal']} | {bounds} | {measured} | {goal['n']} | {spread} | {kept} |")
     quick = ", in short (`make bench QUICK=1`)" if stamp["quick"] else ""
+    anew = [f"{part} anew on {date}" for part, date in stamp.get("again", {}).items()]
+    again = f" ({', '.join(anew)}: `python -m benchmarks --again`)" if anew else ""
     lines += [
         "",
-        f"Measured on {stamp['date']}{quick}: {stamp['machine']['processor']}, one thread, PyTorch "
+        f"Measured on {stamp['date']}{quick}{again}: {stamp['machine']['processor']}, one thread, PyTorch "
         f"{stamp['versions']['torch']}, transformers {stamp['versions']['transformers']}, PEFT "
         f"{stamp['versions']['peft']}. {NOTE}",
     ]
