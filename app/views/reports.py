@@ -52,19 +52,18 @@ def _freeze(jobs: dict[str, JobRecord]) -> None:
     state.chosen("job", job_id)
     parts.expectation(jobs[job_id])
     expected = jobs[job_id].expectation
-    # No form, which would keep to itself what is typed, and lose it when another job is chosen.
-    notes = st.text_area(
-        "What came of it?" if expected else "Notes",
-        # A field for each job, and an empty one once a page was frozen: what is typed is said of one job, once.
-        key=f"report notes:{job_id}:{state.kept('frozen', 0)}",
-        persist_state="session",
-        placeholder="Was it as expected? It stands at the top, below what was expected."
-        if expected
-        else "What it shows, and for whom. They stand at the top.",
-        height=90,
-    )
-    clips = st.slider("Clips that can be heard", 0, MOST_CLIPS, MOST_CLIPS, help="Evenly spread over the test set.")
-    pressed = st.button("Freeze", type="primary", icon=":material/ac_unit:")
+    with st.form("freeze", border=False):
+        notes = st.text_area(
+            "What came of it?" if expected else "Notes",
+            # A field for each job, and an empty one once a page was frozen: what is typed is said of one job, once.
+            key=f"report notes:{job_id}:{state.kept('frozen', 0)}",
+            placeholder="Was it as expected? It stands at the top, below what was expected."
+            if expected
+            else "What it shows, and for whom. They stand at the top.",
+            height=90,
+        )
+        clips = st.slider("Clips that can be heard", 0, MOST_CLIPS, MOST_CLIPS, help="Evenly spread over the test set.")
+        pressed = st.form_submit_button("Freeze", type="primary", icon=":material/ac_unit:")
     if pressed:
         with state.sentences(), st.spinner("Writing the page"):
             written = freeze(state.studio(), job_id, notes=notes, clips=clips, at=datetime.now(UTC))

@@ -48,7 +48,7 @@ def test_a_job_is_frozen_with_notes_and_shown(open_page: OpenPage, finished: lis
     assert page.get("iframe")
 
 
-def test_notes_stay_with_their_job_until_its_page_is_frozen(
+def test_notes_are_of_one_job_and_gone_once_its_page_is_frozen(
     open_page: OpenPage, finished: list[RunRecord], own: Studio, store: Store, runs_folder: Path
 ) -> None:
     other = sample.add_job(store, runs_folder, "failed", "The disk is full.")[0].job_id
@@ -58,9 +58,10 @@ def test_notes_stay_with_their_job_until_its_page_is_frozen(
         page.selectbox(key="choice:job").set_value(job_id).run()
         return page.text_area[0].value
 
-    page.text_area[0].set_value("Of the first.").run()
+    page.text_area[0].set_value("Of another.").run()
     assert choose(other) == ""
-    assert choose(finished[0].job_id) == "Of the first."
+    choose(finished[0].job_id)
+    page.text_area[0].set_value("Of the first.")
     press(page, "Freeze")
     (report,) = frozen_reports(own)
     assert "Of the first." in report.path.read_text(encoding="utf-8")
