@@ -33,7 +33,14 @@ POINTS = {"encoder": FRAMES, "decoder": TOKENS}
 PAIRS = (LayerPair("encoder", 1, 2), LayerPair("encoder", 2, 3), LayerPair("decoder", 1, 1))
 OF_BOTH = (*PAIRS, LayerPair("encoder", 2, 1, of=1), LayerPair("decoder", 1, 1, of=1))
 LOUDER = 1000.0
-TRAINING = {"steps": 8, "batch_size": 5, "audio_context": 8, "evaluations": 1, "learning_rate": 3e-3}
+TRAINING = {
+    "precision": "float32",
+    "steps": 8,
+    "batch_size": 5,
+    "audio_context": 8,
+    "evaluations": 1,
+    "learning_rate": 3e-3,
+}
 
 teams = pytest.mark.parametrize("size", [2, 3])
 
@@ -55,7 +62,8 @@ def in_threads(size: int, clips: tuple[Utterance, ...], **changes: Any) -> list[
 def require_same(found: list[dict[str, Any]], alone: dict[str, Any], *, within: float = 1e-5) -> None:
     for one in found:
         assert one["ended"] == alone["ended"] == ""
-        assert apart(one, alone, "weights") < 1e-6
+        # Products of other shapes are rounded otherwise, and on each processor in its own way.
+        assert apart(one, alone, "weights") < 3e-6
         assert apart(one, alone) < within
         for mine, its in zip(one["metrics"], alone["metrics"], strict=True):
             assert mine == pytest.approx(its, rel=1e-3, abs=1e-6)

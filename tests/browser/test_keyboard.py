@@ -171,6 +171,9 @@ def test_a_run_is_set_up_queued_and_stopped(page: Page, studio: OpenStudio) -> N
     choose_option(page, "Preset", "quickstart")
     choose_segment(page, "An ablation", "One run")
     choose_option(page, "Method", "cosine")
+    # The method brings a form of its own: what is typed before it is there would be typed into the one that goes.
+    expect(page.get_by_label("Name", exact=True).first).to_have_value("+ cosine")
+    expect(page.get_by_label("Name", exact=True)).to_have_count(1)
     tab_to(page, "Name")
     page.keyboard.press("Control+A")
     page.keyboard.type("by keyboard")
