@@ -49,7 +49,8 @@ class Work:
         head: FLOPs of the output layer.
         elements: Values that are read or written one by one (norms, activations, sums).
         logits: Logits that are read or written one by one.
-        reads: Weights that a step of decoding reads anew.
+        reads: Frozen weights that a step of decoding or of training reads anew, however little it computes with them;
+            where products are in half precision, they are converted each time.
         calls: Passes through a layer, forward or backward.
         tensors: Adapters whose gradients are checked, clipped and applied.
         clips: Utterances that are read, turned into features, collated or compared.
@@ -266,19 +267,24 @@ def step_work(config: RunConfig, teachers: Sequence[Shape], student: Shape, clip
     )
     if config.freeze_below < student.encoder_layers:
         work += encoder_work(student, heard, first=max(config.freeze_below, 1), backward=in_encoder)
+        work += Work(reads=(student.encoder_layers - config.freeze_below) * student.encoder_layer)
     if config.method.needs_decoder:
         work += decoder_work(student, clips, students=students, backward=True, to_encoder=in_encoder)
+        work += Work(reads=student.decoder_layers * student.decoder_layer)
     losses = [loss for loss in config.method.losses if isinstance(loss, TokenLossSettings)]
     if losses:
         tokens = clips.count * clips.text
         work += Work(
             head=4.0 * students * tokens * student.width * student.vocabulary,
             logits=4.0 * students * tokens * student.vocabulary,
+            reads=student.width * student.vocabulary,
         )
         if not all(isinstance(loss, CrossEntropy) for loss in losses):
             for teacher in teachers:
                 work += Work(
-                    head=2.0 * tokens * teacher.width * teacher.vocabulary, logits=2.0 * tokens * teacher.vocabulary
+                    head=2.0 * tokens * teacher.width * teacher.vocabulary,
+                    logits=2.0 * tokens * teacher.vocabulary,
+                    reads=teacher.width * teacher.vocabulary,
                 )
     encoder_pairs, decoder_pairs = aligned_layers(config, student)
     points = clips.count * (encoder_pairs * clips.valid_frames + decoder_pairs * clips.text)
