@@ -13,7 +13,7 @@ from tests.app import sample
 from tests.browser.conftest import OpenStudio, open_studio
 from tests.browser.pages import cells, open_page, table, wait_until_drawn
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 MOST_STOPS = 120
 MOST_SEGMENTS = 10
