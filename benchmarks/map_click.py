@@ -67,7 +67,8 @@ def _clicks(folder: Path) -> list[float]:
         page.goto(f"{url}/alignment?run={run.id}&level=points&map=one")
         chart = page.locator(".js-plotly-plot")
         chart.locator("canvas").first.wait_for(timeout=120_000)
-        page.get_by_text("No point chosen").wait_for()
+        # Until a point is chosen the first that is listed is told.
+        page.get_by_text("Nearest neighbours").first.wait_for()
         element = page.evaluate(DRAWN)
         taken = [_click(page, number) for number in range(CLICKS + 1)]
         if page.evaluate(DRAWN) != element:
