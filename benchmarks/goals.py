@@ -76,8 +76,7 @@ MEMORY = Goal(
 TIME = Goal(6, "time of the fused divergence at 1,024 tokens, of the written-out one", 0.85, 0.8, at_least=False)
 CACHED_USE = Goal(7, "useful share of the peak in a cached step", 0.5, 0.65)
 # Of the teacher's pass products take two thirds of the time and run at the peak; attention takes an eighth, the rest
-# are copies that transformers' attention asks for, GELU, sums and convolutions (profile.md). How many utterances are
-# heard at once makes no difference from 2 to 4.
+# are copies that transformers' attention asks for, GELU, sums and convolutions (profile.md).
 TEACHER_USE = Goal(7, "useful share of the peak in the teacher's pass", 0.65, 0.75, first_gate=0.7)
 MAP_WARM = Goal(8, "a map of 20,000 states in a warm process", 10, 10, at_least=False, unit="CPU s")
 MAP_COLD = Goal(8, "a map of 5,000 states in a new process", 15, 15, at_least=False, unit="CPU s")
