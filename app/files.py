@@ -29,9 +29,7 @@ def show(run: RunRecord) -> None:
     parts.table(frame, alt="Files of this run and their sizes", numbers=["Size"])
     st.caption(f"In {text.plain(str(folder))}")
     chosen = st.selectbox("File", names, key=f"file:{run.id}", width=420)
-    st.download_button(
-        "Download", (folder / chosen).read_bytes, Path(chosen).name, icon=":material/download:", key=f"get:{run.id}"
-    )
+    parts.download("Download", (folder / chosen).read_bytes, Path(chosen).name, key=f"get:{run.id}")
 
 
 def _stayed_behind(run: RunRecord) -> None:

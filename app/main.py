@@ -28,6 +28,7 @@ page = st.navigation(
     ],
     position="top",
 )
+state.arrived(page)
 st.set_page_config(page_title=f"{page.title} · Manifold Studio")
 st.html(HERE / "style.css")
 st.logo(HERE / "logo.svg", size="large")

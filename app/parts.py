@@ -1,6 +1,6 @@
 """Pieces that several pages show: states, progress, logs, tables, clips with their texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,6 +50,15 @@ def ending(name: str, message: str) -> None:
     lines = message.splitlines()
     rest = [f"and {len(lines) - MOST_LINES} more, in the log"] if len(lines) > MOST_LINES else []
     show("  \n".join(text.plain(line) for line in [*lines[:MOST_LINES], *rest]), icon=STATES[name][1])
+
+
+def download(label: str, content: str | Callable[[], bytes], name: str, kind: str | None = None, *, key: str) -> None:
+    """Offer a file; what takes long to read or to make is asked for when the button is pressed.
+
+    Nothing is drawn anew by that: with the page Streamlit would forget what it is to make, also for the press that
+    asks for it.
+    """
+    st.download_button(label, content, name, kind, icon=":material/download:", key=key, on_click="ignore")
 
 
 def nothing_yet(title: str, sentence: str) -> None:

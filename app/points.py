@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from app import map_charts, map_tables, parts, state, text
+from app import map_charts, map_tables, maps, parts, state, text
 from app.map_tables import MOST_ROWS, PRESETS, Heard
 from core.runs import EvaluationRecord, MapPoints, MapRecord, ProbeUtterance, RunRecord
 
@@ -22,7 +22,7 @@ class View:
 
     run: RunRecord
     record: MapRecord
-    place: state.Place
+    place: maps.Place
     shown: MapPoints
     probe: Sequence[ProbeUtterance]
     names: Sequence[str]
@@ -30,10 +30,10 @@ class View:
     step: int | None
 
     @classmethod
-    def of(cls, run: RunRecord, record: MapRecord, place: state.Place) -> "View":
+    def of(cls, run: RunRecord, record: MapRecord, place: maps.Place) -> "View":
         """Read what a map shows."""
-        shown, probe = state.map_points(record, place), state.studio().probe(run.job_id, run.group)
-        names = state.map_labels(record, shown, run)
+        shown, probe = maps.points(record, place), state.studio().probe(run.job_id, run.group)
+        names = maps.labels(record, shown, run)
         teacher, student = _evaluations(run, probe, number=record.teacher_number, step=place[2])
         heard = Heard(state.results(teacher.id if teacher else None), state.results(student.id if student else None))
         return cls(run, record, place, shown, probe, names, heard, student.step if student else None)
@@ -52,11 +52,11 @@ def _evaluations(
     return teacher[number] if number < len(teacher) else None, student[-1] if student else None
 
 
-def take_from_map(run: RunRecord, record: MapRecord, place: state.Place) -> None:
+def take_from_map(run: RunRecord, record: MapRecord, place: maps.Place) -> None:
     """Choose the point that was clicked on the map."""
     clicked = state.kept(f"map:{record.id}:{place}")["selection"]["points"]
     if clicked:
-        names = state.map_labels(record, state.map_points(record, place), run)
+        names = maps.labels(record, maps.points(record, place), run)
         # The row that was ticked is no longer the point that is chosen: another table, in which none is ticked. Nor is
         # the chosen one ticked there, as the keyboard does not get into a table that begins with a ticked row.
         state.tick("point", names[clicked[0]["point_index"]], elsewhere=True)
@@ -109,7 +109,7 @@ def table(view: View) -> str | None:
         frame,
         hide_index=True,
         height=min(318, 38 + 35 * len(frame)),
-        on_select=lambda: _take_from_table(key, names),
+        on_select=state.while_here(lambda: _take_from_table(key, names)),
         selection_mode="single-row",
         key=key,
         column_config={
@@ -205,9 +205,9 @@ def _neighbours(view: View, place: int) -> None:
 def _path(view: View, place: int) -> pd.DataFrame:
     """Return the student's way over the steps where maps follow each other, else the line to its teacher state."""
     if view.record.step is None:
-        own = sorted(each for each in state.map_places(view.record) if each[:2] == view.place[:2])
+        own = sorted(each for each in maps.places(view.record) if each[:2] == view.place[:2])
         if len(own) > 2:
-            at = [state.map_points(view.record, each).student[place] for each in own]
+            at = [maps.points(view.record, each).student[place] for each in own]
             return pd.DataFrame([{"x": float(x), "y": float(y), "order": order} for order, (x, y) in enumerate(at)])
     ends = [view.shown.teacher[place], view.shown.student[place]]
     return pd.DataFrame([{"x": float(x), "y": float(y), "order": order} for order, (x, y) in enumerate(ends)])

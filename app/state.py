@@ -1,4 +1,4 @@
-"""The only file that touches session state, query parameters and caches."""
+"""The only file that touches session state and query parameters; what is read once stands here and in `maps`."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage
 
-from app import best, charts, map_charts, map_tables, tables, text
+from app import best, charts, tables, text
 from core.errors import ManifoldError, NotFoundError, quoted
 from core.runs import (
     AblationTable,
-    MapPoints,
-    MapRecord,
     ParameterCounts,
     RunRecord,
     RunSummary,
@@ -109,6 +107,28 @@ def own_address(*foreign: str) -> None:
 def go_to(page: PageName, **parameters: str) -> None:
     """Lead to another page with parameters in its address."""
     st.switch_page(f"views/{page}.py", query_params=parameters)
+
+
+def arrived(page: StreamlitPage) -> None:
+    """Note which page is open, and with which address."""
+    keep("page", (page, st.query_params.to_dict()))
+
+
+def while_here(take: Callable[[], None] = lambda: None) -> Callable[[], None]:
+    """Return what takes a choice from a table or a figure as long as the page is open on which that is drawn.
+
+    The browser tells of a choice up to a quarter of a second after it was made. Of one that comes later than another
+    page, Streamlit would make the first one again or, where that drew it in a fragment, an empty one.
+    """
+    drawn_on = kept("page")[0].url_path
+
+    def taken() -> None:
+        page, address = kept("page")
+        if page.url_path != drawn_on:
+            st.switch_page(page, query_params=address)
+        take()
+
+    return taken
 
 
 def link(page: PageName, label: str, icon: str, **parameters: str) -> None:
@@ -325,63 +345,6 @@ def best_runs(runs: Sequence[RunSummary]) -> list[best.Best]:
     jobs = tuple(dict.fromkeys(run.job_id for run in finished))
     kept = frozenset(run.id for run in finished)
     return _best(studio(), studio().store.url, jobs, kept)
-
-
-Place = tuple[int, int, int]
-"""Student layer, teacher layer and step of a map."""
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _map_points(_studio: Studio, folder: str, _record: MapRecord, path: str, made: float, place: Place) -> MapPoints:
-    return _studio.map_points(_record, place)
-
-
-def map_points(record: MapRecord, place: Place) -> MapPoints:
-    """Return a map's points, read once as long as it is not drawn again."""
-    return _map_points(studio(), str(studio().runs_folder), record, record.path, _made(record), place)
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _map_places(_studio: Studio, folder: str, _record: MapRecord, path: str, made: float) -> list[Place]:
-    return _studio.map_places(_record)
-
-
-def map_places(record: MapRecord) -> list[Place]:
-    """Return of which layers and steps a map has pictures, read once as long as it is not drawn again."""
-    return _map_places(studio(), str(studio().runs_folder), record, record.path, _made(record))
-
-
-def _made(record: MapRecord) -> float:
-    made = studio().map_made_at(record)
-    return made.timestamp() if made else 0.0
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _map_labels(folder: str, path: str, made: float, level: str, _points: MapPoints, _run: RunRecord) -> list[str]:
-    return map_tables.labels(_points, studio().probe(_run.job_id, _run.group), level)
-
-
-def map_labels(record: MapRecord, points: MapPoints, run: RunRecord) -> list[str]:
-    """Return the names of a map's points."""
-    return _map_labels(str(studio().runs_folder), record.path, _made(record), record.level, points, run)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _map_figure(folder: str, path: str, made: float, place: Place, _record: MapRecord, _run: RunRecord) -> go.Figure:
-    points = map_points(_record, place)
-    return map_charts.alignment_map(
-        student=points.student,
-        teacher=points.teacher,
-        apart=points.angle,
-        labels=map_labels(_record, points, _run),
-        extent=points.extent,
-        what="utterance" if _record.level == "utterances" else "point",
-    )
-
-
-def map_figure(record: MapRecord, place: Place, run: RunRecord) -> go.Figure:
-    """Return a map's figure, the same to the byte at every rerun, so that zoom survives a choice in the table."""
-    return _map_figure(str(studio().runs_folder), record.path, _made(record), place, record, run)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

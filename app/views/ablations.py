@@ -128,14 +128,14 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
 def _downloads(table: AblationTable, frame: pd.DataFrame, *, alone: bool) -> None:
     """Offer a table as a file; the tables of the other test sets are in the Markdown and the LaTeX of the first."""
     stem = f"{table.job.name}-{table.test_set}"
-    files = [("CSV", ".csv", lambda: tables.csv(frame), "text/csv")]
+    files = [("CSV", ".csv", tables.csv(frame), "text/csv")]
     if not alone:
-        files.append(("Markdown", ".md", lambda: ablation_markdown(table), "text/markdown"))
-        files.append(("LaTeX", ".tex", lambda: ablation_latex(table), "application/x-tex"))
+        files.append(("Markdown", ".md", ablation_markdown(table), "text/markdown"))
+        files.append(("LaTeX", ".tex", ablation_latex(table), "application/x-tex"))
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, suffix, content, kind in files:
             key = f"{label}:{stem}"
-            st.download_button(label, content, f"{stem}{suffix}", kind, icon=":material/download:", key=key)
+            parts.download(label, content, f"{stem}{suffix}", kind, key=key)
         if not alone and not table.job.active:
             state.link("reports", "Freeze it into a page", ":material/ac_unit:", job=table.job.id)
 

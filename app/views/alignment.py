@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from app import likeness, map_tables, parts, points, state, teachers, text
+from app import likeness, map_tables, maps, parts, points, state, teachers, text
 from core.runs import AlignmentRecord, MapRecord, RunRecord
 
 LEVELS = {"utterances": "Utterances", "points": "Points"}
@@ -184,9 +184,9 @@ def _record(run: RunRecord, now: AlignmentRecord, level: str, kind: str, *, agai
     )
 
 
-def _map(run: RunRecord, record: MapRecord, now: AlignmentRecord) -> state.Place | None:
+def _map(run: RunRecord, record: MapRecord, now: AlignmentRecord) -> maps.Place | None:
     """Show the map with its age if it is old, or how far it is; return the place that it shows."""
-    there = state.map_places(record) if state.studio().map_made_at(record) else []
+    there = maps.places(record) if state.studio().map_made_at(record) else []
     # A file of an older version does not say which place it is of: the record does.
     wanted = (now.student_layer, now.teacher_layer, now.step)
     there = there or ([wanted] if record.path and record.step is not None else [])
@@ -209,12 +209,12 @@ def _map(run: RunRecord, record: MapRecord, now: AlignmentRecord) -> state.Place
     return place
 
 
-def _picture(run: RunRecord, record: MapRecord, place: state.Place, *, steps: int) -> None:
-    shown = state.map_points(record, place)
+def _picture(run: RunRecord, record: MapRecord, place: maps.Place, *, steps: int) -> None:
+    shown = maps.points(record, place)
     st.plotly_chart(
-        state.map_figure(record, place, run),
+        maps.figure(record, place, run),
         key=f"map:{record.id}:{place}",
-        on_select=lambda: points.take_from_map(run, record, place),
+        on_select=state.while_here(lambda: points.take_from_map(run, record, place)),
         selection_mode="points",
         config={"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": BUTTONS_LEFT_OUT},
         alt=(

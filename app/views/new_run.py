@@ -206,7 +206,7 @@ def _taken_away(ablation: Ablation) -> None:
         written = starts.written(ablation)
         st.code(written, language=None, height=300)
         name = f"{ablation.name}.yaml"
-        st.download_button("Download", written, name, "application/yaml", icon=":material/download:")
+        parts.download("Download", written, name, "application/yaml", key="take runs")
 
 
 def _listed(runs: Sequence[RunConfig]) -> None:
@@ -307,7 +307,7 @@ def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> 
         with away:
             written = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
             st.code(written, language=None, height=300)
-            st.download_button("Download", written, "run.yaml", "text/yaml", icon=":material/download:")
+            parts.download("Download", written, "run.yaml", "application/yaml", key="take run")
         with in_:
             uploaded = st.file_uploader("A YAML file of a run", type=["yaml", "yml", "json"], max_upload_size=1)
             typed = st.text_area("Or its text", height=200, key="yaml", persist_state="session")

@@ -86,7 +86,7 @@ def _export(jobs: dict[str, JobRecord]) -> None:
             return export_bundle(studio, job_id, Path(folder) / "bundle.zip", small=small).path.read_bytes()
 
     name = f"{job_id}{'-small' if small else ''}.zip"
-    st.download_button("Export the bundle", packed, name, "application/zip", icon=":material/archive:", key="bundle")
+    parts.download("Export the bundle", packed, name, "application/zip", key="bundle")
     st.caption(f"Very large jobs: `manifold bundle export {job_id} --to FILE`")
 
 
@@ -128,14 +128,8 @@ def _frozen(frozen: list[FrozenReport], wanted: str | None) -> None:
     labels = {name: f"{name} · {text.moment(report.at)} · {text.size(report.size)}" for name, report in names.items()}
     report = names[state.chosen("report", st.selectbox("Page", list(names), format_func=labels.__getitem__, key=key))]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button(
-            "Download the page",
-            report.path.read_bytes,
-            report.path.name,
-            "text/html",
-            icon=":material/download:",
-            key=f"page:{report.path.name}",
-        )
+        name = report.path.name
+        parts.download("Download the page", report.path.read_bytes, name, "text/html", key=f"page:{name}")
         st.caption(f"It lies at {text.plain(str(report.path))}", width="content")
     st.iframe(report.path, height=PAGE_HEIGHT, alt=f"The frozen page {report.path.name}")
 

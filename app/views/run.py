@@ -288,7 +288,7 @@ def _utterances(run: RunRecord) -> None:
             hide_index=True,
             placeholder=text.NOTHING,
             height=min(420, 38 + 35 * len(worst)),
-            on_select=lambda: _take(table, ids),
+            on_select=state.while_here(lambda: _take(table, ids)),
             selection_mode="single-row",
             key=table,
             column_config={

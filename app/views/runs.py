@@ -202,7 +202,7 @@ def _table(runs: list[RunSummary]) -> tuple[list[RunSummary], RunSummary | None]
         frame,
         hide_index=True,
         placeholder=text.NOTHING,
-        on_select="rerun",
+        on_select=state.while_here(),
         selection_mode="multi-row",
         # A selection is of places in the table: with other rows it is another table, in which the same runs are ticked.
         key=f"runs:{hash(tuple(frame['Id']))}",

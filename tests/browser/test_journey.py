@@ -50,13 +50,13 @@ def test_a_run_is_launched_trained_heard_and_compared(page: Page, studio: OpenSt
     expect(page.locator(".js-plotly-plot canvas").first).to_be_visible()
     audio = page.get_by_test_id("stAudio")
     choose_row(points, 1)
+    expect(page).to_have_url(re.compile("point="))
     expect(audio).to_have_attribute("src", re.compile(r"/media/.+\.flac$"))
     assert seconds_of(audio) > 1
     for who in ("Said", "Teacher", "Student, step 4"):
         expect(page.get_by_text(who, exact=True).and_(page.locator("strong"))).to_be_visible()
 
-    # By its address: Streamlit's redraw of a part, and a page that is left meanwhile, can meet (its issue 15084).
-    open_page(page, f"{studio.url}/ablations")
+    follow(page, "Ablations")
     (row,) = [row for row in cells(table(page, "WER")) if row["Model"] == "journey"]
     assert float(row["WER"]) > 0
     assert 0 < float(row["Trained"]) < 1
