@@ -205,7 +205,7 @@ def _table(runs: list[RunSummary]) -> tuple[list[RunSummary], RunSummary | None]
         on_select=state.while_here(),
         selection_mode="multi-row",
         # A selection is of places in the table: with other rows it is another table, in which the same runs are ticked.
-        key=f"runs:{hash(tuple(frame['Id']))}",
+        key=f"runs:{state.kept('times unticked', 0)}:{hash(tuple(frame['Id']))}",
         selection_default={"selection": {"rows": [place for place, run in enumerate(runs) if run.id in ticked]}},
         column_config={
             "Run": st.column_config.ButtonColumn(type="tertiary", alignment="left", key="opened run"),
@@ -251,16 +251,19 @@ def _actions(chosen: list[RunSummary], *, known_tags: list[str], in_bin: bool) -
         if st.button("Restore", icon=":material/restore_from_trash:"):
             state.studio().store.restore(ids)
             _untick()
+            st.rerun()
     elif st.button("Move to the bin", icon=":material/delete:", help="It can be taken out again."):
         with state.sentences():
             state.studio().store.put_in_bin(ids)
             _untick()
+            st.rerun()
+    st.button("Untick", icon=":material/deselect:", on_click=_untick)
 
 
 def _untick() -> None:
-    """Tick nothing: runs that went away would come back ticked."""
+    """Tick nothing, in another table: the keyboard does not get into one that began with ticked rows."""
     state.keep("ticked runs", ())
-    st.rerun()
+    state.keep("times unticked", state.kept("times unticked", 0) + 1)
 
 
 def _tag(chosen: list[RunSummary], known: list[str]) -> None:

@@ -119,6 +119,15 @@ def test_three_runs_are_ticked_and_compared(page: Page, studio: OpenStudio) -> N
     enter(page, "Compare", back=True)
     expect(page.get_by_role("heading", level=1, name="Compare")).to_be_visible()
     expect(page).to_have_url(re.compile("runs=" + "(,|%2C)".join(ids[:3])))
+    # Back in the list they are still ticked; another choice begins without them.
+    enter(page, "Runs")
+    expect(page.get_by_text("3 runs ticked")).to_be_visible()
+    enter(page, "Untick")
+    expect(page.get_by_text("No run ticked")).to_be_visible()
+    wait_until_drawn(page)
+    go_to_row(page, "Runs with their state", 1)
+    page.keyboard.press("Shift+Space")
+    expect(page.get_by_text("One run ticked")).to_be_visible()
 
 
 def test_the_way_through_the_list_leads_out_of_it_and_a_ticked_run_is_opened(page: Page, studio: OpenStudio) -> None:
