@@ -45,9 +45,10 @@ def press_name(found: Locator, row: int) -> None:
 def cells(found: Locator) -> list[dict[str, str]]:
     """Return the rows of a table as a screen reader hears them, by the first word of each column."""
     expect(found.locator("td").first).to_be_attached()
-    columns = [name.split()[0] for name in found.locator("th").all_text_contents()]
-    rows = [row.locator("td").all_text_contents() for row in found.locator("tbody tr").all()]
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    # In one go: a table that is drawn anew meanwhile would leave some of them behind.
+    read = """table => [...table.querySelectorAll("tr")].map(row => [...row.children].map(cell => cell.textContent))"""
+    columns, *rows = found.locator("table").evaluate(read)
+    return [dict(zip([name.split()[0] for name in columns], row, strict=True)) for row in rows]
 
 
 def read_settings(page: Page, settings: str) -> None:

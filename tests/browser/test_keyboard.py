@@ -120,7 +120,7 @@ def test_three_runs_are_ticked_and_compared(page: Page, studio: OpenStudio) -> N
     expect(page.get_by_role("heading", level=1, name="Compare")).to_be_visible()
     expect(page).to_have_url(re.compile("runs=" + "(,|%2C)".join(ids[:3])))
     # Back in the list they are still ticked; another choice begins without them.
-    enter(page, "Runs")
+    enter(page, "Navigate to home page")
     expect(page.get_by_text("3 runs ticked")).to_be_visible()
     enter(page, "Untick")
     expect(page.get_by_text("No run ticked")).to_be_visible()
@@ -234,15 +234,20 @@ def test_an_ablation_is_opened_and_each_of_its_files_taken(page: Page, studio: O
         assert started.value.suggested_filename == f"quickstart-test{suffix}"
 
 
-def test_a_job_is_frozen_and_packed(page: Page, studio: OpenStudio, tmp_path: Path) -> None:
-    open_page(page, f"{studio.url}/reports")
+def test_a_job_is_frozen_and_packed(page: Page, studio: OpenStudio, store: Store, tmp_path: Path) -> None:
+    job = next(job.id for job in store.jobs() if job.name == "quickstart")
+    # Another one at first, so that the choice is seen to be taken: fields that belong to it come with it.
+    (other,) = sample.add_job(store, Path(store.path).parent / "runs", "failed", "The disk is full.")
+    open_page(page, f"{studio.url}/reports?job={other.job_id}")
     choose_option(page, "Job", "quickstart")
+    expect(page).to_have_url(re.compile(f"job={job}"))
     wait_until_drawn(page)
     tab_to(page, "Notes")
     page.keyboard.type("Written without a mouse.")
     enter(page, "Freeze")
     expect(page.frame_locator("iframe").get_by_text("Written without a mouse.")).to_be_visible()
     choose_option(page, "Job to carry", "quickstart")
+    expect(page.get_by_text(f"manifold bundle export {job}")).to_be_visible()
     tab_to(page, "Without adapters and states")
     page.keyboard.press("Space")
     expect(page.get_by_role("checkbox", name="Without adapters and states")).to_be_checked()
