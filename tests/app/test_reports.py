@@ -58,14 +58,17 @@ def test_notes_are_of_one_job_and_gone_once_its_page_is_frozen(
         page.selectbox(key="choice:job").set_value(job_id).run()
         return page.text_area[0].value
 
-    page.text_area[0].set_value("Of another.").run()
+    page.text_area[0].set_value("Of the first.").run()
     assert choose(other) == ""
-    choose(finished[0].job_id)
-    page.text_area[0].set_value("Of the first.")
+    page.text_area[0].set_value("Of another.").run()
+    assert choose(finished[0].job_id) == "Of the first."
+    # In a browser, a form would keep it to itself.
+    assert page.text_area[0].form_id == ""
     press(page, "Freeze")
     (report,) = frozen_reports(own)
     assert "Of the first." in report.path.read_text(encoding="utf-8")
     assert page.text_area[0].value == ""
+    assert choose(other) == "Of another."
 
 
 def test_the_newest_page_is_shown_first_and_an_address_opens_another(
