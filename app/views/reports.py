@@ -39,16 +39,12 @@ def show() -> None:
         _frozen(frozen, shown)
 
 
-def _named(jobs: dict[str, JobRecord], job_id: str) -> str:
-    return f"{jobs[job_id].name} · {text.moment(jobs[job_id].created_at)}"
-
-
 def _freeze(jobs: dict[str, JobRecord]) -> None:
     """Ask for what a page needs, and write it."""
     st.header("Freeze a job into one page")
     st.caption("Table, charts, clips with their texts, and where it comes from. It opens from an e-mail, offline.")
     key = state.choice("job", list(jobs), default=state.kept("last job"))
-    job_id = st.selectbox("Job", list(jobs), format_func=lambda each: _named(jobs, each), key=key)
+    job_id = st.selectbox("Job", list(jobs), format_func=parts.job_names(jobs.values()).__getitem__, key=key)
     state.chosen("job", job_id)
     parts.expectation(jobs[job_id])
     expected = jobs[job_id].expectation
@@ -76,7 +72,9 @@ def _freeze(jobs: dict[str, JobRecord]) -> None:
 def _export(jobs: dict[str, JobRecord]) -> None:
     """Offer a job as a bundle, which is made when it is asked for."""
     st.header("Carry a job to another studio")
-    job_id = st.selectbox("Job to carry", list(jobs), format_func=lambda each: _named(jobs, each), key="bundled job")
+    job_id = st.selectbox(
+        "Job to carry", list(jobs), format_func=parts.job_names(jobs.values()).__getitem__, key="bundled job"
+    )
     small = st.checkbox("Without adapters and states", help="Numbers, texts, clips and the maps that were drawn stay.")
 
     # It is called where there is no session.

@@ -71,6 +71,20 @@ def test_notes_are_of_one_job_and_gone_once_its_page_is_frozen(
     assert choose(other) == "Of another."
 
 
+@pytest.mark.parametrize(("page", "labels"), [("ablations", ["Job"]), ("reports", ["Job", "Job to carry"])])
+def test_jobs_of_one_name_and_one_minute_are_told_apart(
+    open_page: OpenPage, store: Store, runs_folder: Path, monkeypatch: pytest.MonkeyPatch, page: str, labels: list[str]
+) -> None:
+    monkeypatch.setattr("core.store.writes._now", lambda: datetime(2026, 5, 4, 12, 30, tzinfo=UTC))
+    alike = [sample.add_job(store, runs_folder, "failed")[0].job_id for _ in range(2)]
+    sample.add_job(store, runs_folder, "stopped")
+    boxes = [box for box in open_page(page).selectbox if box.label in labels]
+    assert [box.label for box in boxes] == labels
+    expected = {f"a job that is failed · 2026-05-04 12:30 UTC · {job_id}" for job_id in alike}
+    for box in boxes:
+        assert set(box.options) == {"a job that is stopped · 2026-05-04 12:30 UTC", *expected}
+
+
 def test_the_newest_page_is_shown_first_and_an_address_opens_another(
     open_page: OpenPage, finished: list[RunRecord], own: Studio
 ) -> None:
