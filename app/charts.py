@@ -15,6 +15,9 @@ TEACHER = "#2F7FD1"
 STUDENT = "#D55E00"
 NEUTRAL = "#7A858C"
 
+Layers = alt.LayerChart | alt.FacetChart
+"""What Altair says that it makes of layers."""
+
 MOST_POINTS_OF_A_CURVE = 500
 
 SMALL = 210
@@ -44,7 +47,7 @@ def curve(
     colour: str = STUDENT,
     last_step: int | None = None,
     series: Sequence[str] = (),
-) -> alt.LayerChart | alt.FacetChart:
+) -> Layers:
     """Draw one or a few series over the steps of a run.
 
     Args:
@@ -186,7 +189,7 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
     )
 
 
-def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.FacetChart:
+def contrasts(frame: pd.DataFrame, *, description: str) -> Layers:
     """Draw how far each run is from the baseline: a dot with its interval, filled where it is more than chance.
 
     Args:
@@ -213,9 +216,7 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
     return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
 
 
-def tradeoff(
-    frame: pd.DataFrame, *, x: str, title: str, description: str, digits: str = ".4~g"
-) -> alt.LayerChart | alt.FacetChart:
+def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str, digits: str = ".4~g") -> Layers:
     """Draw word error rates against what they cost or go with; those that none beats are filled, and joined.
 
     Args:

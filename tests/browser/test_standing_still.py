@@ -17,8 +17,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 WATCH = """() => {
     window.places = new Set()
+    const kinds = "[data-testid=stMetric], [role=progressbar], [role=radiogroup], .stDataFrame, .stVegaLiteChart"
     const look = () => {
-        const shown = [...document.querySelectorAll("[data-testid=stMetric], [role=progressbar], [role=radiogroup]")]
+        const shown = [...document.querySelectorAll(kinds)]
         shown.push(...[...document.querySelectorAll("button")].filter(button => button.innerText.includes("Stop")))
         window.places.add(JSON.stringify(shown.map(each => {
             const box = each.getBoundingClientRect()
@@ -84,6 +85,32 @@ def test_steps_in_the_list_are_not_old(page: Page, at_work: OpenStudio, store: S
     store.run_progress(run.id, 90, 45.0)
     # Nobody touches the page, and no run changes its state.
     expect(table(page, "Trained").locator("td", has_text="90 / 160")).to_be_attached()
+
+
+def test_a_comparison_follows_the_run_at_work(
+    page: Page, at_work: OpenStudio, store: Store, folder: Path, run: RunRecord
+) -> None:
+    (other,) = sample.add_job(store, folder / "runs", "failed")
+    sample.evaluate(store, other.job_id, other.id, "student", "development", 80, 0.4, ["development-000"])
+    open_page(page, f"{at_work.url}/compare?runs={run.id},{other.id}&curves=development/wer,loss/total")
+    charts = page.locator("[role=graphics-document]")
+    expect(charts).to_have_count(2)
+    expect(charts.nth(0)).to_have_attribute("aria-label", re.compile("Last: nothing so far"))
+    wait_until_drawn(page)
+    page.evaluate(WATCH)
+    store.run_progress(run.id, 64, 777.0)
+    expect(table(page, "Trained").locator("td", has_text="12 min 57 s")).to_be_attached()
+    store.add_metrics(run.id, 64, {"loss/total": 1.25})
+    expect(charts.nth(1)).to_have_attribute("aria-label", re.compile(r"a job that is running 1\.25,"))
+    # It is read after a step, while the step stays what it is.
+    store.add_metrics(run.id, 64, {"development/wer": 0.5})
+    expect(charts.nth(0)).to_have_attribute("aria-label", re.compile(r"a job that is running 50\b"))
+    sample.evaluate(store, run.job_id, run.id, "student", "development", 64, 0.5, ["development-000"])
+    expect(table(page, "WER").locator("tbody tr").first.locator("td").nth(1)).not_to_have_text("–")
+    store.run_state(run.id, "finished")
+    expect(table(page, "Trained").locator("td", has_text="finished")).to_be_attached()
+    wait_until_drawn(page)
+    assert len(page.evaluate(PLACES)) == 1
 
 
 def test_a_field_stays_where_it_is_when_what_was_typed_differs_or_is_wrong(page: Page, studio: OpenStudio) -> None:
