@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from core.runs import RunRecord
 from core.store import Store
 from tests.app import sample
-from tests.browser.conftest import OpenStudio, open_studio
+from tests.browser.conftest import OpenStudio, new_page, open_studio
 from tests.browser.pages import cells, open_page, table, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
@@ -76,6 +76,21 @@ def test_nothing_moves_while_numbers_arrive(page: Page, at_work: OpenStudio, sto
     expect(page.get_by_text("99 %")).to_be_visible()
     expect(page.get_by_test_id("stMetric").filter(has_text="1 h 40 min")).to_be_visible()
     assert len(page.evaluate(PLACES)) == 1
+
+
+def test_a_chart_that_comes_later_has_its_room_on_a_phone(
+    browser: Browser, at_work: OpenStudio, store: Store, run: RunRecord
+) -> None:
+    with new_page(browser, width=375) as page:
+        open_page(page, f"{at_work.url}/run?run={run.id}")
+        expect(page.get_by_text("Not read so far.")).to_be_visible()
+        below = page.get_by_text("Learning rate", exact=True)
+        expect(page.locator("[role=graphics-document]").last).to_be_visible()
+        before = below.bounding_box()
+        store.add_metrics(run.id, 60, {"development/wer": 0.5})
+        expect(page.get_by_text("Not read so far.")).to_have_count(0)
+        expect(page.locator("[role=graphics-document][aria-label*='development set']")).to_be_visible()
+        assert below.bounding_box() == before
 
 
 def test_steps_in_the_list_are_not_old(page: Page, at_work: OpenStudio, store: Store, run: RunRecord) -> None:
