@@ -113,7 +113,8 @@ def _import() -> None:
 
 def _written_as(name: str) -> str:
     """Return the name of a file that a browser sent as one that can be written anywhere: no folders, and not long."""
-    return re.sub(r"[^\w .()-]", "_", name)[-60:].strip(" .") or "bundle.zip"
+    plain = Path(re.sub(r"[^\w .(),-]", "_", name).strip(" ."))
+    return f"{plain.stem[:56]}{plain.suffix[:4]}" or "bundle.zip"
 
 
 def _frozen(frozen: list[FrozenReport], wanted: str | None) -> None:
