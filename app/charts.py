@@ -144,7 +144,8 @@ def _at_every_step(frame: pd.DataFrame) -> pd.DataFrame:
     return filled.assign(place=filled["series"].map(names.index))
 
 
-_PADDING = {"left": 0, "right": 0, "top": 5, "bottom": 5}
+_PADDING = {"left": 0, "right": 4, "top": 5, "bottom": 5}
+"""An axis ends with its last label, which may be a little wider than it was taken for."""
 
 
 def _legend(**fields: Any) -> alt.Legend:

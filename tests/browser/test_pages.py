@@ -54,6 +54,12 @@ NAMES = """names => {
 }"""
 """Names over an edge, on a dot or on another name, and the colours of all."""
 
+BEYOND = """texts => {
+    const right = element => element.getBoundingClientRect().right
+    return texts.filter(text => right(text) > right(text.closest("svg"))).map(text => text.textContent)
+}"""
+"""Texts that the right edge of their chart cuts."""
+
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_no_page_scrolls_sideways_on_a_phone(browser: Browser, sample_studio: OpenStudio, dark: bool) -> None:
@@ -77,6 +83,28 @@ def test_names_in_charts_cover_nothing_and_can_be_read(
         beyond, colours = names.evaluate_all(NAMES)
         assert beyond == []
         assert colours == [page.evaluate("() => getComputedStyle(document.querySelector('.stApp')).color")]
+
+
+def test_fields_stand_on_one_line_and_no_axis_is_cut(page: Page, sample_studio: OpenStudio) -> None:
+    open_page(page, f"{sample_studio.url}/alignment")
+    labels = page.get_by_test_id("stWidgetLabel").filter(has_text=re.compile("Run|Step|One dot is|Map"))
+    expect(labels).to_have_count(4)
+    tops = labels.evaluate_all("all => all.map(label => Math.round(label.getBoundingClientRect().top))")
+    assert len(set(tops)) == 1
+    open_page(page, f"{sample_studio.url}/run?tab=Curves")
+    expect(page.locator("[role=graphics-document]", has_text="80%")).to_be_visible()
+    beyond = page.locator(".stVegaLiteChart svg text").evaluate_all(BEYOND)
+    assert beyond == []
+
+
+def test_a_chosen_tab_can_be_read_in_the_dark(browser: Browser, studio: OpenStudio) -> None:
+    with new_page(browser, dark=True) as page:
+        open_page(page, f"{studio.url}/new?launch=one")
+        page.get_by_text("Advanced settings").click()
+        chosen, other = page.get_by_role("tab", name="Run"), page.get_by_role("tab", name="Student", exact=True)
+        expect(chosen).to_have_attribute("aria-selected", "true")
+        colours = [tab.locator("p").evaluate("text => getComputedStyle(text).color") for tab in (chosen, other)]
+        assert colours[0] == colours[1]
 
 
 def test_a_name_that_is_pressed_opens_its_run(page: Page, sample_studio: OpenStudio) -> None:
