@@ -73,7 +73,7 @@ def curve(
             "series:N",
             title=None,
             scale=alt.Scale(domain=names, range=palette[: len(names)]),
-            legend=_legend(symbolType="stroke") if 1 < len(names) <= MOST_NAMED else None,
+            legend=_legend(names, symbolType="stroke") if 1 < len(names) <= MOST_NAMED else None,
         ),
         tooltip=[
             alt.Tooltip("series:N", title="Curve"),
@@ -118,7 +118,7 @@ def shares(
                 "series:N",
                 title=None,
                 scale=alt.Scale(domain=names, range=[palette[name] for name in names]),
-                legend=_legend(),
+                legend=_legend(names),
             ),
             order=alt.Order("place:Q"),
             tooltip=[
@@ -148,8 +148,26 @@ _PADDING = {"left": 0, "right": 4, "top": 5, "bottom": 5}
 """An axis ends with its last label, which may be a little wider than it was taken for."""
 
 
-def _legend(**fields: Any) -> alt.Legend:
-    return alt.Legend(orient="bottom", columns=3, labelFontSize=11, symbolSize=70, offset=4, **fields)
+def _legend(names: Sequence[str], **fields: Any) -> alt.Legend:
+    """Return a legend below a chart, in as many columns as a phone is wide enough for."""
+
+    def width(columns: int) -> float:
+        return sum(5 * max(map(len, names[place::columns])) + 24 for place in range(columns))
+
+    columns = next((number for number in (3, 2) if width(min(number, len(names))) <= _ON_A_PHONE), 1)
+    return alt.Legend(
+        orient="bottom",
+        columns=columns,
+        labelFontSize=11,
+        labelLimit=_ON_A_PHONE - 24,
+        symbolSize=70,
+        offset=4,
+        **fields,
+    )
+
+
+_ON_A_PHONE = 280
+"""Pixels that a legend has there."""
 
 
 def most_points(series: int) -> int:
