@@ -6,14 +6,20 @@ shapes (circle and diamond), so that neither colour nor shape is needed alone.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
+from app import labels
+
 TEACHER = "#2F7FD1"
 STUDENT = "#D55E00"
 NEUTRAL = "#7A858C"
+
+Layers = alt.LayerChart | alt.FacetChart
+"""What Altair says that it makes of layers."""
 
 MOST_POINTS_OF_A_CURVE = 500
 
@@ -44,7 +50,7 @@ def curve(
     colour: str = STUDENT,
     last_step: int | None = None,
     series: Sequence[str] = (),
-) -> alt.LayerChart | alt.FacetChart:
+) -> Layers:
     """Draw one or a few series over the steps of a run.
 
     Args:
@@ -67,7 +73,7 @@ def curve(
             "series:N",
             title=None,
             scale=alt.Scale(domain=names, range=palette[: len(names)]),
-            legend=_legend(symbolType="stroke") if 1 < len(names) <= MOST_NAMED else None,
+            legend=_legend(names, symbolType="stroke") if 1 < len(names) <= MOST_NAMED else None,
         ),
         tooltip=[
             alt.Tooltip("series:N", title="Curve"),
@@ -112,7 +118,7 @@ def shares(
                 "series:N",
                 title=None,
                 scale=alt.Scale(domain=names, range=[palette[name] for name in names]),
-                legend=_legend(),
+                legend=_legend(names),
             ),
             order=alt.Order("place:Q"),
             tooltip=[
@@ -138,11 +144,30 @@ def _at_every_step(frame: pd.DataFrame) -> pd.DataFrame:
     return filled.assign(place=filled["series"].map(names.index))
 
 
-_PADDING = {"left": 0, "right": 0, "top": 5, "bottom": 5}
+_PADDING = {"left": 0, "right": 4, "top": 5, "bottom": 5}
+"""An axis ends with its last label, which may be a little wider than it was taken for."""
 
 
-def _legend(**fields: Any) -> alt.Legend:
-    return alt.Legend(orient="bottom", columns=3, labelFontSize=11, symbolSize=70, offset=4, **fields)
+def _legend(names: Sequence[str], **fields: Any) -> alt.Legend:
+    """Return a legend below a chart, in as many columns as a phone is wide enough for."""
+
+    def width(columns: int) -> float:
+        return sum(5 * max(map(len, names[place::columns])) + 24 for place in range(columns))
+
+    columns = next((number for number in (3, 2) if width(min(number, len(names))) <= _ON_A_PHONE), 1)
+    return alt.Legend(
+        orient="bottom",
+        columns=columns,
+        labelFontSize=11,
+        labelLimit=_ON_A_PHONE - 24,
+        symbolSize=70,
+        offset=4,
+        **fields,
+    )
+
+
+_ON_A_PHONE = 280
+"""Pixels that a legend has there."""
 
 
 def most_points(series: int) -> int:
@@ -186,7 +211,7 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
     )
 
 
-def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.FacetChart:
+def contrasts(frame: pd.DataFrame, *, description: str) -> Layers:
     """Draw how far each run is from the baseline: a dot with its interval, filled where it is more than chance.
 
     Args:
@@ -213,33 +238,32 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.
     return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
 
 
-def tradeoff(
-    frame: pd.DataFrame, *, x: str, title: str, description: str, digits: str = ".4~g"
-) -> alt.LayerChart | alt.FacetChart:
-    """Draw word error rates against what they cost or go with; those that none beats are filled, and joined.
+def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str, digits: str = ".4~g") -> Layers:
+    """Draw word error rates against what they cost or go with; those that none beats are filled, joined and named.
 
     Args:
         frame: Columns ``name``, ``wer`` in percent and the one of the abscissa; ``low`` and ``high`` are drawn where
-            they are there, and so is ``best`` (whether no other is cheaper and better).
+            they are there, and so is ``best`` (whether no other is cheaper and better): rows then go by rising cost.
+            Without it all are named, as far as there is room.
         x: Column of the abscissa.
         title: Of the abscissa.
         digits: How its numbers are written, as d3 has it.
         description: What the chart shows, for people who do not see it.
     """
-    base = alt.Chart(frame).encode(
-        x=alt.X(
-            f"{x}:Q", title=title, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=4, format=digits)
-        ),
+    across = _domain(frame[x].tolist())
+    up = _domain([value for column in ("wer", "low", "high") if column in frame for value in frame[column]])
+    base = alt.Chart(_named(frame, x, across, up)).encode(
+        x=alt.X(f"{x}:Q", title=title, scale=_fixed(across), axis=alt.Axis(tickCount=4, format=digits)),
         tooltip=[
             alt.Tooltip("name:N", title="Run"),
             alt.Tooltip("wer:Q", title="WER %", format=".1f"),
             alt.Tooltip(f"{x}:Q", title=title, format=".4~g"),
         ],
     )
-    rate = alt.Y("wer:Q", title="WER, %", scale=alt.Scale(zero=False, nice=True))
+    rate = alt.Y("wer:Q", title="WER, %", scale=_fixed(up))
     layers: list[alt.Chart] = []
     if "low" in frame:
-        low = alt.Y("low:Q", title="WER, %", scale=alt.Scale(zero=False, nice=True))
+        low = alt.Y("low:Q", title="WER, %", scale=_fixed(up))
         layers.append(base.mark_rule(color=STUDENT, strokeWidth=2).encode(y=low, y2="high:Q"))
     dots = base.mark_point(color=STUDENT, shape="diamond", size=110, opacity=1, strokeWidth=2).encode(y=rate)
     if "best" in frame:
@@ -248,10 +272,57 @@ def tradeoff(
         )
         layers.append(front.encode(y=rate))
         dots = dots.encode(fill=alt.condition("datum.best", alt.value(STUDENT), alt.value("transparent")))
-    return alt.layer(*layers, dots).properties(height=_TRADEOFF, padding=_PADDING, description=description)
+    # The page's style gives them the colour of its text. Where the plot is narrower than any place was sought for,
+    # there are none.
+    names = base.transform_filter("datum.label").mark_text(
+        align=alt.expr("datum.end"),
+        dx=alt.expr("datum.right"),
+        dy=alt.expr("datum.below"),
+        baseline="middle",
+        fontSize=11,
+        color=NEUTRAL,
+        opacity=alt.expr(f"width < {labels.WIDTHS[0]} ? 0 : 1"),
+    )
+    layers += [dots, names.encode(y=rate, text="label:N")]
+    return alt.layer(*layers).properties(height=_TRADEOFF, padding=_PADDING, description=description)
 
 
 _TRADEOFF = 260
+_MOST_LETTERS = 22
+
+
+def _domain(values: Sequence[float]) -> tuple[float, float]:
+    """Return where an axis begins and ends: no dot is at its edge, and there is room for a name below the lowest."""
+    low, high = min(values), max(values)
+    room = 0.15 * (high - low) or 0.1 * abs(high) or 1.0
+    return max(0.0, low - room) if low >= 0 else low - room, high + room
+
+
+def _fixed(domain: tuple[float, float]) -> alt.Scale:
+    return alt.Scale(domain=list(domain), zero=False, nice=False)
+
+
+def _named(frame: pd.DataFrame, x: str, across: tuple[float, float], up: tuple[float, float]) -> pd.DataFrame:
+    """Return rows with a ``label`` and its place, those of the front alone where there is one; "" without a place."""
+
+    def spot(cost: float, rate: float) -> labels.Spot:
+        return (cost - across[0]) / (across[1] - across[0]), (up[1] - rate) / (up[1] - up[0])
+
+    spots = [spot(*each) for each in zip(frame[x], frame["wer"], strict=True)]
+    chosen = [number for number, best in enumerate(frame["best"]) if best] if "best" in frame else range(len(frame))
+    names = {number: frame["name"].iloc[number] for number in chosen}
+    names = {n: name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}…" for n, name in names.items()}
+    lines: list[labels.Box] = []
+    if "best" in frame:
+        for (left, top), (right, bottom) in pairwise(spots[number] for number in chosen):
+            lines += [(left, top, right, top), (right, top, right, bottom)]
+    if "low" in frame:
+        ends = zip(frame[x], frame["high"], frame["low"], strict=True)
+        lines += [(*spot(cost, high), *spot(cost, low)) for cost, high, low in ends]
+    found = labels.places(spots, names, lines)
+    at = [found.get(number, labels.Place("left", 0, 0)) for number in range(len(frame))]
+    said = [names[number] if number in found else "" for number in range(len(frame))]
+    return frame.assign(label=said, end=[p.end for p in at], right=[p.right for p in at], below=[p.below for p in at])
 
 
 def _rows(frame: pd.DataFrame) -> alt.Y:

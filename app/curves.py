@@ -48,7 +48,7 @@ def _draw(run: RunRecord) -> None:
         with place():
             _heading(f"Loss: {name}", terms.UNITS.get(kind, ""), when)
             if part.empty:
-                st.caption("Not counted so far.")
+                _nothing("Not counted so far.")
                 continue
             colour = palette.get(name, charts.STUDENT)
             _curve(
@@ -73,9 +73,15 @@ def _draw(run: RunRecord) -> None:
         with place():
             _heading(title, unit)
             if part.empty:
-                st.caption("Not read so far.")
+                _nothing("Not read so far.")
                 continue
             _curve(part, group, title, key=f"{group}:{run.id}", last_step=last_step)
+
+
+def _nothing(sentence: str) -> None:
+    """Say why there is no chart, in as much room as it will take, on a phone, too."""
+    with st.container(border=False, height=charts.SMALL):
+        st.caption(sentence)
 
 
 def _heading(title: str, *about: str) -> None:

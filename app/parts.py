@@ -1,6 +1,7 @@
 """Pieces that several pages show: states, progress, logs, tables, clips with their texts."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,6 +43,13 @@ def badge(name: str) -> None:
     """Show a state by word, sign and colour."""
     colour, icon = STATES[name]
     st.badge(name, icon=icon, color=colour)  # pyright: ignore[reportArgumentType]
+
+
+def job_names(jobs: Iterable[JobRecord]) -> dict[str, str]:
+    """Return what jobs are called where one is chosen, by id: by name and moment, and by id where others have both."""
+    names = {job.id: f"{job.name} · {text.moment(job.created_at)}" for job in jobs}
+    often = Counter(names.values())
+    return {job_id: f"{name} · {job_id}" if often[name] > 1 else name for job_id, name in names.items()}
 
 
 def ending(name: str, message: str) -> None:

@@ -199,9 +199,8 @@ def ablation_notes(table: AblationTable) -> list[str]:
     record = table.teacher or next((row.evaluation for _, _, row in table.compared if row.evaluation), None)
     if record is None:
         return []
-    seeds = ", ".join(map(str, sorted({row.run.seed for row in table.rows})))
     size = f"{table.utterances} utterances, " if table.utterances else ""
-    lines = [f"{size}{record.words} words, {table.reading}; one run per row, seed {seeds}."]
+    lines = [f"{size}{record.words} words, {table.reading}; one run per row, {table.seeds}."]
     lines += [table.test] if table.test else []
     lines.append(f"{record.audio_context:g} s of audio context; normaliser {record.normaliser}; {record.decoding}.")
     return lines

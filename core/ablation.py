@@ -112,6 +112,12 @@ class AblationTable:
             return "it chose each run's checkpoint, so its rates flatter"
         return "read once"
 
+    @property
+    def seeds(self) -> str:
+        """The seeds of the runs in words: ``seed 0``, or ``seeds 0, 1``."""
+        found = sorted({row.run.seed for row in self.rows})
+        return f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+
 
 def ablation_table(
     store: Store, job_id: str, test_set: str | None = None, *, against: str | None = None

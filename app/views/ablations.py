@@ -32,7 +32,7 @@ def show() -> None:
     value = st.selectbox(
         "Job",
         list(jobs),
-        format_func=lambda job: f"{jobs[job].name} · {text.moment(jobs[job].created_at)}",
+        format_func=parts.job_names(jobs.values()).__getitem__,
         key=key,
         width=420,
     )

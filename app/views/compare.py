@@ -1,5 +1,8 @@
 """Compare: up to fifty runs side by side, differences only."""
 
+from collections.abc import Mapping
+
+import pandas as pd
 import streamlit as st
 
 from app import charts, parts, state, tables, text
@@ -26,9 +29,15 @@ def show() -> None:
         st.info("Choose at least two runs here, or tick them in the list of runs.", icon=":material/info:")
         return
     comparison = studio.compare(chosen)
-    _numbers(comparison)
+    active = any(row.run.active for row in comparison.rows)
+    if active:
+        _live(comparison)
+    else:
+        # As deep as what is live, so that nothing is built anew when the last run ends.
+        with st.container():
+            _numbers(comparison)
     _settings(comparison)
-    _curves(comparison)
+    _curves(comparison, active=active)
 
 
 def _chosen(known: dict[str, RunSummary], asked: list[str]) -> list[str]:
@@ -65,6 +74,18 @@ def _chosen(known: dict[str, RunSummary], asked: list[str]) -> list[str]:
     return chosen
 
 
+def _live(drawn: Comparison) -> None:
+    """Show the numbers as they come; another state of a run, or a curve that none had, draws the page anew."""
+    before = [row.run.state for row in drawn.rows]
+
+    def part() -> bool:
+        now = state.studio().compare([row.run.id for row in drawn.rows])
+        _numbers(now)
+        return [row.run.state for row in now.rows] != before or _curve_names(now) != _curve_names(drawn)
+
+    state.live(part)
+
+
 def _numbers(comparison: Comparison) -> None:
     if comparison.problems:
         lines = [f"- **{text.plain(problem.where)}** {text.plain(problem.message)}" for problem in comparison.problems]
@@ -99,7 +120,9 @@ def _numbers(comparison: Comparison) -> None:
         alt="Word error rates, trained parameters, training time and alignment of the runs",
     )
     records = [record for row in comparison.rows for record in row.evaluations.values()]
-    if records:
+    if not records:
+        st.caption("None of them has been read yet.")
+    else:
         how = dict.fromkeys(f"{record.normaliser}; {record.decoding}" for record in records)
         sizes = {record.test_set: record.words for record in records}
         words = ", ".join(f"{text.words(name)} set: {count} words" for name, count in sizes.items())
@@ -121,9 +144,16 @@ def _settings(comparison: Comparison) -> None:
     st.dataframe(frame, hide_index=True, height="content", column_config=columns, alt="Settings that differ, by run")
 
 
-def _curves(comparison: Comparison) -> None:
-    st.header("Curves")
+def _curve_names(comparison: Comparison) -> list[str]:
     names = list(comparison.curve_names)
+    # What is read between steps has its place before it is there.
+    later = names and USUAL not in names and any(row.run.active for row in comparison.rows)
+    return sorted([*names, USUAL]) if later else names
+
+
+def _curves(comparison: Comparison, *, active: bool) -> None:
+    st.header("Curves")
+    names = _curve_names(comparison)
     if not names:
         st.caption("None of these runs has made a step yet.")
         return
@@ -132,30 +162,48 @@ def _curves(comparison: Comparison) -> None:
     state.chosen_several("curves", shown)
     runs = [row.run for row in comparison.rows]
     labels = dict(zip((run.id for run in runs), tables.labels(comparison.rows), strict=True))
-    frame = state.compared_curves(runs, shown)
     last_step = max((run.steps for run in runs), default=None)
-    columns = st.columns(2, gap="medium")
-    for place, name in enumerate(shown):
-        part = frame.loc[frame["name"] == name]
-        with columns[place % 2].container(border=True):
-            rate = name.endswith("/wer")
-            st.markdown(f"**{text.plain(text.words(name))}**{' · %' if rate else ''}")
-            part = part.assign(value=part["value"] * (100 if rate else 1), series=part["run"].map(labels))
-            ends = part.groupby("series", sort=False)["value"].last()
-            said = ", ".join(f"{label} {value:.4g}" for label, value in ends.items())
-            chart = charts.curve(
-                part,
-                description=f"{text.words(name)} by step. Last: {said}.",
-                height=HEIGHT,
-                markers=rate,
-                last_step=last_step,
-                series=list(labels.values()),
-            )
-            st.altair_chart(chart, key=f"compared:{name}")
-            if name == TOTAL and any(
-                run.config["method"]["losses"] != runs[0].config["method"]["losses"] for run in runs
-            ):
-                st.caption("These runs have different objectives: the height of one says nothing about another.")
+    apart = any(run.config["method"]["losses"] != runs[0].config["method"]["losses"] for run in runs)
+    made: dict[str, tuple[pd.DataFrame, charts.Layers]] = {}
+
+    def draw(frame: pd.DataFrame) -> None:
+        columns = st.columns(2, gap="medium")
+        for place, name in enumerate(shown):
+            part = frame.loc[frame["name"] == name].reset_index(drop=True)
+            if name not in made or not part.equals(made[name][0]):
+                made[name] = (part, _chart(part, name, labels, last_step))
+            with columns[place % 2].container(border=True):
+                st.markdown(f"**{text.plain(text.words(name))}**{' · %' if name.endswith('/wer') else ''}")
+                st.altair_chart(made[name][1], key=f"compared:{name}")
+                if name == TOTAL and apart:
+                    st.caption("These runs have different objectives: the height of one says nothing about another.")
+
+    def part() -> bool:
+        # Not by the cache, which knows steps: between two of them the development set is read.
+        store = state.studio().store
+        draw(tables.curves_of(store.curves(list(labels), shown, most=charts.most_points(len(runs)))))
+        return False
+
+    if active:
+        state.live(part)
+    else:
+        with st.container():
+            draw(state.compared_curves(runs, shown))
+
+
+def _chart(part: pd.DataFrame, name: str, labels: Mapping[str, str], last_step: int | None) -> charts.Layers:
+    rate = name.endswith("/wer")
+    part = part.assign(value=part["value"] * (100 if rate else 1), series=part["run"].map(labels.__getitem__))
+    ends = part.groupby("series", sort=False)["value"].last()
+    said = ", ".join(f"{label} {value:.4g}" for label, value in ends.items())
+    return charts.curve(
+        part,
+        description=f"{text.words(name)} by step. Last: {said or 'nothing so far'}.",
+        height=HEIGHT,
+        markers=rate,
+        last_step=last_step,
+        series=list(labels.values()),
+    )
 
 
 if __name__ == "__main__":

@@ -39,35 +39,32 @@ def show() -> None:
         _frozen(frozen, shown)
 
 
-def _named(jobs: dict[str, JobRecord], job_id: str) -> str:
-    return f"{jobs[job_id].name} · {text.moment(jobs[job_id].created_at)}"
-
-
 def _freeze(jobs: dict[str, JobRecord]) -> None:
     """Ask for what a page needs, and write it."""
     st.header("Freeze a job into one page")
     st.caption("Table, charts, clips with their texts, and where it comes from. It opens from an e-mail, offline.")
     key = state.choice("job", list(jobs), default=state.kept("last job"))
-    job_id = st.selectbox("Job", list(jobs), format_func=lambda each: _named(jobs, each), key=key)
+    job_id = st.selectbox("Job", list(jobs), format_func=parts.job_names(jobs.values()).__getitem__, key=key)
     state.chosen("job", job_id)
     parts.expectation(jobs[job_id])
     expected = jobs[job_id].expectation
-    with st.form("freeze", border=False):
-        notes = st.text_area(
-            "What came of it?" if expected else "Notes",
-            # A field for each job, and an empty one once a page was frozen: what is typed is said of one job, once.
-            key=f"report notes:{job_id}:{state.kept('frozen', 0)}",
-            placeholder="Was it as expected? It stands at the top, below what was expected."
-            if expected
-            else "What it shows, and for whom. They stand at the top.",
-            height=90,
-        )
-        clips = st.slider("Clips that can be heard", 0, MOST_CLIPS, MOST_CLIPS, help="Evenly spread over the test set.")
-        pressed = st.form_submit_button("Freeze", type="primary", icon=":material/ac_unit:")
-    if pressed:
+    frozen = f"frozen:{job_id}"
+    # In no form, which would send nothing before it is pressed: what is typed is there again when the job is.
+    notes = st.text_area(
+        "What came of it?" if expected else "Notes",
+        # A field for each job, and an empty one once its page was frozen: what is typed is said of one job, once.
+        key=f"report notes:{job_id}:{state.kept(frozen, 0)}",
+        placeholder="Was it as expected? It stands at the top, below what was expected."
+        if expected
+        else "What it shows, and for whom. They stand at the top.",
+        height=90,
+        persist_state="session",
+    )
+    clips = st.slider("Clips that can be heard", 0, MOST_CLIPS, MOST_CLIPS, help="Evenly spread over the test set.")
+    if st.button("Freeze", type="primary", icon=":material/ac_unit:"):
         with state.sentences(), st.spinner("Writing the page"):
-            written = freeze(state.studio(), job_id, notes=notes, clips=clips, at=datetime.now(UTC))
-            state.keep("frozen", state.kept("frozen", 0) + 1)
+            written = freeze(state.studio(), job_id, notes=notes or "", clips=clips, at=datetime.now(UTC))
+            state.keep(frozen, state.kept(frozen, 0) + 1)
             state.set_query(report=written.path.name)
             st.rerun()
 
@@ -75,7 +72,9 @@ def _freeze(jobs: dict[str, JobRecord]) -> None:
 def _export(jobs: dict[str, JobRecord]) -> None:
     """Offer a job as a bundle, which is made when it is asked for."""
     st.header("Carry a job to another studio")
-    job_id = st.selectbox("Job to carry", list(jobs), format_func=lambda each: _named(jobs, each), key="bundled job")
+    job_id = st.selectbox(
+        "Job to carry", list(jobs), format_func=parts.job_names(jobs.values()).__getitem__, key="bundled job"
+    )
     small = st.checkbox("Without adapters and states", help="Numbers, texts, clips and the maps that were drawn stay.")
 
     # It is called where there is no session.
@@ -114,7 +113,8 @@ def _import() -> None:
 
 def _written_as(name: str) -> str:
     """Return the name of a file that a browser sent as one that can be written anywhere: no folders, and not long."""
-    return re.sub(r"[^\w .()-]", "_", name)[-60:].strip(" .") or "bundle.zip"
+    plain = Path(re.sub(r"[^\w .(),-]", "_", name).strip(" ."))
+    return f"{plain.stem[:56]}{plain.suffix[:4]}" or "bundle.zip"
 
 
 def _frozen(frozen: list[FrozenReport], wanted: str | None) -> None:

@@ -14,6 +14,9 @@ MOST_TROUBLE = 3
 MOST_SETS = 3
 """Of so many sets, which cannot stand side by side, the best run is told."""
 
+FOREIGN = ("run", "job", "runs")
+"""Parameters of the pages that are opened from the list."""
+
 REDRAWN_SECONDS = 10.0
 """How old steps, times and rates of runs at work may become in the list."""
 
@@ -24,7 +27,7 @@ WATCH_SECONDS = 5.0
 def show() -> None:
     studio = state.studio()
     studio.refresh()
-    state.own_address("run", "job")
+    _come_back()
     version = studio.store.list_version()
     in_bin = state.query("bin") == "yes"
     runs = studio.store.summaries(in_bin=in_bin)
@@ -41,6 +44,19 @@ def show() -> None:
         _trouble(jobs, runs)
         _best(runs)
     _list(runs, in_bin=in_bin)
+
+
+def _come_back() -> None:
+    """Show the list as it was left, where the address is that of a page which was opened from it.
+
+    On its way there Streamlit puts that page's parameters in the place of those of the list, and there the browser's
+    Back finds them.
+    """
+    if any(map(state.query, FOREIGN)):
+        left: dict[str, str | None] = state.kept("list", {})
+        state.set_query(**dict.fromkeys(FOREIGN), **left)
+        # What is bound to the address has read it already.
+        st.rerun()
 
 
 def _welcome() -> None:
@@ -181,6 +197,8 @@ def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
             st.button("Bin", icon=":material/delete:", on_click=state.set_query, kwargs={"bin": "yes"})
     state.chosen_several("states", wanted)
     state.chosen_several("tags", tagged)
+    said = {"search": words or None, "bin": "yes" if in_bin else None}
+    state.keep("list", {**said, "states": ",".join(wanted) or None, "tags": ",".join(tagged) or None})
     return [
         run
         for run in runs

@@ -118,7 +118,7 @@ def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime)
 
 def _facts(table: AblationTable, config: dict[str, Any], at: datetime) -> list[tuple[str, str]]:
     job = table.job
-    seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
+    what, seeds = table.seeds.split(" ", 1)
     first = next(iter(evaluations(table)), None)
     facts = [
         ("Job", f"{job.name} ({job.id}), {job.state}"),
@@ -129,7 +129,7 @@ def _facts(table: AblationTable, config: dict[str, Any], at: datetime) -> list[t
         *((f"Notes on {row.run.name}", row.run.notes) for row in table.rows),
         ("Teacher", ", ".join(str(_named(teacher)) for teacher in config.get("teachers", []))),
         ("Data", _described(config.get("source", {}))),
-        ("Seeds", seeds),
+        (what.capitalize(), seeds),
         ("Settings", ", ".join(f"{row.run.name}: {row.run.config_hash}" for row in table.rows)),
     ]
     if first is not None:

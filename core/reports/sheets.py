@@ -47,7 +47,6 @@ def notes(table: AblationTable) -> list[str]:
     if not known or known[-1] is None:
         return ["Nothing was evaluated yet."]
     first, config = known[-1], table.rows[-1].run.config
-    seeds = ", ".join(str(seed) for seed in sorted({row.run.seed for row in table.rows}))
     source = config["source"]
     speech = "speech from a manifest"
     if source["kind"] == "generated":
@@ -56,7 +55,8 @@ def notes(table: AblationTable) -> list[str]:
         speech = f"generated speech with {noises} noise at {source['signal_to_noise']:g} dB"
     size = f"{table.utterances} utterances, " if table.utterances else ""
     lines = [
-        f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. Seed {seeds}.",
+        f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. "
+        f"{table.seeds.capitalize()}.",
         f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
         "KL: divergence from the teacher on reference tokens, in nats per token. RTF: time of the whole encoder and of "
         "decoding over audio time.",

@@ -61,3 +61,17 @@ def test_a_narrow_curve_has_as_many_digits_on_its_axis_as_tell_its_ticks_apart()
     axis = charts.curve(frame, description="loss").to_dict()["layer"][0]["encoding"]["y"]["axis"]
     # Three digits were asked for once, and each tick said 2.59: without a wish, the distance of the ticks decides.
     assert "format" not in axis
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (["Cross entropy", "Soft labels", "Geodesic"], 3),
+        (["LoRA + CE · r63gv5ds", "+ logit KD · r3anj2fa", "+ cosine · rmy3veda"], 2),
+        (["student of the best per utterance", "student of the weighted mean"], 1),
+    ],
+)
+def test_a_legend_is_no_wider_than_a_phone(names: list[str], columns: int) -> None:
+    frame = pd.DataFrame([(name, 1, 0.5) for name in names], columns=["series", "step", "value"])
+    drawn = charts.curve(frame, description="").to_dict()["layer"][0]["encoding"]["color"]["legend"]
+    assert drawn["columns"] == columns

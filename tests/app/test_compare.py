@@ -117,6 +117,19 @@ def test_only_what_means_the_same_in_every_objective_is_drawn_unasked(
     assert "different objectives" in texts(page)
 
 
+def test_a_curve_that_is_read_later_has_its_place_while_a_run_is_at_work(
+    open_page: OpenPage, store: Store, runs_folder: Path
+) -> None:
+    runs = [sample.add_job(store, runs_folder, state)[0] for state in ("failed", "running")]
+    page = open_page("compare", runs=address(runs))
+    assert not page.exception
+    assert page.multiselect[1].value == ["development/wer"]
+    (chart,) = page.get("vega_lite_chart")
+    assert json.loads(chart.proto.spec)["description"] == "Development: WER by step. Last: nothing so far."
+    store.run_state(runs[1].id, "finished")
+    assert "development/wer" not in open_page("compare", runs=address(runs)).multiselect[1].options
+
+
 def test_a_long_name_leaves_room_for_the_numbers(open_page: OpenPage, runs: list[RunRecord]) -> None:
     tables = open_page("compare", runs=address(runs)).dataframe
     pinned = [json.loads(table.proto.columns)[name] for table, name in zip(tables, ("Run", "Setting"), strict=True)]

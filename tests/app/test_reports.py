@@ -58,14 +58,31 @@ def test_notes_are_of_one_job_and_gone_once_its_page_is_frozen(
         page.selectbox(key="choice:job").set_value(job_id).run()
         return page.text_area[0].value
 
-    page.text_area[0].set_value("Of another.").run()
+    page.text_area[0].set_value("Of the first.").run()
     assert choose(other) == ""
-    choose(finished[0].job_id)
-    page.text_area[0].set_value("Of the first.")
+    page.text_area[0].set_value("Of another.").run()
+    assert choose(finished[0].job_id) == "Of the first."
+    # In a browser, a form would keep it to itself.
+    assert page.text_area[0].form_id == ""
     press(page, "Freeze")
     (report,) = frozen_reports(own)
     assert "Of the first." in report.path.read_text(encoding="utf-8")
     assert page.text_area[0].value == ""
+    assert choose(other) == "Of another."
+
+
+@pytest.mark.parametrize(("page", "labels"), [("ablations", ["Job"]), ("reports", ["Job", "Job to carry"])])
+def test_jobs_of_one_name_and_one_minute_are_told_apart(
+    open_page: OpenPage, store: Store, runs_folder: Path, monkeypatch: pytest.MonkeyPatch, page: str, labels: list[str]
+) -> None:
+    monkeypatch.setattr("core.store.writes._now", lambda: datetime(2026, 5, 4, 12, 30, tzinfo=UTC))
+    alike = [sample.add_job(store, runs_folder, "failed")[0].job_id for _ in range(2)]
+    sample.add_job(store, runs_folder, "stopped")
+    boxes = [box for box in open_page(page).selectbox if box.label in labels]
+    assert [box.label for box in boxes] == labels
+    expected = {f"a job that is failed · 2026-05-04 12:30 UTC · {job_id}" for job_id in alike}
+    for box in boxes:
+        assert set(box.options) == {"a job that is stopped · 2026-05-04 12:30 UTC", *expected}
 
 
 def test_the_newest_page_is_shown_first_and_an_address_opens_another(
@@ -126,7 +143,11 @@ def test_without_an_example_none_is_offered(open_page: OpenPage, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("name", "written"),
-    [("My jöb (2).zip", "My jöb (2).zip"), ("../../evil.zip", "_.._evil.zip"), (f"{'ö' * 300}.zip", f"{'ö' * 56}.zip")],
+    [
+        ("My jöb (2).zip", "My jöb (2).zip"),
+        ("../../evil.zip", "_.._evil.zip"),
+        (f"A{'ö' * 300}.zip", f"A{'ö' * 55}.zip"),
+    ],
 )
 def test_a_wrong_bundle_is_told_by_the_name_that_it_was_dropped_with(
     open_page: OpenPage, tmp_path: Path, name: str, written: str

@@ -123,6 +123,7 @@ def test_kinds_of_runs_have_a_mean_a_spread_and_a_difference_over_their_seeds(st
     rates = [100 * row.evaluation.wer for row in found.rows if row.evaluation]
     frame = tables.over_seeds(found)
     assert list(frame["Seeds"]) == ["2", "2"]
+    assert tables.ablation_notes(found)[0].endswith("one run per row, seeds 0, 1, 2.")
     first, second = rates[2] - rates[0], rates[3] - rates[1]
     assert frame["Difference"].tolist() == ["", f"{(first + second) / 2:+.1f}".replace("-", "−")]
     # Of two numbers the standard deviation is their distance over the root of two.

@@ -42,6 +42,25 @@ method: {losses: [{kind: cross_entropy}]}
 """
 
 
+NAMES = """names => {
+    const met = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
+    const wrong = names.filter((name, place) => {
+        const box = name.getBoundingClientRect(), svg = name.closest("svg"), all = svg.getBoundingClientRect()
+        const dots = [...svg.querySelectorAll(".role-mark.mark-symbol path")]
+        return box.left < all.left || box.right > all.right || box.bottom > all.bottom
+            || [...names.slice(0, place), ...dots].some(other => met(box, other.getBoundingClientRect()))
+    })
+    return [wrong.map(name => name.textContent), [...new Set(names.map(name => getComputedStyle(name).fill))]]
+}"""
+"""Names over an edge, on a dot or on another name, and the colours of all."""
+
+BEYOND = """texts => {
+    const right = element => element.getBoundingClientRect().right
+    return texts.filter(text => right(text) > right(text.closest("svg"))).map(text => text.textContent)
+}"""
+"""Texts that the right edge of their chart cuts."""
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_no_page_scrolls_sideways_on_a_phone(browser: Browser, sample_studio: OpenStudio, dark: bool) -> None:
     with new_page(browser, width=375, dark=dark) as page:
@@ -49,6 +68,43 @@ def test_no_page_scrolls_sideways_on_a_phone(browser: Browser, sample_studio: Op
             open_page(page, f"{sample_studio.url}/{address}")
             beyond = page.get_by_test_id("stMain").evaluate("main => main.scrollWidth - main.clientWidth")
             assert beyond <= 0, address
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (375, True)], ids=["wide, light", "phone, dark"])
+def test_names_in_charts_cover_nothing_and_can_be_read(
+    browser: Browser, sample_studio: OpenStudio, width: int, dark: bool
+) -> None:
+    with new_page(browser, width=width, dark=dark) as page:
+        open_page(page, f"{sample_studio.url}/ablations")
+        page.get_by_role("combobox", name="Job").click()
+        page.get_by_role("option", name="quickstart").click()
+        names = page.locator(".stVegaLiteChart .role-mark.mark-text text")
+        expect(names.filter(has_text="+ manifold")).to_have_count(3)
+        beyond, colours = names.evaluate_all(NAMES)
+        assert beyond == []
+        assert colours == [page.evaluate("() => getComputedStyle(document.querySelector('.stApp')).color")]
+
+
+def test_fields_stand_on_one_line_and_no_axis_is_cut(page: Page, sample_studio: OpenStudio) -> None:
+    open_page(page, f"{sample_studio.url}/alignment")
+    labels = page.get_by_test_id("stWidgetLabel").filter(has_text=re.compile("Run|Step|One dot is|Map"))
+    expect(labels).to_have_count(4)
+    tops = labels.evaluate_all("all => all.map(label => Math.round(label.getBoundingClientRect().top))")
+    assert len(set(tops)) == 1
+    open_page(page, f"{sample_studio.url}/run?tab=Curves")
+    expect(page.locator("[role=graphics-document]", has_text="80%")).to_be_visible()
+    beyond = page.locator(".stVegaLiteChart svg text").evaluate_all(BEYOND)
+    assert beyond == []
+
+
+def test_a_chosen_tab_can_be_read_in_the_dark(browser: Browser, studio: OpenStudio) -> None:
+    with new_page(browser, dark=True) as page:
+        open_page(page, f"{studio.url}/new?launch=one")
+        page.get_by_text("Advanced settings").click()
+        chosen, other = page.get_by_role("tab", name="Run"), page.get_by_role("tab", name="Student", exact=True)
+        expect(chosen).to_have_attribute("aria-selected", "true")
+        colours = [tab.locator("p").evaluate("text => getComputedStyle(text).color") for tab in (chosen, other)]
+        assert colours[0] == colours[1]
 
 
 def test_a_name_that_is_pressed_opens_its_run(page: Page, sample_studio: OpenStudio) -> None:

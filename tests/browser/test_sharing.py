@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import OpenStudio, new_page, open_studio
-from tests.browser.pages import cells, open_page, table, wait_until_drawn
+from tests.browser.pages import cells, follow, open_page, table, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -57,3 +57,22 @@ def test_a_frozen_page_is_shown_and_downloaded(page: Page, sample_studio: OpenSt
         page.get_by_role("button", name="Download the page").click()
     started.value.save_as(tmp_path / "page.html")
     assert "For the meeting on Monday." in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_notes_wait_for_their_job_to_be_chosen_again(page: Page, sample_studio: OpenStudio) -> None:
+    def choose(job: str) -> None:
+        before = page.url
+        page.get_by_role("combobox", name="Job", exact=True).click()
+        page.get_by_role("option", name=job).click()
+        expect(page).not_to_have_url(before)
+        wait_until_drawn(page)
+
+    open_page(page, f"{sample_studio.url}/reports")
+    choose("quickstart")
+    page.get_by_label("Notes").fill("Half a sentence")
+    choose("a job that is failed")
+    expect(page.get_by_label("Notes")).to_have_value("")
+    follow(page, "Runs")
+    follow(page, "Reports")
+    choose("quickstart")
+    expect(page.get_by_label("Notes")).to_have_value("Half a sentence")

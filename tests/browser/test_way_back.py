@@ -1,4 +1,4 @@
-"""The browser's Back takes back what was ticked in a table, and what is ticked next is heard."""
+"""The browser's Back takes back what was ticked, what is ticked next is heard, and a list is as it was left."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from app.state import LATE_SECONDS
 from tests.browser.conftest import OpenStudio
-from tests.browser.pages import cells, choose_row, open_page, table, wait_until_drawn
+from tests.browser.pages import cells, choose_row, open_page, press_name, table, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -78,3 +78,21 @@ def test_a_ticked_utterance_stays_in_another_order(page: Page, sample_studio: Op
     assert cells(table(page, "Before")) != listed
     hears(page, listed[3]["Utterance"])
     expect(page).to_have_url(re.compile(f"utterance={listed[3]['Utterance']}"))
+
+
+def test_back_from_a_run_leads_to_the_list_as_it_was_left(page: Page, sample_studio: OpenStudio) -> None:
+    open_page(page, sample_studio.url)
+    page.get_by_label("Search", exact=True).fill("quickstart")
+    page.get_by_role("combobox", name="State").click()
+    page.get_by_role("option", name="finished").click()
+    expect(page).to_have_url(re.compile(r"search=quickstart.*states=finished|states=finished.*search=quickstart"))
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("4 runs of 5, newest first.")).to_be_visible()
+    wait_until_drawn(page)
+    press_name(table(page, "Trained"), 0)
+    expect(page).to_have_url(re.compile(r"/run\?run="))
+    wait_until_drawn(page)
+    page.go_back()
+    expect(page.get_by_text("4 runs of 5, newest first.")).to_be_visible()
+    expect(page.get_by_label("Search", exact=True)).to_have_value("quickstart")
+    expect(page).to_have_url(re.compile(r"/\?(search|states)=\w+&(search|states)=\w+$"))

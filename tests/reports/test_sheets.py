@@ -79,6 +79,12 @@ def test_the_notes_say_that_runs_are_compared_seed_by_seed(seeds: AblationTable)
     assert [row["against"] for row in ablation_json(seeds)["runs"]] == [None, None, "ce (seed 0)", "ce (seed 1)", None]
 
 
+def test_one_seed_is_a_seed_and_several_are_seeds(table: AblationTable, seeds: AblationTable) -> None:
+    assert notes(table)[0].endswith("; read once. Seed 0.")
+    assert notes(seeds)[0].endswith("; read once. Seeds 0, 1, 2.")
+    assert (table.seeds, seeds.seeds) == ("seed 0", "seeds 0, 1, 2")
+
+
 def test_a_job_of_one_seed_has_no_such_table(table: AblationTable) -> None:
     assert [sheet.title for sheet in sheets(table)][1:] == ["real: 24 utterances, on their own"]
     assert ablation_json(table)["over_seeds"] is None

@@ -1,0 +1,65 @@
+"""Names beside dots: none on a dot, on another name, or over an edge."""
+
+from itertools import combinations
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import charts, labels
+
+fractions = st.floats(0.05, 0.95)
+named = st.lists(st.tuples(fractions, fractions, st.text("abcdefgh +", min_size=1, max_size=22)), max_size=9)
+
+
+def box(spot: labels.Spot, name: str, place: labels.Place, width: float) -> labels.Box:
+    end, middle = spot[0] * width + place.right, spot[1] * labels.HEIGHT + place.below
+    left = end - labels.LETTER * len(name) * (place.end == "right")
+    return left, middle - labels.LINE / 2, left + labels.LETTER * len(name), middle + labels.LINE / 2
+
+
+def meet(one: labels.Box, other: labels.Box) -> bool:
+    return max(one[0], other[0]) < min(one[2], other[2]) and max(one[1], other[1]) < min(one[3], other[3])
+
+
+@given(named)
+def test_no_name_covers_a_dot_or_another_name_or_leaves_the_plot(given_dots: list[tuple[float, float, str]]) -> None:
+    spots = [(right, down) for right, down, _ in given_dots]
+    names = {number: name for number, (_, _, name) in enumerate(given_dots)}
+    found = labels.places(spots, names)
+    for width in labels.WIDTHS:
+        boxes = [box(spots[number], names[number], place, width) for number, place in found.items()]
+        around = [
+            (x * width - 5, y * labels.HEIGHT - 5, x * width + 5, y * labels.HEIGHT + 5)
+            for x, y in (spots[number] for number in names)
+        ]
+        assert not any(meet(one, other) for one, other in combinations(boxes, 2))
+        assert not any(meet(one, dot) for one in boxes for dot in around)
+        assert all(left >= 0 and top >= 0 and right <= width for left, top, right, _ in boxes)
+        assert all(bottom <= labels.HEIGHT for *_, bottom in boxes)
+
+
+def test_a_name_stands_on_a_line_only_where_it_must() -> None:
+    at, name = (0.5, 0.5), {0: "a name"}
+    assert labels.places([at], name)[0] == labels.PLACES[0]
+    below = (0.0, 0.57, 1.0, 0.57)
+    assert labels.places([at], name, [below])[0].below < 0
+    everywhere = [(0.0, tenth / 40, 1.0, tenth / 40) for tenth in range(41)]
+    assert labels.places([at], name, everywhere)[0] == labels.PLACES[0]
+
+
+def test_what_none_beats_is_named_and_a_long_name_is_cut() -> None:
+    frame = pd.DataFrame(
+        {
+            "name": ["LoRA + CE", "+ logit KD", "a student of the best of several teachers"],
+            "wer": [24.6, 30.5, 15.4],
+            "minutes": [0.9, 1.0, 1.1],
+            "best": [True, False, True],
+        }
+    )
+    drawn = charts.tradeoff(frame, x="minutes", title="", description="").to_dict()
+    (rows,) = drawn["datasets"].values()
+    assert [row["label"] for row in rows] == ["LoRA + CE", "", "a student of the best…"]
+    whole = charts.tradeoff(frame.drop(columns="best"), x="minutes", title="", description="").to_dict()
+    (rows,) = whole["datasets"].values()
+    assert "+ logit KD" in [row["label"] for row in rows]
