@@ -242,9 +242,9 @@ def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str, digit
     """Draw word error rates against what they cost or go with; those that none beats are filled, joined and named.
 
     Args:
-        frame: Columns ``name``, ``wer`` in percent and the one of the abscissa; ``low`` and ``high`` are drawn where
-            they are there, and so is ``best`` (whether no other is cheaper and better): rows then go by rising cost.
-            Without it all are named, as far as there is room.
+        frame: At least one row; columns ``name``, ``wer`` in percent and the one of the abscissa; ``low`` and ``high``
+            are drawn where they are there, and so is ``best`` (whether no other is cheaper and better): rows then go by
+            rising cost. Without it all are named, as far as there is room.
         x: Column of the abscissa.
         title: Of the abscissa.
         digits: How its numbers are written, as d3 has it.
@@ -292,9 +292,9 @@ _MOST_LETTERS = 22
 
 
 def _domain(values: Sequence[float]) -> tuple[float, float]:
-    """Return where an axis begins and ends: no dot is at its edge, and there is room for a name below the lowest."""
+    """Return where an axis begins and ends: no dot but of 0 is at its edge, and below the lowest a name has room."""
     low, high = min(values), max(values)
-    room = 0.15 * (high - low) or 0.1 * abs(high) or 1.0
+    room = 0.17 * (high - low) or 0.1 * abs(high) or 1.0
     return max(0.0, low - room) if low >= 0 else low - room, high + room
 
 
@@ -310,8 +310,10 @@ def _named(frame: pd.DataFrame, x: str, across: tuple[float, float], up: tuple[f
 
     spots = [spot(*each) for each in zip(frame[x], frame["wer"], strict=True)]
     chosen = [number for number, best in enumerate(frame["best"]) if best] if "best" in frame else range(len(frame))
-    names = {number: frame["name"].iloc[number] for number in chosen}
-    names = {n: name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}…" for n, name in names.items()}
+    # The best of all first: it has the best of the places.
+    names = {
+        number: _short(frame["name"].iloc[number]) for number in sorted(chosen, key=list(frame["wer"]).__getitem__)
+    }
     lines: list[labels.Box] = []
     if "best" in frame:
         for (left, top), (right, bottom) in pairwise(spots[number] for number in chosen):
@@ -323,6 +325,12 @@ def _named(frame: pd.DataFrame, x: str, across: tuple[float, float], up: tuple[f
     at = [found.get(number, labels.Place("left", 0, 0)) for number in range(len(frame))]
     said = [names[number] if number in found else "" for number in range(len(frame))]
     return frame.assign(label=said, end=[p.end for p in at], right=[p.right for p in at], below=[p.below for p in at])
+
+
+def _short(name: str) -> str:
+    """Return a name without its middle where it is long: names that begin alike often end differently."""
+    half = _MOST_LETTERS // 2
+    return name if len(name) <= _MOST_LETTERS else f"{name[: half - 1].rstrip()}…{name[-half:].lstrip()}"
 
 
 def _rows(frame: pd.DataFrame) -> alt.Y:

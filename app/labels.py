@@ -1,7 +1,10 @@
-"""Names beside the dots of a chart whose width nobody knows: none on a dot, on another name, or over an edge."""
+"""Names beside the dots of a chart whose width nobody knows: each nearest to its own dot, and none on a dot, on another
+name, or over an edge."""
 
 from collections.abc import Mapping, Sequence
+from math import hypot
 from typing import NamedTuple
+from unicodedata import east_asian_width
 
 WIDTHS = (250.0, 560.0)
 """Of the plot in pixels, without its axis: of one of three charts side by side or on a phone, and of a wide one."""
@@ -9,10 +12,10 @@ WIDTHS = (250.0, 560.0)
 HEIGHT = 195.0
 """Of the plot of a chart of 260 pixels."""
 
-LETTER = 6.0
-"""Width of a letter, rather too wide."""
+LETTER = 6.5
+"""Width of a letter of 11 pixels, rather too wide; of Chinese, Japanese and Korean ones the half."""
 
-LINE = 13.0
+LINE = 15.0
 RADIUS = 7.0
 """Height of a name, and half that of a dot."""
 
@@ -32,17 +35,14 @@ class Place(NamedTuple):
 
 
 PLACES = (
-    Place("right", -4, 14),
-    Place("left", 4, 14),
-    Place("left", 4, -14),
-    Place("right", -4, -14),
+    Place("right", -4, 15),
+    Place("left", 4, 15),
+    Place("left", 4, -15),
+    Place("right", -4, -15),
     Place("right", -12, 0),
     Place("left", 12, 0),
-    Place("right", -4, 27),
-    Place("left", 4, 27),
-    Place("left", 4, -27),
 )
-"""From the best: left of a dot of the front, and below it, there is never another dot."""
+"""From the best: left of a dot of the front, and below it, there is no other of the front."""
 
 
 def places(spots: Sequence[Spot], names: Mapping[int, str], lines: Sequence[Box] = ()) -> dict[int, Place]:
@@ -61,7 +61,12 @@ def places(spots: Sequence[Spot], names: Mapping[int, str], lines: Sequence[Box]
         for width in WIDTHS:
             box = _around(spots[number], names[number], place, width)
             inside = box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= HEIGHT
-            if not inside or any(_meet(box, other) for other in taken[width] + drawn[width] * (not crossing)):
+            own = _far(box, spots[number], width)
+            if (
+                not inside
+                or own > min(_far(box, spot, width) for spot in spots)
+                or any(_meet(box, other) for other in taken[width] + drawn[width] * (not crossing))
+            ):
                 return False
         return True
 
@@ -82,9 +87,15 @@ def _pixels(box: Box, width: float, more: float = 0.0) -> Box:
 
 def _around(spot: Spot, name: str, place: Place, width: float) -> Box:
     end, middle = spot[0] * width + place.right, spot[1] * HEIGHT + place.below
-    long = LETTER * len(name)
+    long = LETTER * sum(1 + (east_asian_width(letter) in "WF") for letter in name)
     left = end - long if place.end == "right" else end
     return left, middle - LINE / 2, left + long, middle + LINE / 2
+
+
+def _far(box: Box, spot: Spot, width: float) -> float:
+    """Return how far a dot is from a box, in pixels."""
+    x, y = spot[0] * width, spot[1] * HEIGHT
+    return hypot(max(box[0] - x, 0.0, x - box[2]), max(box[1] - y, 0.0, y - box[3]))
 
 
 def _meet(one: Box, other: Box) -> bool:

@@ -63,8 +63,8 @@ def ending(name: str, message: str) -> None:
 def download(label: str, content: str | Callable[[], bytes], name: str, kind: str | None = None, *, key: str) -> None:
     """Offer a file; what takes long to read or to make is asked for when the button is pressed.
 
-    Nothing is drawn anew by that: with the page Streamlit would forget what it is to make, also for the press that
-    asks for it.
+    Nothing is drawn anew by that: Streamlit could then drop what makes the file before it is called, and the button
+    would lose the keyboard.
     """
     st.download_button(label, content, name, kind, icon=":material/download:", key=key, on_click="ignore")
 

@@ -95,30 +95,28 @@ def set_query(**values: Any) -> None:
             st.query_params[name] = str(value)
 
 
-def own_address(*foreign: str) -> None:
-    """Take parameters of other pages out of the address of this one.
-
-    On its way to another page Streamlit puts that page's parameters into the address of the page it leaves, and there
-    the browser's Back finds them.
-    """
-    set_query(**dict.fromkeys(foreign))
-
-
 def go_to(page: PageName, **parameters: str) -> None:
     """Lead to another page with parameters in its address."""
     st.switch_page(f"views/{page}.py", query_params=parameters)
 
 
 def arrived(page: StreamlitPage) -> None:
-    """Note which page is open, and with which address."""
+    """Note which page is open, with which address, and whether another was open before."""
+    before = kept("page")
+    keep("came", before is not None and before[0].url_path != page.url_path)
     keep("page", (page, st.query_params.to_dict()))
+
+
+def came() -> bool:
+    """Return whether the page is drawn for the first time since another was open."""
+    return kept("came", False)
 
 
 def while_here(take: Callable[[], None] = lambda: None) -> Callable[[], None]:
     """Return what takes a choice from a table or a figure as long as the page is open on which that is drawn.
 
-    The browser tells of a choice up to a quarter of a second after it was made. Of one that comes later than another
-    page, Streamlit would make the first one again or, where that drew it in a fragment, an empty one.
+    The browser tells of a choice up to a quarter of a second after it was made. Where another page is open by then,
+    Streamlit would go back to the first or, where a fragment had drawn what was chosen from, draw an empty one.
     """
     drawn_on = kept("page")[0].url_path
 

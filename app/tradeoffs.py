@@ -81,7 +81,7 @@ def alignment(table: AblationTable, angles: Mapping[str, float | None]) -> pd.Da
 def does_closer_mean_better(frame: pd.DataFrame) -> str:
     """Return Spearman's rank correlation of angle and word error rate in a sentence."""
     if len(frame) < 3:
-        return f"{len(frame)} runs are too few to say whether closer means better."
+        return "Fewer than three runs do not say whether closer means better."
     angles, rates = (frame[column].rank().tolist() for column in ("angle", "wer"))
     if len(set(angles)) == 1 or len(set(rates)) == 1:
         return "All runs are alike in one of the two: nothing can be said."

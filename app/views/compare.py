@@ -20,7 +20,7 @@ def show() -> None:
     studio.refresh()
     st.title("Compare")
     known = {run.id: run for run in studio.store.summaries()}
-    asked = list(dict.fromkeys((state.query("runs") or "").split(","))) if state.query("runs") else []
+    asked = list(dict.fromkeys(filter(None, (state.query("runs") or "").split(","))))
     if not known and not asked:
         parts.nothing_yet("No runs yet", "Runs side by side, with what sets them apart, will be here.")
         return

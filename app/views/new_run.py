@@ -66,7 +66,8 @@ HOW = {"whole": "An ablation", "grid": "A grid", "one": "One run", "file": "A fi
 
 def show() -> None:
     state.studio().refresh()
-    state.own_address("run")
+    # On its way to a run Streamlit puts its parameter into this address, too, and there the browser's Back finds it.
+    state.set_query(run=None)
     st.title("New run")
     start = _start()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):

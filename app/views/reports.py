@@ -48,23 +48,24 @@ def _freeze(jobs: dict[str, JobRecord]) -> None:
     state.chosen("job", job_id)
     parts.expectation(jobs[job_id])
     expected = jobs[job_id].expectation
-    frozen = f"frozen:{job_id}"
+    frozen_before = f"times frozen:{job_id}"
     # In no form, which would send nothing before it is pressed: what is typed is there again when the job is.
-    notes = st.text_area(
-        "What came of it?" if expected else "Notes",
-        # A field for each job, and an empty one once its page was frozen: what is typed is said of one job, once.
-        key=f"report notes:{job_id}:{state.kept(frozen, 0)}",
-        placeholder="Was it as expected? It stands at the top, below what was expected."
-        if expected
-        else "What it shows, and for whom. They stand at the top.",
-        height=90,
-        persist_state="session",
-    )
+    with st.container(key="report-notes"):
+        notes = st.text_area(
+            "What came of it?" if expected else "Notes",
+            # A field for each job, and an empty one once its page was frozen: what is typed is said of one job, once.
+            key=f"report notes:{job_id}:{state.kept(frozen_before, 0)}",
+            placeholder="Was it as expected? It stands at the top, below what was expected."
+            if expected
+            else "What it shows, and for whom. They stand at the top.",
+            height=90,
+            persist_state="session",
+        )
     clips = st.slider("Clips that can be heard", 0, MOST_CLIPS, MOST_CLIPS, help="Evenly spread over the test set.")
     if st.button("Freeze", type="primary", icon=":material/ac_unit:"):
         with state.sentences(), st.spinner("Writing the page"):
             written = freeze(state.studio(), job_id, notes=notes or "", clips=clips, at=datetime.now(UTC))
-            state.keep(frozen, state.kept(frozen, 0) + 1)
+            state.keep(frozen_before, state.kept(frozen_before, 0) + 1)
             state.set_query(report=written.path.name)
             st.rerun()
 

@@ -17,6 +17,9 @@ MOST_SETS = 3
 FOREIGN = ("run", "job", "runs")
 """Parameters of the pages that are opened from the list."""
 
+OWN = ("search", "states", "tags", "bin")
+"""Parameters of the list."""
+
 REDRAWN_SECONDS = 10.0
 """How old steps, times and rates of runs at work may become in the list."""
 
@@ -47,16 +50,20 @@ def show() -> None:
 
 
 def _come_back() -> None:
-    """Show the list as it was left, where the address is that of a page which was opened from it.
+    """Show the list as it was left, but for the bin, where another page was open before.
 
     On its way there Streamlit puts that page's parameters in the place of those of the list, and there the browser's
-    Back finds them.
+    Back finds them; it then leads to the bin, too.
     """
-    if any(map(state.query, FOREIGN)):
+    opened = any(map(state.query, FOREIGN))
+    if opened or (state.came() and not any(map(state.query, OWN))):
         left: dict[str, str | None] = state.kept("list", {})
-        state.set_query(**dict.fromkeys(FOREIGN), **left)
-        # What is bound to the address has read it already.
-        st.rerun()
+        if not opened:
+            left = {**left, "bin": None}
+        if opened or any(left.values()):
+            state.set_query(**dict.fromkeys(FOREIGN), **left)
+            # What is bound to the address has read it already.
+            st.rerun()
 
 
 def _welcome() -> None:
@@ -168,11 +175,15 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
     st.caption(
         f"{shown}, newest first. Press a name to open its run; tick rows to compare or label them. {parts.BY_KEYBOARD}"
     )
-    chosen, opened = _table(found)
+    ticked, opened = _table(found)
     if opened:
         state.go_to("run", run=opened.id)
+    shown = {run.id for run in found}
+    hidden = set(state.kept("ticked runs", ())) - shown
+    chosen = [run for run in runs if run.id in ticked or run.id in hidden]
+    state.keep("ticked runs", tuple(run.id for run in chosen))
     with actions:
-        _actions(chosen, known_tags=_tags(runs), in_bin=in_bin)
+        _actions(chosen, hidden=len([run for run in chosen if run.id in hidden]), known_tags=_tags(runs), in_bin=in_bin)
 
 
 def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
@@ -197,8 +208,8 @@ def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
             st.button("Bin", icon=":material/delete:", on_click=state.set_query, kwargs={"bin": "yes"})
     state.chosen_several("states", wanted)
     state.chosen_several("tags", tagged)
-    said = {"search": words or None, "bin": "yes" if in_bin else None}
-    state.keep("list", {**said, "states": ",".join(wanted) or None, "tags": ",".join(tagged) or None})
+    said = (words, ",".join(wanted), ",".join(tagged), "yes" if in_bin else "")
+    state.keep("list", {name: value or None for name, value in zip(OWN, said, strict=True)})
     return [
         run
         for run in runs
@@ -212,8 +223,8 @@ def _tags(runs: list[RunSummary]) -> list[str]:
     return sorted({tag for run in runs for tag in run.tags})
 
 
-def _table(runs: list[RunSummary]) -> tuple[list[RunSummary], RunSummary | None]:
-    """Show runs; return those that are ticked, and the one whose name was pressed."""
+def _table(runs: list[RunSummary]) -> tuple[set[str], RunSummary | None]:
+    """Show runs; return the ids of those that are ticked, and the run whose name was pressed."""
     frame = tables.runs(runs)
     ticked = state.kept("ticked runs", ())
     event = st.dataframe(
@@ -241,19 +252,19 @@ def _table(runs: list[RunSummary]) -> tuple[list[RunSummary], RunSummary | None]
         },
         alt="Runs with their state, word error rate, job, tags, trained share, steps and training time",
     )
-    chosen = [runs[place] for place in sorted(event["selection"]["rows"])]
-    state.keep("ticked runs", tuple(run.id for run in chosen))
     opened = state.kept("opened run")
-    return chosen, runs[opened["row"]] if opened else None
+    return {runs[place].id for place in event["selection"]["rows"]}, runs[opened["row"]] if opened else None
 
 
-def _actions(chosen: list[RunSummary], *, known_tags: list[str], in_bin: bool) -> None:
-    """Offer what can be done with the runs that are ticked."""
+def _actions(chosen: list[RunSummary], *, hidden: int, known_tags: list[str], in_bin: bool) -> None:
+    """Offer what can be done with the runs that are ticked, of which some may be hidden by what is looked for."""
     ids = [run.id for run in chosen]
     if not chosen:
         st.caption("No run ticked.")
         return
-    st.markdown(f"**{'One run' if len(chosen) == 1 else f'{len(chosen)} runs'} ticked**", width="content")
+    said = f"**{'One run' if len(chosen) == 1 else f'{len(chosen)} runs'} ticked**"
+    some = "" if hidden == len(chosen) else f"{hidden} "
+    st.markdown(f"{said}, {some}not shown" if hidden else said, width="content")
     if len(chosen) == 1:
         state.link("run", "Open", ":material/monitoring:", run=ids[0])
     elif len(chosen) <= parts.MOST_COMPARED:

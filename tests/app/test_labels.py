@@ -1,6 +1,7 @@
 """Names beside dots: none on a dot, on another name, or over an edge."""
 
 from itertools import combinations
+from math import hypot
 
 import pandas as pd
 from hypothesis import given
@@ -16,6 +17,12 @@ def box(spot: labels.Spot, name: str, place: labels.Place, width: float) -> labe
     end, middle = spot[0] * width + place.right, spot[1] * labels.HEIGHT + place.below
     left = end - labels.LETTER * len(name) * (place.end == "right")
     return left, middle - labels.LINE / 2, left + labels.LETTER * len(name), middle + labels.LINE / 2
+
+
+def away(around: labels.Box, spot: labels.Spot, width: float) -> float:
+    x, y = spot[0] * width, spot[1] * labels.HEIGHT
+    left, top, right, bottom = around
+    return hypot(x - min(max(x, left), right), y - min(max(y, top), bottom))
 
 
 def meet(one: labels.Box, other: labels.Box) -> bool:
@@ -39,6 +46,17 @@ def test_no_name_covers_a_dot_or_another_name_or_leaves_the_plot(given_dots: lis
         assert all(bottom <= labels.HEIGHT for *_, bottom in boxes)
 
 
+@given(named)
+def test_no_other_dot_is_nearer_to_a_name_than_its_own(given_dots: list[tuple[float, float, str]]) -> None:
+    spots = [(right, down) for right, down, _ in given_dots]
+    found = labels.places(spots, {number: name for number, (_, _, name) in enumerate(given_dots)})
+    for width in labels.WIDTHS:
+        for number, place in found.items():
+            around = box(spots[number], given_dots[number][2], place, width)
+            own, nearest = away(around, spots[number], width), min(away(around, spot, width) for spot in spots)
+            assert own <= nearest + 1e-6
+
+
 def test_a_name_stands_on_a_line_only_where_it_must() -> None:
     at, name = (0.5, 0.5), {0: "a name"}
     assert labels.places([at], name)[0] == labels.PLACES[0]
@@ -59,7 +77,7 @@ def test_what_none_beats_is_named_and_a_long_name_is_cut() -> None:
     )
     drawn = charts.tradeoff(frame, x="minutes", title="", description="").to_dict()
     (rows,) = drawn["datasets"].values()
-    assert [row["label"] for row in rows] == ["LoRA + CE", "", "a student of the best…"]
+    assert [row["label"] for row in rows] == ["LoRA + CE", "", "a student…al teachers"]
     whole = charts.tradeoff(frame.drop(columns="best"), x="minutes", title="", description="").to_dict()
     (rows,) = whole["datasets"].values()
     assert "+ logit KD" in [row["label"] for row in rows]

@@ -32,8 +32,14 @@ def tick(page: AppTest, *run_ids: str) -> AppTest:
     """Tick runs in the list, as the browser reports it."""
     shown = listed(page)
     selection: dict[str, Any] = {"rows": [shown.index(run_id) for run_id in run_ids], "columns": [], "cells": []}
-    page.session_state[f"runs:{hash(tuple(shown))}"] = {"selection": selection}
+    page.session_state[key(page)] = {"selection": selection}
     return page.run()
+
+
+def key(page: AppTest) -> str:
+    """Return the key of the list, which is another table where it has other rows, or once it was unticked."""
+    unticked = page.session_state["times unticked"] if "times unticked" in page.session_state else 0  # noqa: SIM401
+    return f"runs:{unticked}:{hash(tuple(listed(page)))}"
 
 
 def test_an_address_says_what_is_looked_for(open_page: OpenPage, store: Store, runs: list[RunRecord]) -> None:
@@ -63,8 +69,31 @@ def test_what_is_ticked_stays_ticked_when_a_run_comes_on_top(
     (new,) = sample.add_job(store, runs_folder, "failed", "The disk is full.")
     page.run()
     assert listed(page)[0] == new.id
-    rows = page.session_state[f"runs:{hash(tuple(listed(page)))}"]["selection"]["rows"]
+    rows = page.session_state[key(page)]["selection"]["rows"]
     assert [listed(page)[row] for row in rows] == [runs[1].id, runs[2].id]
+
+
+def test_what_is_ticked_stays_ticked_while_it_is_not_looked_for(open_page: OpenPage, runs: list[RunRecord]) -> None:
+    page = tick(open_page("runs"), runs[1].id)
+    page.text_input[0].set_value("cosine").run()
+    assert listed(page) == [runs[2].id]
+    assert "**One run ticked**, not shown" in [item.value for item in page.markdown]
+    tick(page, runs[2].id)
+    assert "**2 runs ticked**, 1 not shown" in [item.value for item in page.markdown]
+    page.text_input[0].set_value("").run()
+    assert "**2 runs ticked**" in [item.value for item in page.markdown]
+    press(page, "Untick")
+    assert "No run ticked" in texts(page)
+
+
+def test_the_list_is_as_it_was_left_after_another_page(open_page: OpenPage, runs: list[RunRecord]) -> None:
+    page = open_page("runs")
+    page.text_input[0].set_value("cosine").run()
+    page.switch_page("views/new_run.py").run()
+    page.query_params.clear()
+    page.switch_page("views/runs.py").run()
+    assert listed(page) == [runs[2].id]
+    assert page.text_input[0].value == "cosine"
 
 
 def test_a_run_goes_to_the_bin_and_comes_back(open_page: OpenPage, store: Store, runs: list[RunRecord]) -> None:

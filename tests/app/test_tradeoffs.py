@@ -60,7 +60,7 @@ def test_the_correlation_of_ranks_is_said_with_its_size() -> None:
     frame = pd.DataFrame({"name": list("abcd"), "angle": [10.0, 20, 40, 30], "wer": [1.0, 2, 3, 50]})
     # 1 - 6 * (1 + 1) / (4 * 15), Spearman 1904
     assert "0.80 over 4 runs: the closer, the better. Few runs" in tradeoffs.does_closer_mean_better(frame)
-    assert "too few" in tradeoffs.does_closer_mean_better(frame.head(2))
+    assert "Fewer than three" in tradeoffs.does_closer_mean_better(frame.head(2))
     assert "nothing can be said" in tradeoffs.does_closer_mean_better(frame.assign(wer=1.0))
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from app.state import LATE_SECONDS
 from tests.browser.conftest import OpenStudio
-from tests.browser.pages import cells, choose_row, open_page, press_name, table, wait_until_drawn
+from tests.browser.pages import cells, choose_row, follow, open_page, press_name, table, wait_until_drawn
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
@@ -80,7 +80,20 @@ def test_a_ticked_utterance_stays_in_another_order(page: Page, sample_studio: Op
     expect(page).to_have_url(re.compile(f"utterance={listed[3]['Utterance']}"))
 
 
-def test_back_from_a_run_leads_to_the_list_as_it_was_left(page: Page, sample_studio: OpenStudio) -> None:
+def open_the_first(page: Page) -> None:
+    press_name(table(page, "Trained"), 0)
+    expect(page).to_have_url(re.compile(r"/run\?run="))
+
+
+def begin_another(page: Page) -> None:
+    page.get_by_role("button", name="New run").click()
+    expect(page.get_by_role("heading", level=1, name="New run")).to_be_visible()
+
+
+@pytest.mark.parametrize("leave", [open_the_first, begin_another], ids=["to a run", "to a new run"])
+def test_back_leads_to_the_list_as_it_was_left(
+    page: Page, sample_studio: OpenStudio, leave: Callable[[Page], None]
+) -> None:
     open_page(page, sample_studio.url)
     page.get_by_label("Search", exact=True).fill("quickstart")
     page.get_by_role("combobox", name="State").click()
@@ -89,10 +102,12 @@ def test_back_from_a_run_leads_to_the_list_as_it_was_left(page: Page, sample_stu
     page.keyboard.press("Escape")
     expect(page.get_by_text("4 runs of 5, newest first.")).to_be_visible()
     wait_until_drawn(page)
-    press_name(table(page, "Trained"), 0)
-    expect(page).to_have_url(re.compile(r"/run\?run="))
+    leave(page)
     wait_until_drawn(page)
     page.go_back()
     expect(page.get_by_text("4 runs of 5, newest first.")).to_be_visible()
     expect(page.get_by_label("Search", exact=True)).to_have_value("quickstart")
     expect(page).to_have_url(re.compile(r"/\?(search|states)=\w+&(search|states)=\w+$"))
+    follow(page, "Reports")
+    follow(page, "Runs")
+    expect(page.get_by_label("Search", exact=True)).to_have_value("quickstart")
