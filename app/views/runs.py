@@ -178,8 +178,7 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
     ticked, opened = _table(found)
     if opened:
         state.go_to("run", run=opened.id)
-    shown = {run.id for run in found}
-    hidden = set(state.kept("ticked runs", ())) - shown
+    hidden = set(state.kept("ticked runs", ())) - {run.id for run in found}
     chosen = [run for run in runs if run.id in ticked or run.id in hidden]
     state.keep("ticked runs", tuple(run.id for run in chosen))
     with actions:
