@@ -28,12 +28,12 @@ UNREADABLE = (
     zlib.error,
     struct.error,
     EOFError,
-    NotImplementedError,
     OverflowError,
     RuntimeError,
     ValueError,
 )
-"""What Python's zipfile raises on damaged files; UnicodeDecodeError is a ValueError, RecursionError a RuntimeError."""
+"""What Python's zipfile raises on damaged files; UnicodeDecodeError is a ValueError, NotImplementedError and
+RecursionError are RuntimeErrors."""
 
 
 def unpack(file: Path, staging: Path) -> Manifest:
