@@ -50,7 +50,7 @@ def runs(records: Sequence[RunSummary]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "State": [STATE_SIGNS[run.state] for run in records],
-            "Run": [run.name for run in records],
+            "Run": [text.pressed(run.name) for run in records],
             "WER": [_scaled(run.wer) for run in records],
             "Set": [run.test_set or text.NOTHING for run in records],
             "Job": [run.job for run in records],
@@ -240,12 +240,6 @@ def contrasts(table: AblationTable) -> pd.DataFrame:
         ],
         columns=["name", "difference", "low", "high", "verdict", "clear"],
     )
-
-
-def csv(frame: pd.DataFrame) -> str:
-    """Return a table as CSV in which no cell runs as a formula in a spreadsheet."""
-    inert = frame.map(lambda value: f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r−" else value)
-    return inert.to_csv(index=False)
 
 
 def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFrame:

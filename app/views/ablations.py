@@ -1,10 +1,10 @@
 """Ablations: which part of the method matters, and is the difference real?"""
 
-import pandas as pd
 import streamlit as st
 
 from app import charts, parts, state, tables, text, tradeoffs
 from core.errors import NotFoundError
+from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
 from core.runs import AblationTable, mean_angle
@@ -118,17 +118,17 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
         st.caption("Nothing has been read yet. Rows fill as the job gets to them.")
         return
     st.caption("  \n".join(text.plain(note) for note in notes))
-    _downloads(table, frame, alone=not charted)
+    _downloads(table, alone=not charted)
     if charted:
         _charts(table)
         _seeds(table)
         _tradeoffs(table)
 
 
-def _downloads(table: AblationTable, frame: pd.DataFrame, *, alone: bool) -> None:
+def _downloads(table: AblationTable, *, alone: bool) -> None:
     """Offer a table as a file; the tables of the other test sets are in the Markdown and the LaTeX of the first."""
     stem = f"{table.job.name}-{table.test_set}"
-    files = [("CSV", ".csv", tables.csv(frame), "text/csv")]
+    files = [("CSV", ".csv", ablation_csv(table), "text/csv")]
     if not alone:
         files.append(("Markdown", ".md", ablation_markdown(table), "text/markdown"))
         files.append(("LaTeX", ".tex", ablation_latex(table), "application/x-tex"))

@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import charts, parts, state, tables, text
 from core.errors import NotFoundError
+from core.reports.csv_file import comparison_csv
 from core.runs import Comparison, RunSummary
 
 USUAL, TOTAL = "development/wer", "loss/total"
@@ -119,6 +120,7 @@ def _numbers(comparison: Comparison) -> None:
         },
         alt="Word error rates, trained parameters, training time and alignment of the runs",
     )
+    parts.download("CSV", lambda: comparison_csv(comparison).encode(), "runs.csv", "text/csv", key="csv:compared")
     records = [record for row in comparison.rows for record in row.evaluations.values()]
     if not records:
         st.caption("None of them has been read yet.")

@@ -9,6 +9,7 @@ import yaml
 
 from app import costs, curves, files, parts, starts, state, tables, teachers, text
 from core.errors import NotFoundError
+from core.reports.csv_file import utterances_csv
 from core.runs import EvaluationRecord, JobRecord, RunRecord, UtteranceResult, mean_angle
 
 MOST_UTTERANCES = 200
@@ -300,6 +301,8 @@ def _utterances(run: RunRecord) -> None:
             },
             alt=f"Utterances of this evaluation, {said} first",
         )
+        name = f"{run.id}-{evaluations[shown].test_set}.csv"
+        parts.download("CSV", lambda: utterances_csv(results).encode(), name, "text/csv", key=f"csv:{shown}")
     # Until one is ticked, the first is heard: it is what the order asks for.
     wanted = state.query("utterance")
     item = worst[ids.index(wanted) if wanted in ids else 0]

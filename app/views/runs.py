@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import parts, state, tables, text
 from core.bundles import example_bundle, import_bundle
+from core.reports.csv_file import runs_csv
 from core.runs import JobRecord, RunSummary
 
 MOST_TROUBLE = 3
@@ -176,6 +177,8 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
         f"{shown}, newest first. Press a name to open its run; tick rows to compare or label them. {parts.BY_KEYBOARD}"
     )
     ticked, opened = _table(found)
+    if found:
+        parts.download("CSV", lambda: runs_csv(found).encode(), "runs.csv", "text/csv", key="csv:runs")
     if opened:
         state.go_to("run", run=opened.id)
     hidden = set(state.kept("ticked runs", ())) - {run.id for run in found}
