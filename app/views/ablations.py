@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import charts, parts, state, tables, text, tradeoffs
+from app import charts, parts, phases, state, tables, text, tradeoffs
 from core.errors import NotFoundError
 from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
@@ -40,6 +40,8 @@ def show() -> None:
     job = jobs[state.chosen("job", value)]
     if job.active:
         _live(job.id)
+    else:
+        parts.tab_title(phases.of_job(job, ()), job.name, job)
     parts.expectation(job)
     table = state.ablation(job.id)
     if table.test_set != tables.TEST:
@@ -58,6 +60,7 @@ def _live(job_id: str) -> None:
     def strip() -> bool:
         store = state.studio().store
         job = store.job(job_id)
+        parts.tab_title(phases.of_job(job, store.runs(job_id=job_id)), job.name, job)
         with st.container(border=True):
             parts.progress(job)
         return not job.active or len(store.evaluations(job_id=job_id)) != drawn
@@ -226,16 +229,19 @@ def _tradeoffs(table: AblationTable) -> None:
             about = f"WER against {title}. Front: {front}."
             chart = charts.tradeoff(shown, x=cost, title=title, description=about, digits=digits)
             st.altair_chart(chart, key=f"{cost}:{table.job.id}")
-            st.caption(text.plain(f"Filled: none is both cheaper and better. From the cheapest: {front}."))
+            said = f"Filled: none is both cheaper and better. From the cheapest: {front}."
+            st.caption(text.plain(tradeoffs.with_numbers(said, charts.numbered(shown, cost))))
     with third:
         st.markdown("**WER ↓ against the angle to the teacher ↓**")
-        said = tradeoffs.does_closer_mean_better(angles)
+        said, numbers = tradeoffs.does_closer_mean_better(angles), {}
         if len(angles) > 1:
+            numbers = charts.numbered(angles, "angle")
             chart = charts.tradeoff(
                 angles, x="angle", title="Mean angle, degrees", description=f"WER against the mean angle. {said}"
             )
             st.altair_chart(chart, key=f"angle:{table.job.id}")
-        st.caption(text.plain(f"{said} The angle is that of the last probe, over all layer pairs."))
+        said = f"{said} The angle is that of the last probe, over all layer pairs."
+        st.caption(text.plain(tradeoffs.with_numbers(said, numbers)))
     spread = max(frame["runs"].tolist())
     if spread > 1:
         st.caption(f"Dots are means over up to {spread} seeds; lines reach from the lowest to the highest of them.")

@@ -25,7 +25,7 @@ def test_an_ablation_lists_teacher_student_before_and_every_run(table: AblationT
 
 def test_what_decides_stands_before_its_parts(table: AblationTable) -> None:
     columns = list(tables.ablation(table).columns)
-    assert columns[:8] == ["Model", "WER", "Difference", "95 % interval", "Verdict", "S", "D", "I"]
+    assert columns[:8] == ["Model", "WER", "Verdict", "Difference", "95 % interval", "S", "D", "I"]
 
 
 def test_a_run_is_judged_by_its_test_set(store: Store, tmp_path: Path) -> None:
