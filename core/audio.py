@@ -147,7 +147,7 @@ class _Stream(soundfile.SoundFile):
 def _opened(path: Path, longest_seconds: float | None) -> Iterator[soundfile.SoundFile]:
     nothing = no_file(path, "audio file")
     if nothing:
-        raise DataError(nothing)
+        raise DataError(f"{nothing}. Check the path.")
     try:
         wrong = not_as_said(path)
         if wrong:

@@ -37,7 +37,7 @@ def expanded(text: str | Path) -> Path:
 
 
 def no_file(path: Path, what: str) -> str | None:
-    """Return a sentence of why nothing can be read there, or None where a regular file is that may be read.
+    """Return that nothing can be read there and why, without a full stop; None where a file is that may be read.
 
     Pipes and devices are no files: they could be read for ever.
 
@@ -48,7 +48,7 @@ def no_file(path: Path, what: str) -> str | None:
     why = _why_not(path)
     if why is None:
         return None
-    return f"There is no {what} {_shown(path)}{f' ({why})' if why else ''}. Check the path."
+    return f"There is no {what} {_shown(path)}{f' ({why})' if why else ''}"
 
 
 def _why_not(path: Path) -> str | None:
