@@ -256,9 +256,14 @@ def test_a_batch_is_one_transaction_and_a_write_that_fails_in_it_takes_back_itse
         assert one.run(run.id).step == 1
         assert store.run(run.id).step == 0
     assert (store.run(run.id).step, len(store.metrics(run.id))) == (1, 1)
-    with pytest.raises(NotFoundError), store.batch() as one:
-        one.add_metrics(run.id, 2, {"total": 1.0})
-        one.job("j0")
+
+    def give_up() -> None:
+        with store.batch() as one:
+            one.add_metrics(run.id, 2, {"total": 1.0})
+            one.job("j0")
+
+    with pytest.raises(NotFoundError):
+        give_up()
     assert len(store.metrics(run.id)) == 1
 
 
