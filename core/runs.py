@@ -260,7 +260,7 @@ class Studio:
         return record
 
     def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
-        """Ask how alike both sides are at a step, again if an older version said it; the record says when it is there."""
+        """Ask how alike both sides are at a step, anew if an older version said it; its record says when it is done."""
         record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
         if record.result is not None and not has_spread(record.result):
             record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number, again=True)

@@ -185,10 +185,19 @@ def _measured(values: np.ndarray, shuffled: Sequence[float], ceiling: float, bou
     if len(without) > 1 and np.isfinite(without).all():
         error = np.sqrt((len(without) - 1) * np.var(without))
         half = stdtrit(len(without) - 1, 0.975) * error
-    low, high = max(value - half, min(bounds[0], value)), min(value + half, max(bounds[1], value))
+    low, high = np.nan, np.nan
+    if np.isfinite(half):
+        low, high = max(value - half, min(bounds[0], value)), min(value + half, max(bounds[1], value))
     said = [each for each in shuffled if np.isfinite(each)] or [np.nan]
-    floor = float(np.mean(said)), float(min(said)), float(max(said))
-    return Measured(value, *(float(end) if np.isfinite(half) else np.nan for end in (low, high)), *floor, ceiling)
+    return Measured(
+        value=value,
+        low=float(low),
+        high=float(high),
+        floor=float(np.mean(said)),
+        floor_low=float(min(said)),
+        floor_high=float(max(said)),
+        ceiling=ceiling,
+    )
 
 
 PairMeasure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

@@ -97,10 +97,10 @@ def test_the_unbiased_estimate_of_hsic_is_that_over_tuples_of_distinct_points_th
 @pytest.mark.parametrize("left_out", [0, 3, 23])
 def test_without_an_utterance_each_measure_is_that_of_the_others(left_out: int) -> None:
     student, teacher = (centred(each) for each in sides(0.7))
-    others = left_out != UTTERANCE
+    others = np.not_equal(UTTERANCE, left_out)
     kept = others[None].astype(float)
-    gram = [comparison._gram(each) for each in (student, teacher)]
-    assert comparison._cka(*gram, kept)[0] == pytest.approx(linear_cka(student[others], teacher[others]))
+    mine, theirs = comparison._gram(student), comparison._gram(teacher)
+    assert comparison._cka(mine, theirs, kept)[0] == pytest.approx(linear_cka(student[others], teacher[others]))
     near = [nearest_first(each, 20) for each in (student, teacher)]
     # Neighbours are those by direction from the mean of all.
     expected = mutual_knn(student[others], teacher[others], neighbours=10)
