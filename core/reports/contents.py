@@ -174,11 +174,10 @@ def _rates(table: AblationTable) -> Figure | None:
         return None
     before = table.student_before
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
-    chart = charts.dots(
-        rows, label=f"Word error rates in percent, {table.test_set} set", unit="WER, %, lower is better"
-    )
-    several = "teachers and ensembles" if table.several else "teacher"
-    return Figure("Word error rate", chart, f"Circle: {several}. Diamond: student.{outside}")
+    label = f"Word error rates in percent, {table.test_set} set"
+    chart = charts.dots(rows, label=label, unit="WER, %, lower is better")
+    circle = "teachers and ensembles" if table.several else "teacher"
+    return Figure("Word error rate", chart, f"Circle: {circle}. Diamond: student.{outside}")
 
 
 def _differences(table: AblationTable) -> Figure | None:
@@ -211,8 +210,8 @@ def _development(studio: Studio, table: AblationTable) -> Figure | None:
         series[_distinct(row, table)] = sorted((float(each.step or 0), 100 * each.wer) for each in read)
     if not any(len(points) > 1 for points in series.values()):
         return None
-    label = "Word error rate on the development set over the steps"
-    chart = charts.lines(series, label=label, unit="WER, %", places=_places(table))
+    label, places = "Word error rate on the development set over the steps", _places(table)
+    chart = charts.lines(series, label=label, unit="WER, %", places=places)
     return Figure("While it learned", chart, "The development set, which chooses each run's checkpoint.")
 
 
