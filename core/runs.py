@@ -12,6 +12,7 @@ from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
+from core.alignment.results import has_spread
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
 from core.errors import ConfigError, ManifoldError, Problem, StoreError
@@ -259,8 +260,10 @@ class Studio:
         return record
 
     def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
-        """Ask how alike both sides are at a step, with intervals; its record says when it is there."""
+        """Ask how alike both sides are at a step, anew if an older version said it; its record says when it is done."""
         record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
+        if record.result is not None and not has_spread(record.result):
+            record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number, again=True)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record

@@ -89,7 +89,7 @@ class Writes(Reads):
         """Move a job to a state; return whether it moved.
 
         An ended job never moves again: what declared it dead was right, or its successor is at work. The runs that are
-        still active end with their job and take its message.
+        still active end with their job and take its message's first line; a list that follows is stored once.
 
         Args:
             job_id: The job.
@@ -98,6 +98,7 @@ class Writes(Reads):
             only_from: States that it may come from; all active ones if not given.
         """
         now = _now()
+        of_runs = "The job ended before this run did." if state == "finished" else message
         with self._write() as connection:
             if not _move(connection, jobs, job_id, state, message, only_from, now):
                 return False
@@ -107,7 +108,7 @@ class Writes(Reads):
                     .where(runs.c.job_id == job_id, runs.c.state.in_(ACTIVE))
                     .values(
                         state="failed" if state == "finished" else state,
-                        message="The job ended before this run did." if state == "finished" else message,
+                        message=of_runs.partition("\n")[0],
                         ended_at=now,
                     )
                 )
