@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
-import yaml
 
 from app import costs, curves, files, parts, phases, starts, state, tables, teachers, text
+from core.config import dump_text
 from core.errors import NotFoundError
 from core.reports.csv_file import utterances_csv
 from core.runs import EvaluationRecord, JobRecord, RunRecord, UtteranceResult, mean_angle
@@ -197,7 +197,7 @@ def _part(tab: str, run: RunRecord, job: JobRecord) -> None:
         parts.log_tail(job, lines=60)
     else:
         _differences(run)
-        st.code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), language=None)
+        st.code(dump_text(run.config), language=None)
         multiplied = f" It multiplied in {run.precision}." if run.precision else ""
         st.caption(
             f"As it ran; hash {run.config_hash}.{multiplied} Saved as a file, it starts again with: manifold run FILE"
