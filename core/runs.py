@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -12,6 +13,7 @@ from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
+from core.alignment.results import has_spread
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
 from core.errors import ConfigError, ManifoldError, Problem, StoreError
@@ -80,6 +82,9 @@ __all__ = [
 ]
 
 ANALYSIS_START_SECONDS = 10.0
+
+REFRESH_SECONDS = 0.5
+"""So long a look at the state of things waits for a writer; what cannot be written then is written at a later one."""
 
 LOG_BYTES = 256 * 1024
 """How much of a log's end is looked at for its last lines."""
@@ -215,7 +220,8 @@ class Studio:
 
     def refresh(self) -> None:
         """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
-        interrupt_dead_jobs(self.store)
+        with suppress(StoreError):
+            interrupt_dead_jobs(self.store.waiting(REFRESH_SECONDS), self.runs_folder)
         if self.store.requests_open():
             self._ensure_analysis_worker()
 
@@ -259,8 +265,10 @@ class Studio:
         return record
 
     def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
-        """Ask how alike both sides are at a step, with intervals; its record says when it is there."""
+        """Ask how alike both sides are at a step, anew if an older version said it; its record says when it is done."""
         record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
+        if record.result is not None and not has_spread(record.result):
+            record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number, again=True)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record

@@ -34,21 +34,24 @@ def require_readable(
     Args:
         utterances: All that have tokens.
         measured: Those whose words are counted.
-        student: Its decoder holds so many tokens and no more.
+        student: Its decoder holds so many tokens and no more, and takes some for control tokens.
         normaliser: Makes the words that are counted. Nothing is said where a text is empty, which may be measured.
     """
-    most = longest_text(student)
-    problems = [
-        Problem(item.id, f"its transcript has {count} tokens, and the model writes {most} at most; cut the clip")
-        for item in utterances
-        if (count := len(student.tokens(item.text)) if item.text else 0) > most
-    ]
+    most, control = longest_text(student), student.control_tokens
+    problems: list[Problem] = []
+    for item in utterances:
+        tokens = student.tokens(item.text) if item.text else []
+        if len(tokens) > most:
+            said = f"its transcript has {len(tokens)} tokens, and the model writes {most} at most; cut the clip"
+            problems.append(Problem(item.where or item.id, said))
+        for name in [control[token] for token in tokens if token in control][:1]:
+            said = f"its transcript holds {name}, a control token that the model takes as such; remove it"
+            problems.append(Problem(item.where or item.id, said))
+    said = (
+        "'{}' has no words once it is normalised; correct it, or leave the text empty where nothing is said"
+    )
     problems += [
-        Problem(
-            item.id,
-            f"'{item.text}' has no words once it is normalised; correct it, leave the text empty where nothing is "
-            "said, or remove the clip",
-        )
+        Problem(item.where or item.id, said.format(item.text))
         for item in measured
         if item.text and not normaliser(item.text)
     ]

@@ -1,5 +1,7 @@
 """Speech that cannot be heard, learnt or counted is named before a run starts."""
 
+import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,25 @@ def test_a_text_that_no_setting_lets_be_written_is_to_be_corrected(student: Whis
 def test_texts_that_the_decoder_cannot_hold_are_another_mistake(student: Whisper) -> None:
     longer = clip("long", "word " * (longest_text(student) + 1), 20.0)
     assert cut_references([longer], name="test", settings=Evaluation(), student=student) == []
+
+
+def test_a_name_that_the_tokenizer_takes_for_a_control_token_is_a_mistake_with_its_row() -> None:
+    model = random_whisper()
+    tokenizer = copy.deepcopy(model.loaded.tokenizer)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["[hes]"]})
+    tokenizer.add_tokens(["kubernetes"])
+    model.loaded = dataclasses.replace(model.loaded, tokenizer=tokenizer)
+    assert {"<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>", "[hes]"} <= set(model.control_tokens.values())
+
+    def said(text: str, where: str = "") -> Utterance:
+        return Utterance("clip", Path("a.wav"), text, None, 1.0, where)
+
+    fine = [said("we run kubernetes"), said("a [hesitation]"), said("")]
+    require_readable(fine, [], student=model, normaliser=normaliser_of())
+    wrong = [said("well [hes] yes", "train.jsonl:3"), said("one<|endoftext|> two")]
+    with pytest.raises(DataError) as caught:
+        require_readable([*fine, *wrong], [], student=model, normaliser=normaliser_of())
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{where}: its transcript holds {token}, a control token that the model takes as such; remove it"
+        for where, token in (("train.jsonl:3", "[hes]"), ("clip", "<|endoftext|>"))
+    ]

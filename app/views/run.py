@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
-import yaml
 
 from app import costs, curves, files, parts, starts, state, tables, teachers, text
+from core.config import dump_text
 from core.errors import NotFoundError
 from core.runs import EvaluationRecord, JobRecord, RunRecord, UtteranceResult, mean_angle
 
@@ -46,7 +46,9 @@ def show() -> None:
     if job.active:
         _live(run, job)
     if not run.active:
-        message = run.message or (job.message if run.state != "finished" else "")
+        # A job that ended its runs keeps the whole message, and they its first line.
+        of_job = run.state != "finished" and job.message.startswith(run.message)
+        message = job.message if of_job else run.message
         if message:
             parts.ending(run.state, message)
         if run.state in ("failed", "interrupted", "stopped"):
@@ -169,7 +171,7 @@ def _tabs(run: RunRecord, job: JobRecord) -> None:
         parts.log_tail(job, lines=60)
     else:
         _differences(run)
-        st.code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), language=None)
+        st.code(dump_text(run.config), language=None)
         multiplied = f" It multiplied in {run.precision}." if run.precision else ""
         st.caption(
             f"As it ran; hash {run.config_hash}.{multiplied} Saved as a file, it starts again with: manifold run FILE"

@@ -63,11 +63,13 @@ class PrunedStudent(Settings):
     encoder_layers: tuple[int, ...] | None = Field(
         default=None,
         min_length=1,
+        max_length=256,
         description="Teacher encoder layers that are kept, from 0, ascending; none keeps all.",
     )
     decoder_layers: tuple[int, ...] | None = Field(
         default=None,
         min_length=1,
+        max_length=256,
         description="Teacher decoder layers that are kept, from 0, ascending; none keeps all.",
     )
 

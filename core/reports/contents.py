@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
 from markupsafe import Markup
 
+from core.config import dump_text
 from core.errors import DataError, StoreError
 from core.reports import charts
 from core.reports.sheets import Sheet, duration, evaluations, sheets
@@ -108,7 +108,7 @@ def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime)
         clips=tuple(heard),
         clips_caption=caption,
         settings=tuple(
-            (row.run.name, row.run.config_hash, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
+            (row.run.name, row.run.config_hash, dump_text(fields))
             for row, fields in zip(table.rows, settings, strict=True)
         ),
         expected=table.job.expectation,
