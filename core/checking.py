@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from core.audio import SAMPLE_RATE, write_flac
+from core.batch_points import few_points_problems
 from core.config import GeneratedSpeech, RunConfig, group_problems, groups, parse_run
 from core.counting import parameter_counts
 from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
@@ -104,12 +105,18 @@ def _check_group(
         result["problems"] += model_problems(config, student=student, teachers=teachers)
         result |= {"origin": origins, "tokens": _tokens(student=student, teacher=teachers[0])}
         if not result["problems"]:
+            result["problems"] += few_points_problems(config, student=student, teachers=teachers)
+        if not result["problems"]:
             result |= _counted(config, student=student, teachers=teachers)
     _add(results, speech)
     sound = [(config, result) for config, result in zip(configs, results, strict=True) if not result["problems"]]
     if not speech and not (measured and sound):
         # Measuring reads it anyway.
-        _attempt(results, lambda: _read_speech(configs[0], student=student, runs_folder=runs_folder))
+        learnt: list[Utterance] = []
+        _attempt(results, lambda: learnt.extend(_read_speech(configs[0], student=student, runs_folder=runs_folder)))
+        for config, result in sound if learnt else ():
+            result["problems"] += few_points_problems(config, student=student, teachers=teachers, learnt=learnt)
+        sound = [(config, result) for config, result in sound if not result["problems"]]
     if not sound:
         return
     for model in (*teachers, student):
@@ -226,8 +233,8 @@ def lacks(job: JobEstimate, *, runs_folder: Path) -> list[Problem]:
     return problems
 
 
-def _read_speech(config: RunConfig, *, student: Whisper, runs_folder: Path) -> None:
-    """Read the manifests that a job will read; speech that is generated is made without mistakes.
+def _read_speech(config: RunConfig, *, student: Whisper, runs_folder: Path) -> Sequence[Utterance]:
+    """Read the manifests that a job will read and return the training set; generated speech is made without mistakes.
 
     Raises:
         ManifoldError: With every row that cannot be used.
@@ -236,6 +243,7 @@ def _read_speech(config: RunConfig, *, student: Whisper, runs_folder: Path) -> N
     if not isinstance(config.source, GeneratedSpeech):
         splits = prepare(config.source, runs_folder / "data", lambda done, total: None)
     require_usable(config, splits, test_sets(config, splits), student=student)
+    return splits.train
 
 
 def _try_one_step(

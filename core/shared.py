@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from core.batch_points import require_enough_points
 from core.cache import Cache
 from core.config import RunConfig
 from core.errors import ConfigError
@@ -89,6 +90,7 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
     splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
     tests = test_sets(config, splits)
     require_usable(config, splits, tests, student=student)
+    require_enough_points(configs, student=student, teachers=teachers, learnt=splits.train)
     pairs = all_pairs(configs, student=student, teachers=teachers)
     ensembles = ensembles_of(configs, teachers=teachers)
     listening = listening_of(configs, student=student, teachers=teachers, pairs=pairs, folder=recorder.runs_folder)

@@ -47,9 +47,7 @@ def require_readable(
         for name in [control[token] for token in tokens if token in control][:1]:
             said = f"its transcript holds {name}, a control token that the model takes as such; remove it"
             problems.append(Problem(item.where or item.id, said))
-    said = (
-        "'{}' has no words once it is normalised; correct it, or leave the text empty where nothing is said"
-    )
+    said = "'{}' has no words once it is normalised; correct it, or leave the text empty where nothing is said"
     problems += [
         Problem(item.where or item.id, said.format(item.text))
         for item in measured
