@@ -232,10 +232,13 @@ def _tradeoffs(table: AblationTable) -> None:
         said = tradeoffs.does_closer_mean_better(angles)
         if len(angles) > 1:
             chart = charts.tradeoff(
-                angles, x="angle", title="Mean angle, degrees", description=f"WER against the mean angle. {said}"
+                angles,
+                x="angle",
+                title="Angle, mean of layer pairs, degrees",
+                description=f"WER against the angle, mean of layer pairs. {said}",
             )
             st.altair_chart(chart, key=f"angle:{table.job.id}")
-        st.caption(text.plain(f"{said} The angle is that of the last probe, over all layer pairs."))
+        st.caption(text.plain(f"{said} The angle is between paired states, mean of layer pairs, at the last probe."))
     spread = max(frame["runs"].tolist())
     if spread > 1:
         st.caption(f"Dots are means over up to {spread} seeds; lines reach from the lowest to the highest of them.")
