@@ -22,10 +22,12 @@ from core.config import GeneratedSpeech, RunConfig, group_problems, groups, pars
 from core.counting import parameter_counts
 from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
 from core.estimates import all_terms_at_once, measure
+from core.evaluation import normaliser_for
 from core.families.whisper import Whisper
 from core.first_look import speech_problems
 from core.lora import adapted_modules, add_adapters
 from core.mixture import expert_rank
+from core.normalisers import note_on
 from core.preflight import (
     all_pairs,
     device_of,
@@ -63,13 +65,14 @@ def check(
         find: Finds the students of finished runs.
 
     Returns:
-        One result per run: ``problems`` (list of where and message), and as far as they could be had ``origin`` (where
+        One result per run: ``problems`` (list of where and message), ``normaliser`` (name of what makes the words that
+        are counted), ``notes`` (what is to be known of it), and as far as they could be had ``origin`` (where
         the teachers' weights are), ``tokens`` (entries of the first teacher's and the student's table and how many they
         share), ``parameters`` (see ParameterCounts, and shares), ``rank``, ``experts`` (of a mixture: ``number`` and
         ``rank``), ``adapted`` (module paths), ``gradients`` (terms and adapters that have one), ``estimate`` (see
         Estimate).
     """
-    results: list[Result] = [{"problems": []} for _ in configs]
+    results: list[Result] = [{"problems": [], **_words(config)} for config in configs]
     problems = group_problems(configs)
     for result in results:
         result["problems"] += problems
@@ -143,13 +146,18 @@ def check_fields(fields: Any, *, runs_folder: Path, measured: bool, find: Finder
         config = parse_run({name: value for name, value in fields.items() if name != "rows"})
     except ConfigError as error:
         return {"problems": [vars(problem) for problem in _problems(error)]}
-    result: Result = {"problems": []}
+    result: Result = {"problems": [], **_words(config)}
     _check_group([config], [result], runs_folder=runs_folder, measured=measured, find=Rehearsal(find, rows))
     return _plain([result])[0]
 
 
 def _plain(results: Sequence[Result]) -> list[Result]:
     return [{**result, "problems": [vars(problem) for problem in result["problems"]]} for result in results]
+
+
+def _words(config: RunConfig) -> Result:
+    note = note_on(config.evaluation.normaliser, config.language)
+    return {"normaliser": normaliser_for(config).name, "notes": [note] if note else []}
 
 
 def _counted(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> Result:
