@@ -53,7 +53,7 @@ def charts(open_page: OpenPage, store: Store) -> dict[str, dict[str, Any]]:
     page = open_page("run", run=sample.add_staged_run(store).id, tab="Curves")
     assert not page.exception
     said = texts(page)
-    assert "**Loss: CKA** · 1 − CKA" in said
+    assert "**Loss: CKA** · 1 − debiased CKA" in said
     assert "**Loss: Cross entropy** · nats per token · from step 81" in said
     assert "**Loss: InfoNCE** · nats per point · to step 120" in said
     specs = [json.loads(item.proto.spec) for item in page.get("vega_lite_chart")]
