@@ -60,6 +60,9 @@ log = logging.getLogger(__name__)
 LIBRARIES = ("manifold-studio", "torch", "transformers", "peft")
 """Whose versions the log has."""
 
+SETTLE_SECONDS = 5.0
+"""How often a job that waits for the database looks whether it shall stop."""
+
 
 def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> None:
     """Do the whole work of a job, group by group.
@@ -89,6 +92,8 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     maps: list[str] = []
     finder = Finder(store, runs_folder, job_id)
     for number, group in enumerate(groups(configs)):
+        if number:
+            _settle(store, progress)
         recorder = recorder_for(
             group, job_id=job_id, group=number, store=store, runs_folder=runs_folder, progress=progress
         )
@@ -116,10 +121,20 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     progress.finish()
     # Maps wait for the last run: whoever draws them would take a core from those that train.
     for run_id in maps:
-        store.request_map(run_id, "encoder", None, None, None, "utterances")
-        store.request_comparison(run_id, "encoder", max(item.step for item in store.alignments(run_id)))
+        store.request_first_analysis(run_id)
     if failures:
         raise ManifoldError("\n".join(failures))
+
+
+def _settle(store: Store, progress: Progress) -> None:
+    """Wait until the database knows which runs have finished: the next group may learn from their students.
+
+    Raises:
+        Stopped: If the user asked to stop meanwhile.
+    """
+    while not store.flush(SETTLE_SECONDS):
+        progress.begin("Waiting for the database")
+        progress.advance(0)
 
 
 def parts_of(config: RunConfig, shared: Shared) -> int:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -81,6 +82,9 @@ __all__ = [
 ]
 
 ANALYSIS_START_SECONDS = 10.0
+
+REFRESH_SECONDS = 0.5
+"""So long a look at the state of things waits for a writer; what cannot be written then is written at a later one."""
 
 LOG_BYTES = 256 * 1024
 """How much of a log's end is looked at for its last lines."""
@@ -216,7 +220,8 @@ class Studio:
 
     def refresh(self) -> None:
         """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
-        interrupt_dead_jobs(self.store)
+        with suppress(StoreError):
+            interrupt_dead_jobs(self.store.waiting(REFRESH_SECONDS), self.runs_folder)
         if self.store.requests_open():
             self._ensure_analysis_worker()
 

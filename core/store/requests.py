@@ -99,6 +99,13 @@ class Requests(Reads):
         place = {"run_id": run_id, "side": side, "step": step, "teacher_number": teacher_number}
         return self.comparison(self._ask(comparisons, place, again=again))
 
+    def request_first_analysis(self, run_id: str) -> None:
+        """Ask for what a run with encoder layers is shown with: its maps, and how alike both sides are at the end."""
+        steps = [item.step for item in self.alignments(run_id)]
+        if steps:
+            self.request_map(run_id, "encoder", None, None, None, "utterances")
+            self.request_comparison(run_id, "encoder", max(steps))
+
     def comparison(self, comparison_id: int) -> ComparisonRecord:
         """Return one comparison."""
         return ComparisonRecord(**self._one(comparisons, comparison_id, "comparison"))
