@@ -20,7 +20,7 @@ from core.cli.planning import plan
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.sharing import bundle, report
 from core.cli.tables import ablation_json, output, print_ablation, print_runs, runs_json
-from core.cli.watching import counted, follow, follow_maps
+from core.cli.watching import follow, follow_maps
 from core.config import method_rows
 from core.errors import ConfigError, JobError
 from core.reports.csv_file import ablation_csv
@@ -293,7 +293,7 @@ def export(
         from core.exports.merged import export_merged
 
         written = export_merged(found, store=studio.store, runs_folder=studio.runs_folder, to=to)
-        print(f"{written.folder}: loaded again, and it said the same on {counted(len(written.heard), 'clip')}.")
+        print(written.summary)
 
 
 @app.command()
