@@ -140,7 +140,7 @@ def _ablation_row(
     return {
         "Model": name,
         "WER": _scaled(record.wer if record else None),
-        "Difference": text.points(compared.difference) if compared and interval else "",
+        "Difference": text.points(compared.difference) if compared and compared.difference is not None else "",
         "95 % interval": text.interval(interval) if interval else "",
         "Verdict": verdict(compared) if compared else "",
         "S": record.substitutions if record else None,
@@ -224,7 +224,9 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
 
 
 def contrasts(table: AblationTable) -> pd.DataFrame:
-    """Return what the chart of differences shows: each model against the baseline, in points."""
+    """Return what the chart of differences shows: each model, or its seeds together, against the baseline, in points."""
+    runs = [(name, row, verdict(row)) for name, _, row in table.compared]
+    kinds = [(row.name, row, row.verdict) for row in (table.over_seeds.rows if table.over_seeds else ())]
     return pd.DataFrame(
         [
             {
@@ -232,10 +234,10 @@ def contrasts(table: AblationTable) -> pd.DataFrame:
                 "difference": 100 * row.difference,
                 "low": 100 * row.interval[0],
                 "high": 100 * row.interval[1],
-                "verdict": verdict(row),
+                "verdict": said,
                 "clear": row.significant,
             }
-            for name, _, row in table.compared
+            for name, row, said in [*runs, *kinds]
             if row.difference is not None and row.interval is not None
         ],
         columns=["name", "difference", "low", "high", "verdict", "clear"],
