@@ -224,9 +224,7 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
 
 
 def contrasts(table: AblationTable) -> pd.DataFrame:
-    """Return what the chart of differences shows: each model, or its seeds together, against the baseline, in points."""
-    runs = [(name, row, verdict(row)) for name, _, row in table.compared]
-    kinds = [(row.name, row, row.verdict) for row in (table.over_seeds.rows if table.over_seeds else ())]
+    """Return what the chart of differences shows: each model, or all its seeds, against the baseline, in points."""
     return pd.DataFrame(
         [
             {
@@ -234,10 +232,10 @@ def contrasts(table: AblationTable) -> pd.DataFrame:
                 "difference": 100 * row.difference,
                 "low": 100 * row.interval[0],
                 "high": 100 * row.interval[1],
-                "verdict": said,
+                "verdict": row.verdict,
                 "clear": row.significant,
             }
-            for name, row, said in [*runs, *kinds]
+            for name, row in table.tested
             if row.difference is not None and row.interval is not None
         ],
         columns=["name", "difference", "low", "high", "verdict", "clear"],

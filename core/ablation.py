@@ -106,6 +106,13 @@ class AblationTable:
         return [*teaching, *several, *((row.run.name, "Student", row) for row in self.rows if not row.teaches)]
 
     @property
+    def tested(self) -> list[tuple[str, Contrast]]:
+        """All that has an interval, with what it is called: models, and kinds of runs that are judged over seeds."""
+        rows = [(name, row) for name, _, row in self.compared]
+        kinds = [(row.name, row) for row in (self.over_seeds.rows if self.over_seeds else ())]
+        return [(name, row) for name, row in (*rows, *kinds) if row.interval is not None]
+
+    @property
     def kinds(self) -> list[tuple[str, list[AblationRow]]]:
         """The runs that differ in nothing but their seed and what they are called, together, with a name for them."""
         return _kinds(self.rows)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 SMALLEST_P = 1e-12
 
@@ -23,6 +22,9 @@ class Variance:
 
     def reach(self, level: float) -> float:
         """Return the square of how far the t-interval of this level reaches."""
+        # Imported late: the app starts without it.
+        from scipy.special import stdtrit
+
         return self.value * float(stdtrit(self.freedom, 1 - level / 2)) ** 2
 
 
@@ -55,13 +57,9 @@ class ClusteredT:
     @property
     def p_value(self) -> float:
         """Two-sided, for no difference: the level of the interval that ends at 0."""
-        if len(self.clusterings) == 1 and self.seeds is None:
-            (only,) = self.clusterings
-            if only.value > 0:
-                return float(2 * stdtr(only.freedom, -abs(self.difference) / np.sqrt(only.value)))
+        if self.difference == 0:
+            return 1.0
         least, most = np.log(SMALLEST_P), 0.0
-        if self.difference == 0 or self._reach(SMALLEST_P) < abs(self.difference):
-            return 1.0 if self.difference == 0 else SMALLEST_P
         for _ in range(60):
             middle = (least + most) / 2
             least, most = (middle, most) if self._reach(np.exp(middle)) > abs(self.difference) else (least, middle)

@@ -2,8 +2,6 @@
 
 from math import sqrt
 
-from scipy.special import nctdtr, stdtrit
-
 from core.significance import LEVEL
 
 WORDS_ALIKE = 1.4
@@ -31,6 +29,9 @@ def power(
         speakers: How many there are; 0 where they are not known. One or none says nothing of other speakers.
         comparisons: How many are corrected for.
     """
+    # Imported late: the app starts without it.
+    from scipy.special import nctdtr, stdtrit
+
     units = speakers if speakers > 1 else utterances
     if units < 2 or words < 1:
         return 0.0
