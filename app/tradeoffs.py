@@ -8,12 +8,13 @@ import pandas as pd
 
 from app import text
 from core.rank_correlation import rank_correlation
+from core.reports.colours import run_colour
 from core.runs import AblationTable
 
 FEWEST_RUNS = 5
 """Of fewer, not even the same order in both would be more than chance."""
 
-COLUMNS = ["name", "runs", "wer", "low", "high", "parameters", "minutes"]
+COLUMNS = ["name", "runs", "wer", "low", "high", "parameters", "minutes", "colour"]
 
 
 def costs(table: AblationTable) -> pd.DataFrame:
@@ -21,7 +22,8 @@ def costs(table: AblationTable) -> pd.DataFrame:
 
     Returns:
         Columns ``name``, ``runs`` (their number), ``wer`` (mean, in percent), ``low`` and ``high`` (of the seeds),
-        ``parameters`` (trained) and ``minutes`` (mean training time). Runs that are not read or counted are left out.
+        ``parameters`` (trained), ``minutes`` (mean training time) and ``colour`` (of the first of them). Runs that are
+        not read or counted are left out.
     """
     found = []
     for name, rows in table.kinds:
@@ -40,6 +42,7 @@ def costs(table: AblationTable) -> pd.DataFrame:
                 "high": max(rates),
                 "parameters": trained[0],
                 "minutes": fmean(seconds) / 60,
+                "colour": run_colour(rows[0].run.position),
             }
         )
     return pd.DataFrame(found, columns=COLUMNS)
@@ -67,6 +70,12 @@ def front_in_words(frame: pd.DataFrame) -> str:
     return ", ".join(f"{name} {rate:.1f} %" for name, rate in zip(best["name"], best["wer"], strict=True))
 
 
+def with_numbers(said: str, numbers: Mapping[int, str]) -> str:
+    """Return a sentence with the names after it that only a number stands for in the chart."""
+    listed = ", ".join(f"{number} {name}" for number, name in sorted(numbers.items()))
+    return f"{said} Numbers: {listed}." if listed else said
+
+
 def alignment(table: AblationTable, angles: Mapping[str, float | None]) -> pd.DataFrame:
     """Return one row per kind of run, seeds together, which are no runs of their own.
 
@@ -75,7 +84,8 @@ def alignment(table: AblationTable, angles: Mapping[str, float | None]) -> pd.Da
         angles: By run, in radians.
 
     Returns:
-        Columns ``name``, ``wer`` in percent and ``angle`` in degrees, each the mean over the seeds that have both.
+        Columns ``name``, ``wer`` in percent and ``angle`` in degrees, both the mean over the seeds that have them, and
+        ``colour``.
     """
     found = []
     for name, rows in table.kinds:
@@ -85,10 +95,9 @@ def alignment(table: AblationTable, angles: Mapping[str, float | None]) -> pd.Da
             if row.evaluation and (angle := angles.get(row.run.id)) is not None
         ]
         if known:
-            found.append(
-                {"name": name, "wer": fmean(each[0] for each in known), "angle": fmean(each[1] for each in known)}
-            )
-    return pd.DataFrame(found, columns=["name", "wer", "angle"])
+            wer, angle = (fmean(side) for side in zip(*known, strict=True))
+            found.append((name, wer, angle, run_colour(rows[0].run.position)))
+    return pd.DataFrame(found, columns=["name", "wer", "angle", "colour"])
 
 
 def does_closer_mean_better(frame: pd.DataFrame) -> str:

@@ -1,140 +1,16 @@
 """The ablation table: what the page, the terminal and the JSON show, made in one place so that they agree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from core.ablation_rows import DEVELOPMENT, AblationRow, AblationTable, Compared, ReferenceRow, kinds_of
 from core.comparison import measured_differently
 from core.errors import ConfigError, NotFoundError, quoted
-from core.over_seeds import Kind, KindRow, OverSeeds, but_for_seed, kind_name, kind_rows, sentences
-from core.significance import Contrast
-from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store, UtteranceResult
-from core.store.records import Subject
+from core.over_seeds import Kind, KindRow, OverSeeds, but_for_seed, kind_rows, sentences
+from core.store import EvaluationRecord, RunRecord, Store, UtteranceResult
 from core.verdicts import Family, Pair, family
 
-DEVELOPMENT = "development"
-"""Name of the set that chooses checkpoints and settings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compared(Contrast):
-    """A model beside the baseline.
-
-    Attributes:
-        evaluation: On the table's test set, or None before it was read.
-        against: Name of the run that it was compared with: the baseline's of its own seed where there is one, else the
-            baseline itself. None where nothing is compared, and for what others are compared with.
-    """
-
-    evaluation: EvaluationRecord | None = None
-    against: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AblationRow(Compared):
-    """A run of the job.
-
-    Attributes:
-        parameters: None before they are known.
-        teaches: Whether it is there for later runs to learn from; it was read as their teacher.
-        is_baseline: Whether others are compared with it: the baseline, and its runs with other seeds.
-        load: Of a mixture, the share of the development set's points that each expert has, at the checkpoint that is
-            shown; the busiest first, as each module's are put in order. Empty without experts.
-    """
-
-    run: RunRecord
-    parameters: ParameterCounts | None = None
-    teaches: bool = False
-    is_baseline: bool = False
-    load: tuple[float, ...] = ()
-
-    @property
-    def scope(self) -> str:
-        """What a difference that is more than chance holds of: what other seeds would give, one run does not know."""
-        return " of these two runs"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceRow(Compared):
-    """One of several teachers that is no run of the job, or all of them together.
-
-    Attributes:
-        name: What it is called.
-        subject: "teacher" or "ensemble".
-    """
-
-    name: str
-    subject: Subject
-
-    @property
-    def scope(self) -> str:
-        """What a difference that is more than chance holds of."""
-        return " of these two models"
-
-
-@dataclass(frozen=True)
-class AblationTable:
-    """The runs of a job on one test set.
-
-    Attributes:
-        teacher: Where there is one.
-        several: Where there are several: those that are no runs of the job, and their ensembles; compared as runs are.
-        rows: Those that teach first.
-        baseline: Name of the run that the others are compared with; those of other seeds with its run of theirs.
-        test: What the interval is and whether it is a test, in sentences; empty when nothing is compared yet.
-        utterances: Size of the test set.
-        over_seeds: Kinds of runs with all their seeds together; None where no kind has several.
-        extra: The same table for every extra test set, by its name; never pooled.
-    """
-
-    job: JobRecord
-    test_set: str
-    teacher: EvaluationRecord | None
-    student_before: EvaluationRecord | None
-    rows: tuple[AblationRow, ...]
-    baseline: str
-    test: str
-    utterances: int
-    several: tuple[ReferenceRow, ...] = ()
-    over_seeds: OverSeeds | None = None
-    extra: dict[str, "AblationTable"] = field(default_factory=dict)
-
-    @property
-    def compared(self) -> list[tuple[str, str, Compared]]:
-        """Every model beside the baseline, in the order of the table: what it is called, its role, and its numbers."""
-        teaching = [(row.run.name, "Teacher", row) for row in self.rows if row.teaches]
-        several = [(row.name, row.subject.capitalize(), row) for row in self.several]
-        return [*teaching, *several, *((row.run.name, "Student", row) for row in self.rows if not row.teaches)]
-
-    @property
-    def tested(self) -> list[tuple[str, Contrast]]:
-        """All that has an interval, with what it is called: models, and kinds of runs that are judged over seeds."""
-        rows = [(name, row) for name, _, row in self.compared]
-        kinds = [(row.name, row) for row in (self.over_seeds.rows if self.over_seeds else ())]
-        return [(name, row) for name, row in (*rows, *kinds) if row.interval is not None]
-
-    @property
-    def kinds(self) -> list[tuple[str, list[AblationRow]]]:
-        """The runs that differ in nothing but their seed and what they are called, together, with a name for them."""
-        return _kinds(self.rows)
-
-    @property
-    def against(self) -> str:
-        """What the others are compared with, in words: one run, or the baseline's runs; `test` says who with which."""
-        seeds = [row.run.name for row in self.rows if row.is_baseline]
-        return self.baseline if len(seeds) < 2 else kind_name(seeds)
-
-    @property
-    def reading(self) -> str:
-        """How often the set was read, for the line under the table."""
-        if self.test_set == DEVELOPMENT:
-            return "it chose each run's checkpoint, so its rates flatter"
-        return "read once"
-
-    @property
-    def seeds(self) -> str:
-        """The seeds of the runs in words: ``seed 0``, or ``seeds 0, 1``."""
-        found = sorted({row.run.seed for row in self.rows})
-        return f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+__all__ = ["AblationRow", "AblationTable", "Compared", "ReferenceRow", "ablation_table"]
 
 
 def ablation_table(
@@ -210,7 +86,7 @@ def _read(store: Store, job_id: str, test_set: str, against: str | None) -> _Rea
         # Read at several steps; the kept checkpoint has the fewest errors, the later one of two alike.
         records.sort(key=lambda record: (-record.wer, record.step or 0))
     found = {(record.subject, record.run_id, record.label): record for record in records}
-    _require_alike(list(found.values()), runs)
+    _require_alike(store, list(found.values()), runs)
     students = [run for run in runs if run.group == last]
     experts = [run for run in runs if run.group != last]
     chosen = _baseline(students, against)
@@ -371,13 +247,6 @@ def _called(row: AblationRow | ReferenceRow) -> str:
     return row.run.name if isinstance(row, AblationRow) else row.name
 
 
-def _kinds(rows: Sequence[AblationRow]) -> list[tuple[str, list[AblationRow]]]:
-    kinds: dict[str, list[AblationRow]] = {}
-    for row in rows:
-        kinds.setdefault(but_for_seed(row.run.config), []).append(row)
-    return [(kind_name([row.run.name for row in alike]), alike) for alike in kinds.values()]
-
-
 def _over_seeds(
     rows: Sequence[AblationRow], results: Sequence[Sequence[UtteranceResult] | None]
 ) -> tuple[list[tuple[KindRow, Pair | None]], set[str]]:
@@ -388,7 +257,7 @@ def _over_seeds(
     """
     heard = dict(zip((row.run.id for row in rows), results, strict=False))
     found: list[tuple[Kind, list[AblationRow]]] = []
-    for name, alike in _kinds(rows):
+    for name, alike in kinds_of(rows):
         by_seed: dict[int, AblationRow] = {}
         # Of two with one seed the baseline counts, as in the table of single runs.
         for row in sorted(alike, key=lambda row: not row.is_baseline):
@@ -416,9 +285,11 @@ def _load(store: Store, run: RunRecord, evaluation: EvaluationRecord | None) -> 
     return tuple(found[name] for name in names if name in found)
 
 
-def _require_alike(records: list[EvaluationRecord], runs: list[RunRecord]) -> None:
+def _require_alike(store: Store, records: list[EvaluationRecord], runs: list[RunRecord]) -> None:
     names: dict[str | None, str] = {run.id: run.name for run in runs}
     who = [names.get(record.run_id) or record.subject.replace("_", " ") for record in records]
-    problems = measured_differently(list(zip(who, records, strict=True)))
+    problems = measured_differently(
+        list(zip(who, records, strict=True)), count=lambda each: len(store.utterance_results(each.id))
+    )
     if problems:
         raise ConfigError("These evaluations cannot be compared. Run them again with the same settings:", problems)

@@ -10,6 +10,7 @@ ManifoldError
 ├── TrainingError          the run went wrong while training
 │   └── NotFiniteError     the loss became NaN or infinite
 ├── StoreError             the database or a file of a run cannot be read or written
+│   ├── DatabaseGoneError  the database was deleted or replaced while it was in use
 │   └── BundleError        a bundle that is damaged or made to deceive; nothing of it was kept
 ├── NotFoundError          no run, job or preset has that name
 ├── JobError               a job could not be started, stopped or watched
@@ -47,6 +48,10 @@ def quoted(name: str) -> str:
     return f"'{name}'" if len(name) <= LONGEST_NAME else f"'{name[:LONGEST_NAME]}…'"
 
 
+MOST_TOLD = 70
+"""Problems that an error tells one by one: it is stored, and shown on a page."""
+
+
 class ManifoldError(Exception):
     """Base of everything raised on purpose."""
 
@@ -57,7 +62,11 @@ class _WithProblems(ManifoldError):
     def __init__(self, summary: str, problems: list[Problem] | None = None) -> None:
         self.summary = summary
         self.problems = problems or []
-        super().__init__("\n".join([summary, *(f"  - {problem}" for problem in self.problems)]))
+        told = [str(problem) for problem in self.problems[:MOST_TOLD]]
+        more = len(self.problems) - MOST_TOLD
+        if more > 0:
+            told.append(f"and {more:,} more of the kind")
+        super().__init__("\n".join([summary, *(f"  - {each}" for each in told)]))
 
 
 class ConfigError(_WithProblems):
@@ -94,6 +103,10 @@ class NotFiniteError(TrainingError):
 
 class StoreError(ManifoldError):
     """The database or a file of a run cannot be read or written."""
+
+
+class DatabaseGoneError(StoreError):
+    """The database was deleted or replaced while it was in use."""
 
 
 class BundleError(StoreError):

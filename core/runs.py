@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -12,14 +13,16 @@ from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
+from core.alignment.results import has_spread
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
-from core.errors import ConfigError, ManifoldError, StoreError
+from core.errors import ConfigError, ManifoldError, Problem, StoreError
 from core.first_look import first_look, layer_problems
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import kill_tree, terminate
 from core.launchers.slots import ANALYSIS, slot_taken
+from core.model_sources import unavailable_models
 from core.scaling.fit import read_calibration
 from core.scaling.plan import Plan, Size, plan
 from core.scaling.rows import last_group
@@ -79,6 +82,9 @@ __all__ = [
 ]
 
 ANALYSIS_START_SECONDS = 10.0
+
+REFRESH_SECONDS = 0.5
+"""So long a look at the state of things waits for a writer; what cannot be written then is written at a later one."""
 
 LOG_BYTES = 256 * 1024
 """How much of a log's end is looked at for its last lines."""
@@ -149,7 +155,7 @@ class Studio:
             ConfigError: If the runs cannot be one job, or a first look finds what would end them before they begin.
         """
         _require_one_job(configs)
-        problems = first_look(configs, runs_folder=self.runs_folder)
+        problems = [*first_look(configs, runs_folder=self.runs_folder), *self.unavailable_models(configs)]
         if problems:
             raise ConfigError("These runs cannot start; nothing was started:", problems)
         job = self.store.create_job(name, configs, launcher=self._launcher.name, expectation=expectation)
@@ -168,6 +174,10 @@ class Studio:
             # The worker says the same once it runs; said here, one that dies before is noticed as well.
             self.store.job_started(job.id, process.pid, process.boot_id, process.started)
         return self.store.job(job.id)
+
+    def unavailable_models(self, configs: Sequence[RunConfig]) -> list[Problem]:
+        """Return which models of a job's runs cannot be had, with what to do; see core.model_sources."""
+        return unavailable_models(configs, store=self.store, runs_folder=self.runs_folder)
 
     def start_quick_start(self) -> JobRecord:
         """Start the ablation that ships with the project."""
@@ -210,7 +220,8 @@ class Studio:
 
     def refresh(self) -> None:
         """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
-        interrupt_dead_jobs(self.store)
+        with suppress(StoreError):
+            interrupt_dead_jobs(self.store.waiting(REFRESH_SECONDS), self.runs_folder)
         if self.store.requests_open():
             self._ensure_analysis_worker()
 
@@ -254,8 +265,10 @@ class Studio:
         return record
 
     def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
-        """Ask how alike both sides are at a step, with intervals; its record says when it is there."""
+        """Ask how alike both sides are at a step, anew if an older version said it; its record says when it is done."""
         record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
+        if record.result is not None and not has_spread(record.result):
+            record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number, again=True)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record
