@@ -274,6 +274,7 @@ def _results(run: RunRecord) -> None:
             "Held-out KL": st.column_config.NumberColumn(
                 "Held-out KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token."
             ),
+            "KL of": st.column_config.TextColumn(help=tables.ABOUT_KEPT),
             "Real-time factor": st.column_config.NumberColumn(
                 format="%.3f", help="Time of the encoder, whole, and of the decoder over audio time."
             ),
