@@ -11,6 +11,7 @@ ManifoldError
 │   └── NotFiniteError     the loss became NaN or infinite
 ├── StoreError             the database or a file of a run cannot be read or written
 │   └── BundleError        a bundle that is damaged or made to deceive; nothing of it was kept
+├── AccessError            whoever asks may not do that
 ├── NotFoundError          no run, job or preset has that name
 ├── JobError               a job could not be started, stopped or watched
 └── Stopped                the user asked to stop: an ending, not a mistake
@@ -98,6 +99,10 @@ class StoreError(ManifoldError):
 
 class BundleError(StoreError):
     """A bundle that is damaged, made to deceive, or of another version; nothing of it was kept."""
+
+
+class AccessError(ManifoldError):
+    """Whoever asks may not do that."""
 
 
 class NotFoundError(ManifoldError):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
+from core.access import OWNER, Access
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
@@ -111,10 +112,25 @@ class Studio:
     Attributes:
         store: The database, for everything that is only read.
         runs_folder: Where runs keep their files, absolute.
+        access: What whoever uses this studio may do; each action looks at it.
     """
 
-    def __init__(self, database_url: str, runs_folder: Path, *, launcher: LocalLauncher | None = None) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        runs_folder: Path,
+        *,
+        launcher: LocalLauncher | None = None,
+        access: Access = OWNER,
+    ) -> None:
         """Open the database and make the folder.
+
+        Args:
+            database_url: Of the database; see Store.open.
+            runs_folder: Made if it is not there.
+            launcher: What starts workers.
+            access: What may be done. Whoever can write the database's file may do everything, as the command line;
+                whoever comes by the network is given what their token allows.
 
         Raises:
             StoreError: If either cannot be used.
@@ -127,6 +143,7 @@ class Studio:
                 f"The folder {self.runs_folder} cannot be made ({error.strerror}). Give another one with --runs."
             ) from error
         self.store = Store.open(database_url)
+        self.access = access
         self._launcher = launcher or LocalLauncher()
         self._analysis_started = -ANALYSIS_START_SECONDS
 
@@ -148,6 +165,7 @@ class Studio:
         Raises:
             ConfigError: If the runs cannot be one job, or a first look finds what would end them before they begin.
         """
+        self.access.require("start")
         _require_one_job(configs)
         problems = first_look(configs, runs_folder=self.runs_folder)
         if problems:
@@ -171,6 +189,7 @@ class Studio:
 
     def start_quick_start(self) -> JobRecord:
         """Start the ablation that ships with the project."""
+        self.access.require("start")
         name, configs = self.quick_start()
         return self.start(configs, name=name)
 
@@ -196,6 +215,7 @@ class Studio:
             job_id: The job; one that has ended stays as it is.
             now: Do not wait: kill its process and all that it started.
         """
+        self.access.require("stop")
         self.store.request_stop(job_id)
         process = process_of(self.store.job(job_id))
         if now:
@@ -207,6 +227,26 @@ class Studio:
         elif process is not None:
             terminate(process)
         return self.store.job(job_id)
+
+    def change_tags(self, run_ids: Sequence[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Give tags to runs and take others away; see core.store.Labels."""
+        self.access.require("label")
+        self.store.change_tags(run_ids, add=add, remove=remove)
+
+    def set_notes(self, run_id: str, notes: str) -> None:
+        """Replace what is written about a run; see core.store.Labels."""
+        self.access.require("label")
+        self.store.set_notes(run_id, notes)
+
+    def put_in_bin(self, run_ids: Sequence[str]) -> None:
+        """Put runs that have ended in the bin; see core.store.Labels."""
+        self.access.require("delete")
+        self.store.put_in_bin(run_ids)
+
+    def restore(self, run_ids: Sequence[str]) -> None:
+        """Take runs out of the bin."""
+        self.access.require("delete")
+        self.store.restore(run_ids)
 
     def refresh(self) -> None:
         """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
@@ -246,6 +286,7 @@ class Studio:
 
         One that is there is drawn `again` on demand only; until then its picture stays.
         """
+        self.access.require("measure")
         record = self.store.request_map(
             run_id, side, student_layer, teacher_layer, step, level, teacher_number=teacher_number, again=again
         )
@@ -255,6 +296,7 @@ class Studio:
 
     def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
         """Ask how alike both sides are at a step, with intervals; its record says when it is there."""
+        self.access.require("measure")
         record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
@@ -308,6 +350,7 @@ class Studio:
                 keeps what was found as its `estimate`.
             rows: The runs that it learns from, where these are earlier rows of the same ablation.
         """
+        self.access.require("measure")
         record = self.store.request_check(config, measure=measure, rows=rows)
         self._ensure_analysis_worker()
         return record

@@ -91,20 +91,25 @@ def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bo
         screen.print("There are no runs yet: the quick start begins.")
         job = studio.start_quick_start()
     server.wait_until_it_answers()
-    screen.print(f"The studio is open: {server.url} (Ctrl-C closes it; runs go on)")
+    _print_open(server, screen, "Ctrl-C closes it; runs go on")
     if browser:
-        open_browser(server.url)
+        open_browser(server.address, page=studio.runs_folder / "studio.html")
     job = job or next(iter(studio.store.jobs(limit=1, states=ACTIVE)), None)
     if job is not None:
         ended = follow(studio, job.id, screen=screen, alive=server.require_alive)
         _print_result(studio, ended)
         if ended.state != "finished":
             screen.print(_ending(studio, ended), markup=False)
-        screen.print(f"The studio is open: {server.url} (Ctrl-C closes it)")
+        _print_open(server, screen, "Ctrl-C closes it")
     while True:
         server.require_alive()
         studio.refresh()
         time.sleep(2.0)
+
+
+def _print_open(server: StudioServer, screen: Console, how: str) -> None:
+    # On one line, whatever the terminal's width: it is copied.
+    screen.print(f"The studio is open: {server.address} ({how})", markup=False, soft_wrap=True)
 
 
 @app.command()
