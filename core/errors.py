@@ -10,6 +10,7 @@ ManifoldError
 ├── TrainingError          the run went wrong while training
 │   └── NotFiniteError     the loss became NaN or infinite
 ├── StoreError             the database or a file of a run cannot be read or written
+│   ├── DatabaseGoneError  the database was deleted or replaced while it was in use
 │   └── BundleError        a bundle that is damaged or made to deceive; nothing of it was kept
 ├── AccessError            whoever asks may not do that
 ├── NotFoundError          no run, job or preset has that name
@@ -95,6 +96,10 @@ class NotFiniteError(TrainingError):
 
 class StoreError(ManifoldError):
     """The database or a file of a run cannot be read or written."""
+
+
+class DatabaseGoneError(StoreError):
+    """The database was deleted or replaced while it was in use."""
 
 
 class BundleError(StoreError):

@@ -15,12 +15,13 @@ from core.access import OWNER, Access
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
-from core.errors import ConfigError, ManifoldError, StoreError
+from core.errors import ConfigError, ManifoldError, Problem, StoreError
 from core.first_look import first_look, layer_problems
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import kill_tree, terminate
 from core.launchers.slots import ANALYSIS, slot_taken
+from core.model_sources import unavailable_models
 from core.scaling.fit import read_calibration
 from core.scaling.plan import Plan, Size, plan
 from core.scaling.rows import last_group
@@ -167,7 +168,7 @@ class Studio:
         """
         self.access.require("start")
         _require_one_job(configs)
-        problems = first_look(configs, runs_folder=self.runs_folder)
+        problems = [*first_look(configs, runs_folder=self.runs_folder), *self.unavailable_models(configs)]
         if problems:
             raise ConfigError("These runs cannot start; nothing was started:", problems)
         job = self.store.create_job(name, configs, launcher=self._launcher.name, expectation=expectation)
@@ -186,6 +187,10 @@ class Studio:
             # The worker says the same once it runs; said here, one that dies before is noticed as well.
             self.store.job_started(job.id, process.pid, process.boot_id, process.started)
         return self.store.job(job.id)
+
+    def unavailable_models(self, configs: Sequence[RunConfig]) -> list[Problem]:
+        """Return which models of a job's runs cannot be had, with what to do; see core.model_sources."""
+        return unavailable_models(configs, store=self.store, runs_folder=self.runs_folder)
 
     def start_quick_start(self) -> JobRecord:
         """Start the ablation that ships with the project."""

@@ -17,6 +17,7 @@ from core.config import ROW, RUN, RunConfig
 from core.errors import ModelError
 from core.families.whisper import Whisper
 from core.lora import deployed, has_experts
+from core.model_sources import no_row, require_taught
 from core.preflight import Find, describe_student, find_asleep, find_pretrained, load_student
 from core.store import Store
 from core.weights.files import file_sha256
@@ -57,11 +58,7 @@ class Finder:
 
     def _student(self, run_id: str, language: str) -> Whisper:
         run = self.store.run(run_id)
-        adapters = self.runs_folder / run.id / "adapters" / "best"
-        if run.state != "finished":
-            raise ModelError(f"The run {run.id} ({run.name}) is {run.state}: only a finished run's student can teach.")
-        if not adapters.is_dir():
-            raise ModelError(f"The adapters of the run {run.id} ({run.name}) are gone from {adapters}. Put them back.")
+        adapters = require_taught(run, runs_folder=self.runs_folder)
         config = RunConfig.model_validate({**run.config, "language": language})
 
         def student() -> Whisper:
@@ -118,11 +115,3 @@ def folder_hash(folder: Path) -> str:
     for path in sorted(folder.iterdir()):
         total.update(f"{path.name} {file_sha256(path)}\n".encode())
     return total.hexdigest()
-
-
-def no_row(name: str) -> str:
-    """Return what to do where a row is named that is not there."""
-    return (
-        f"There is no earlier row '{name}' to learn from. Rows know each other within one ablation: look at it as a "
-        "whole, or name a finished run (run:ID)."
-    )

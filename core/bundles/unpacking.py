@@ -19,7 +19,7 @@ from core.bundles.manifest import AUDIO_SUFFIXES, FILES, MOST_JSON_BYTES, MOST_R
 from core.config import parse_run
 from core.errors import BundleError, ConfigError, ManifoldError, StoreError
 from core.runs import ACTIVE, JobRecord, MapPoints, MapRecord, ProbeUtterance, Studio
-from core.store.database import known_revisions
+from core.store.migrating import known_revisions
 from core.store.places import placed
 from core.store.records import Estimate, Level, Side, Stage, State, Subject, config_hash
 from core.store.tables import evaluations, jobs, maps, runs

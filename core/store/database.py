@@ -1,22 +1,27 @@
 """Connections and transactions: SQLite set up so that several processes write at once and lose nothing."""
 
+import copy
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from core.errors import StoreError
+from core.errors import DatabaseGoneError, StoreError
+from core.store.migrating import known_revisions, upgrade
 from core.store.migrations import HEAD
 
 LOCK_SECONDS = 30.0
 """How long a writer waits for the others before it gives up."""
 
+READ_SECONDS = 5.0
+"""How long a reader waits; it has to only where another process has the file all for itself."""
 
 CACHE_KIB = 16 * 1024
 """So much of the file stays in memory: a list that is drawn every few seconds is not read from it each time."""
@@ -44,9 +49,13 @@ class Database:
         except OSError as error:
             raise StoreError(f"The folder of the database {self.path} cannot be made: {error.strerror}.") from error
         self._engine = _engine(self.url)
+        self._patience: float | None = None
+        self._joined: Connection | None = None
+        self._identity: tuple[int, int] | None = None
         try:
             with self._explained():
                 self._migrate()
+                self._identity = _identity(self.path)
         except StoreError:
             self.close()
             raise
@@ -55,10 +64,33 @@ class Database:
         """Close every connection."""
         self._engine.dispose()
 
+    def waiting(self, seconds: float) -> Self:
+        """Return the same open database for a caller whose writes give up after other seconds than `LOCK_SECONDS`."""
+        other = copy.copy(self)
+        other._patience = seconds
+        return other
+
+    @contextmanager
+    def batch(self) -> Iterator[Self]:
+        """Yield the same open database, all of whose writes are one transaction; for a single thread.
+
+        A write that fails in it takes back itself alone, and is raised; one that is not caught takes back all of them.
+        """
+        with self._write() as connection:
+            one = copy.copy(self)
+            one._joined = connection
+            yield one
+
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with self._explained(), self._engine.connect() as connection, connection.begin():
-            yield connection
+        if self._joined is not None:
+            yield self._joined
+            return
+        with self._explained():
+            self._require_same_file()
+            seconds = READ_SECONDS if self._patience is None else min(self._patience, READ_SECONDS)
+            with self._engine.connect() as connection, connection.execution_options(wait=seconds).begin():
+                yield connection
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -68,17 +100,36 @@ class Database:
         timeout or not. The lock file besides keeps a checkpoint (SQLite runs it inside a commit) from meeting another
         process's commit: up to version 3.51.2 that race could lose committed rows.
         """
-        with (
-            self._explained(),
-            self._locked(),
-            self._engine.connect() as connection,
-            connection.execution_options(begin="BEGIN IMMEDIATE").begin(),
-        ):
-            yield connection
+        if self._joined is not None:
+            with self._explained(), self._joined.begin_nested():
+                yield self._joined
+            return
+        with self._explained():
+            self._require_same_file()
+            seconds = LOCK_SECONDS if self._patience is None else self._patience
+            with (
+                self._locked(seconds),
+                self._engine.connect() as connection,
+                connection.execution_options(begin="BEGIN IMMEDIATE", wait=seconds).begin(),
+            ):
+                yield connection
+
+    def _require_same_file(self) -> None:
+        """Refuse to go on with a file that has no name any more: nobody else would ever read what is written to it.
+
+        Raises:
+            DatabaseGoneError: If the database was deleted, or another file is in its place.
+        """
+        if self._identity is not None and _identity(self.path) != self._identity:
+            what = "replaced by another file" if self.path.exists() else "deleted"
+            raise DatabaseGoneError(
+                f"The database {self.path} was {what} while it was in use. Put the file back, or start again with "
+                "another one (--db)."
+            )
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        deadline = time.monotonic() + LOCK_SECONDS
+    def _locked(self, seconds: float) -> Iterator[None]:
+        deadline = time.monotonic() + seconds
         with open(self._lock_path, "ab") as lock:
             while True:
                 try:
@@ -87,7 +138,7 @@ class Database:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise StoreError(
-                            f"Another process has been writing to {self.path} for {LOCK_SECONDS:.0f} seconds. "
+                            f"Another process has been writing to {self.path} for {seconds:.3g} seconds. "
                             "Look for a process that hangs, or try again."
                         ) from None
                     time.sleep(0.002)
@@ -97,7 +148,7 @@ class Database:
         """Bring the schema to HEAD; of several processes one does it and the others wait."""
         if self._revision() == HEAD:
             return
-        with self._locked():
+        with self._locked(LOCK_SECONDS):
             revision = self._revision()
             if revision == HEAD:
                 return
@@ -106,7 +157,7 @@ class Database:
                     f"The database {self.path} was written by a newer version (schema {revision}). "
                     "Install that version, or give another database."
                 )
-            _upgrade(self._engine)
+            upgrade(self._engine, self.path, revision)
 
     def _revision(self) -> str | None:
         with self._engine.connect() as connection:
@@ -146,7 +197,7 @@ def _engine(url: str) -> Engine:
         # Python's own transaction handling begins late and deferred; ours is explicit.
         connection.isolation_level = None
         for pragma in (
-            f"busy_timeout = {int(LOCK_SECONDS * 1000)}",
+            f"busy_timeout = {_milliseconds(LOCK_SECONDS)}",
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
@@ -156,41 +207,24 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        options = connection.get_execution_options()
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_milliseconds(options.get('wait', LOCK_SECONDS))}")
+        connection.exec_driver_sql(options.get("begin", "BEGIN"))
 
     return engine
 
 
-def known_revisions() -> list[str]:
-    """Return every schema that this version can read, the newest first."""
-    from alembic.script import ScriptDirectory
-
-    return [revision.revision for revision in ScriptDirectory.from_config(_alembic_config()).walk_revisions()]
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
-def _upgrade(engine: Engine) -> None:
-    from alembic import command
-
-    config = _alembic_config()
-    with engine.connect() as connection:
-        # With foreign keys on, rebuilding a table would delete the rows that point to it.
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        connection.commit()
-        with connection.execution_options(begin="BEGIN IMMEDIATE").begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-        connection.invalidate()
-
-
-def _alembic_config() -> Any:
-    # Alembic takes long to import and is needed only when the schema changes.
-    from alembic.config import Config
-
-    config = Config()
-    folder = Path(__file__).parent / "migrations"
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file a path names: its device and inode; None where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sentence(reason: str, path: Path) -> str:

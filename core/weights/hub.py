@@ -1,6 +1,5 @@
 """The Hugging Face Hub, asked only when it answers quickly."""
 
-import re
 import threading
 import urllib.error
 import urllib.request
@@ -8,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ModelError
+from core.weights.files import read_folder
 
 WANTED = ["*.json", "*.txt", "model.safetensors", "model-*.safetensors", "model.bin"]
 """Files that are downloaded: never pickle (model.bin is CTranslate2's format, which our own reader reads)."""
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 @dataclass(frozen=True)
@@ -64,21 +62,21 @@ class Hub:
 
         _check_name(model)
         cached = try_to_load_from_cache(model, "config.json", cache_dir=self.cache_folder, revision=revision)
-        if isinstance(cached, str):
+        incomplete = _why_unusable(Path(cached).parent) if isinstance(cached, str) else None
+        if isinstance(cached, str) and incomplete is None:
             return
         reason = self._unreachable()
-        if reason is None:
-            address = hf_hub_url(model, "config.json", revision=revision, endpoint=self.endpoint or constants.ENDPOINT)
-            reason = _refusal(address, self.timeout_seconds)
         if reason is not None:
-            raise ModelError(reason)
+            raise ModelError(f"{reason} Its cache: {incomplete}" if incomplete else reason)
+        address = hf_hub_url(model, "config.json", revision=revision, endpoint=self.endpoint or constants.ENDPOINT)
+        _require_shown(address, self.timeout_seconds)
 
     def _unreachable(self) -> str | None:
         """Return why the Hub cannot be asked, a sentence, or None when it answers."""
         from huggingface_hub import constants
 
         if constants.HF_HUB_OFFLINE if self.offline is None else self.offline:
-            return "it is switched off (HF_HUB_OFFLINE)."
+            return "it is switched off (unset HF_HUB_OFFLINE to ask it)."
         endpoint = self.endpoint or constants.ENDPOINT
         if not _answers(endpoint, self.timeout_seconds):
             return f"{endpoint} did not answer within {self.timeout_seconds:g} s."
@@ -86,8 +84,13 @@ class Hub:
 
 
 def _check_name(model: str) -> None:
-    if not HUB_ID.fullmatch(model):
-        raise ModelError("that is not a Hub id (owner/name).")
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(model)
+    except HFValidationError:
+        raise ModelError("that is not a Hub id (owner/name).") from None
 
 
 def _answers(address: str, timeout_seconds: float) -> bool:
@@ -108,11 +111,32 @@ def _answers(address: str, timeout_seconds: float) -> bool:
     return answered.is_set()
 
 
-def _refusal(address: str, timeout_seconds: float) -> str | None:
-    status = _status(address, timeout_seconds)
-    if status is None:
-        return f"{address} did not answer within {timeout_seconds:g} s."
-    return f"it answered {status} for {address}." if status >= 400 else None
+def _why_unusable(folder: Path) -> str | None:
+    """Return what a folder of the cache lacks, a sentence, or None where it holds a whole model."""
+    try:
+        read_folder(folder, origin="")
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def _require_shown(address: str, timeout_seconds: float) -> None:
+    """Make sure that the Hub hands out a file, asked with the user's token; the error is the reason, a sentence."""
+    from huggingface_hub import errors, get_hf_file_metadata
+
+    try:
+        get_hf_file_metadata(address, timeout=timeout_seconds)
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        reason = f"it answered {status} for {address}"
+        if status in (401, 403, 404):
+            reason += (
+                ": it has no such model, or does not show it to you (for a private or gated one, ask for access on its "
+                "page and log in with: hf auth login)"
+            )
+        raise ModelError(f"{reason}.") from error
+    except Exception as error:  # the client lets the errors of its own HTTP client through
+        raise ModelError(f"{address} could not be asked ({_first_line(error)}).") from error
 
 
 def _status(address: str, timeout_seconds: float) -> int | None:

@@ -2,6 +2,7 @@ import fcntl
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -18,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event
 
 import core.store.database as database
-from core.errors import NotFoundError, StoreError
+from core.errors import DatabaseGoneError, NotFoundError, StoreError
 from core.store import JobRecord, ParameterCounts, Store, UtteranceResult
 from core.store.migrations import HEAD
 from core.store.tables import metadata
@@ -211,9 +212,70 @@ def test_a_folder_that_vanished_is_explained(tmp_path: Path) -> None:
     for path in (tmp_path / "sub").iterdir():
         path.unlink()
     (tmp_path / "sub").rmdir()
-    with pytest.raises(StoreError, match="refused: No such file"):
+    with pytest.raises(DatabaseGoneError, match="was deleted while it was in use"):
         store.request_check({})
+    assert not (tmp_path / "sub").exists()
     store.close()
+
+
+def test_a_database_that_was_deleted_is_told_and_not_made_anew(store: Store, job: JobRecord) -> None:
+    for path in store.path.parent.glob("experiments.db*"):
+        path.unlink()
+    for use in (lambda: store.job(job.id), lambda: store.heartbeat(job.id), store.list_version):
+        with pytest.raises(DatabaseGoneError, match="was deleted while it was in use"):
+            use()
+    assert not store.path.exists()
+
+
+def test_a_database_that_was_replaced_is_told_and_the_other_left_alone(store: Store, job: JobRecord) -> None:
+    store.path.rename(store.path.with_name("away.db"))
+    other = Store.open(store.url)
+    with pytest.raises(DatabaseGoneError, match="replaced by another file"):
+        store.heartbeat(job.id)
+    assert other.jobs() == []
+    other.close()
+
+
+def test_a_database_that_was_put_back_is_used_again(store: Store, job: JobRecord) -> None:
+    store.path.rename(store.path.with_name("away.db"))
+    with pytest.raises(DatabaseGoneError):
+        store.job(job.id)
+    store.path.with_name("away.db").rename(store.path)
+    assert store.heartbeat(job.id)
+
+
+def test_a_batch_is_one_transaction_and_a_write_that_fails_in_it_takes_back_itself_alone(
+    store: Store, job: JobRecord
+) -> None:
+    run = store.runs(job_id=job.id)[0]
+    with store.batch() as one:
+        one.add_metrics(run.id, 1, {"total": 1.0})
+        with pytest.raises(StoreError, match="FOREIGN KEY"):
+            one.add_metrics("r0000000", 1, {"total": 1.0})
+        one.run_progress(run.id, 1, 0.5)
+        assert one.run(run.id).step == 1
+        assert store.run(run.id).step == 0
+    assert (store.run(run.id).step, len(store.metrics(run.id))) == (1, 1)
+
+    def give_up() -> None:
+        with store.batch() as one:
+            one.add_metrics(run.id, 2, {"total": 1.0})
+            one.job("j0")
+
+    with pytest.raises(NotFoundError):
+        give_up()
+    assert len(store.metrics(run.id)) == 1
+
+
+def test_a_caller_may_wait_less_for_a_writer(store: Store, job: JobRecord) -> None:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="locked"):
+            store.waiting(0.1).heartbeat(job.id)
+        assert time.monotonic() - began < 5
+        assert store.job(job.id).id == job.id
+    assert store.heartbeat(job.id)
 
 
 def test_a_write_that_fails_leaves_nothing_half_written(store: Store, evaluate: Callable[..., Any]) -> None:

@@ -130,3 +130,20 @@ def test_a_hub_that_is_switched_off_is_not_asked(tmp_path: Path):
 def test_what_is_no_hub_id_never_reaches_the_network(name: str):
     with pytest.raises(ModelError, match="not a Hub id"):
         Hub("http://127.0.0.1:9", offline=False).download(name)
+
+
+def test_a_copy_in_the_cache_without_weights_is_told_as_incomplete_where_the_hub_is_away(hub: Hub):
+    folder = hub.download("team/whisper")
+    (folder / "model.bin").unlink()
+    assert check("team/whisper", hub=hub) == "the Hub (team/whisper)"
+    away = Hub(endpoint="http://127.0.0.1:9", cache_folder=hub.cache_folder, offline=False)
+    with pytest.raises(ModelError, match=r"Its cache: .* holds no weights"):
+        check("team/whisper", hub=away)
+
+
+def test_the_hub_is_asked_with_the_token_of_whoever_is_logged_in(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    monkeypatch.setattr(FakeHub, "log_request", lambda self, *_: seen.append(self.headers.get("Authorization")))
+    monkeypatch.setenv("HF_TOKEN", "hf_of_somebody")
+    hub.check("team/whisper")
+    assert "Bearer hf_of_somebody" in seen
