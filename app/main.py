@@ -37,4 +37,5 @@ st.logo(HERE / "logo.svg", size="large")
 state.open_studio(
     os.environ.get("MANIFOLD_DB", "sqlite:///experiments.db"), Path(os.environ.get("MANIFOLD_RUNS", "runs")), access
 )
+state.show_trouble()
 page.run()

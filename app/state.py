@@ -64,6 +64,12 @@ def open_studio(database_url: str, runs_folder: Path, access: Access) -> None:
     st.stop()
 
 
+def show_trouble() -> None:
+    """Say at the top of the page what keeps new things from being stored."""
+    for sentence in studio().trouble():
+        st.warning(text.plain(sentence), icon=":material/hard_drive:")
+
+
 def studio() -> Studio:
     """Return the open studio."""
     return st.session_state["studio"]

@@ -15,7 +15,7 @@ from core.access import OWNER, Access
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
-from core.errors import ConfigError, ManifoldError, Problem, StoreError
+from core.errors import ConfigError, ManifoldError, Problem, StoreError, UnwritableError
 from core.first_look import first_look, layer_problems
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
@@ -42,6 +42,7 @@ from core.store import (
     Store,
     UtteranceResult,
 )
+from core.store.files import free_bytes, make_folder_private
 from core.store.records import Level, Side, probe_folder, teacher_states
 from core.wer import WordChange, word_difference
 
@@ -81,6 +82,9 @@ __all__ = [
 ]
 
 ANALYSIS_START_SECONDS = 10.0
+
+FULL_BYTES = 16 * 1024**2
+"""With less than this on its disk, the next thing that is written may not fit."""
 
 LOG_BYTES = 256 * 1024
 """How much of a log's end is looked at for its last lines."""
@@ -143,6 +147,8 @@ class Studio:
             raise StoreError(
                 f"The folder {self.runs_folder} cannot be made ({error.strerror}). Give another one with --runs."
             ) from error
+        self._private = make_folder_private(self.runs_folder)
+        self._refused = ""
         self.store = Store.open(database_url)
         self.access = access
         self._launcher = launcher or LocalLauncher()
@@ -255,9 +261,35 @@ class Studio:
 
     def refresh(self) -> None:
         """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
-        interrupt_dead_jobs(self.store)
-        if self.store.requests_open():
-            self._ensure_analysis_worker()
+        try:
+            interrupt_dead_jobs(self.store)
+            if self.store.requests_open():
+                self._ensure_analysis_worker()
+        except UnwritableError as error:
+            # What is there can still be looked at; `trouble` says it.
+            self._refused = str(error)
+        else:
+            self._refused = ""
+
+    def trouble(self) -> list[str]:
+        """Return what is wrong with where runs are kept, a sentence each: it stands at the top of pages and lists."""
+        said = [self.store.unwritable or self._refused]
+        kept = {"the database": self.store.path.parent, "the runs": self.runs_folder}
+        low = {what: folder for what, folder in kept.items() if free_bytes(folder) < FULL_BYTES}
+        if low and not any(said):
+            what, folder = " and of ".join(low), next(iter(low.values()))
+            said.append(
+                f"The disk of {what} is full ({free_bytes(folder) / 1e6:.0f} MB are free in {folder}). What is there "
+                "can be read, but nothing new can be kept. Free some space on it, for example of runs that nobody "
+                "needs."
+            )
+        exposed = [str(path) for path in (*self.store.exposed, *(() if self._private else (self.runs_folder,)))]
+        if exposed:
+            said.append(
+                f"Others on this machine can read {', '.join(exposed)}, and this account cannot change that. Its owner "
+                "can: chmod -R go= PATH."
+            )
+        return [sentence for sentence in said if sentence]
 
     def ablation(self, job_id: str, test_set: str | None = None, *, against: str | None = None) -> AblationTable:
         """Compare the runs of a job; see core.ablation.ablation_table."""

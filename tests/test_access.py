@@ -29,6 +29,8 @@ READS = {
     "plan",
     "probe",
     "quick_start",
+    "trouble",
+    "unavailable_models",
     "wait_for_maps",
     # It writes down that a worker has died, and starts the one for what was asked for: nothing of its caller's.
     "refresh",

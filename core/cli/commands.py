@@ -75,7 +75,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     screen = Console(stderr=True, highlight=False)
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         try:
             with studio_server(database_url=studio.store.url, runs_folder=studio.runs_folder, port=port) as server:
                 _serve(studio, server, screen=screen, browser=browser, quickstart=quickstart)
@@ -120,7 +120,7 @@ def quickstart(
     maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Wait until the maps are drawn, too.")] = True,
 ) -> None:
     """Run the ablation that ships with the project, print its table, and exit."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         _see_through(studio, studio.start_quick_start(), as_json=as_json, maps=maps)
 
 
@@ -135,7 +135,7 @@ def run(
 ) -> None:
     """Start a run or an ablation and wait for it. Ctrl-C stops the waiting, not the run."""
     name, configs = read_runs(config)
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         job = studio.start(configs, name=name)
         if not detach:
             _see_through(studio, job, as_json=as_json, maps=maps)
@@ -172,7 +172,7 @@ def check(
     ] = True,
 ) -> None:
     """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="lend") as studio:
         try:
             name, configs = studio.quick_start() if config == QUICK_START else read_runs(config)
         except ConfigError as error:

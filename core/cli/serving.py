@@ -135,7 +135,7 @@ def studio_server(*, database_url: str, runs_folder: Path, port: int) -> Iterato
         with its, open(log, "wb", opener=_private) as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "app.server"],
-                stdin=its,
+                stdin=its.fileno(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,

@@ -68,7 +68,7 @@ def test_the_studio_shows_the_quick_start_and_answers_until_it_is_closed(
     output, errors = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
     monkeypatch.setattr(sys, "stderr", errors)
-    seen: list[bool] = []
+    seen: list[int] = []
 
     def hear(said: str, times: int = 1) -> None:
         deadline = time.monotonic() + 90
@@ -116,7 +116,7 @@ def test_a_port_in_use_is_one_clear_sentence(places: list[str], capsys: pytest.C
 def server(command: str, log: Path) -> StudioServer:
     ours, its = socket.socketpair()
     with its, open(log, "wb") as output:
-        process = subprocess.Popen([sys.executable, "-c", command], stdin=its, stdout=output, stderr=output)
+        process = subprocess.Popen([sys.executable, "-c", command], stdin=its.fileno(), stdout=output, stderr=output)
     return StudioServer(process, ours, port=9, token="a token", log=log)
 
 
