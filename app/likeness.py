@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app import charts, map_charts, map_tables, parts, state, text
+from core.alignment.results import has_spread
 from core.runs import AlignmentRecord, ComparisonRecord
 
 
@@ -35,8 +36,9 @@ def _compared(now: AlignmentRecord, *, asks: bool) -> ComparisonRecord | None:
     known = _known(now)
     if not asks:
         return known if known is not None and known.state == "finished" else None
-    # What failed is asked for again by a button only.
-    record = known or _request(now)
+    # What failed is asked for again by a button only; what an older version found, at once.
+    older = known is not None and known.result is not None and not has_spread(known.result)
+    record = _request(now) if known is None or older else known
     if record.state == "finished":
         return record
     if record.state == "failed":
@@ -74,10 +76,13 @@ def _measures(own: Sequence[AlignmentRecord], now: AlignmentRecord, compared: Co
     parts.table(frame, alt="Measures of alignment before and at the chosen step", numbers=list(frame.columns[1:]))
     count = f"{text.count(now.points)} pairs of states" if result is None else _count(result)
     st.caption(
-        f"{count}. CKA is debiased; the angle is that of the loss, after the projection, and all else is of the states "
-        f"as they are; neighbours are the {now.neighbours} nearest."
-        + ("" if result is None else " Intervals: bootstrap over utterances. Shuffled: the pairs drawn at random.")
+        f"{count}. The angle is that of this layer pair where the losses compare it, after the projection, mean over "
+        f"the points; all else is of the states as they are. CKA is linear and debiased (Song et al. 2012); neighbours "
+        f"are the {now.neighbours} nearest." + ("" if result is None else f" {map_tables.how_compared(result)}")
     )
+    few = "" if result is None else map_tables.too_few(result["utterances"])
+    if few:
+        st.caption(f":material/warning: {few}")
 
 
 def _count(result: dict[str, int]) -> str:
@@ -91,8 +96,8 @@ def _over_steps(own: Sequence[AlignmentRecord]) -> None:
     if len(own) < 2:
         return
     for title, values in (
-        ("Linear CKA ↑", [item.linear_cka for item in own]),
-        ("Angle ° ↓", [math.degrees(item.geodesic_angle) for item in own]),
+        ("Debiased linear CKA ↑", [item.linear_cka for item in own]),
+        ("Angle of this layer pair, ° ↓", [math.degrees(item.geodesic_angle) for item in own]),
         ("Shared neighbours % ↑", [100 * item.mutual_knn for item in own]),
     ):
         data = pd.DataFrame({"step": [item.step for item in own], "series": title, "value": values}).dropna()
@@ -107,7 +112,7 @@ def _grid(compared: ComparisonRecord, now: AlignmentRecord) -> None:
     assert compared.result is not None
     grid, pairs = compared.result["grid"], list(compared.result["pairs"])
     frame = map_tables.layer_grid(grid, pairs)
-    st.markdown(f"**Linear CKA of every {now.side} layer, step {compared.step}**")
+    st.markdown(f"**Debiased linear CKA of every {now.side} layer, step {compared.step}**")
     best = frame.loc[frame["cka"].idxmax()]
     st.altair_chart(
         map_charts.layer_grid(

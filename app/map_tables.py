@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from app import text
+from core.alignment.results import FEWEST_UTTERANCES, has_spread
 from core.runs import NEIGHBOURS, AlignmentRecord, MapPoints, ProbeUtterance, UtteranceResult
 
 PRESETS = {
@@ -22,11 +23,11 @@ MOST_ROWS = 500
 """So many points are listed; the others are found by their name."""
 
 MEASURES = {
-    "linear_cka": "Linear CKA ↑",
+    "linear_cka": "Debiased linear CKA ↑",
     "rsa": "RSA ↑",
     "mutual_knn": "Shared neighbours ↑",
     "procrustes_residual": "Procrustes residual ↓",
-    "geodesic_angle": "Angle ↓",
+    "geodesic_angle": "Angle of this layer pair ↓",
 }
 
 
@@ -135,7 +136,8 @@ def likeness(
     Args:
         before: Of the first step.
         now: Of the step that is looked at.
-        measured: Measures of this step by name, each with value, low, high, floor and ceiling; None while they wait.
+        measured: Measures of this step by name, each with value, low, high, floor and ceiling, and floor_low and
+            floor_high unless an older version made them; None while they wait.
     """
     rows: list[dict[str, Any]] = []
     for name, title in MEASURES.items():
@@ -148,9 +150,34 @@ def likeness(
             row[f"Step {now.step}"] = _value(name, one["value"])
             row["95 % interval"] = f"{_value(name, one['low'])} to {_value(name, one['high'])}"
             row["Shuffled"] = _value(name, one["floor"])
+            if one.get("floor_low") is not None:
+                row["Shuffled"] += f" ({_value(name, one['floor_low'])} to {_value(name, one['floor_high'])})"
             row["Teacher itself"] = _value(name, one["ceiling"])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def how_compared(result: Mapping[str, Any]) -> str:
+    """Return how intervals and what stands under "Shuffled" were made, as sentences."""
+    if not has_spread(result):
+        return (
+            "Made by an older version: intervals from a bootstrap that may miss their own value, shuffled by single "
+            "points, which makes unrelated speech look more unlike than it is."
+        )
+    return (
+        "Intervals: 95 %, jackknife over utterances. Shuffled: each utterance beside another one of the teacher's, "
+        "which is what unrelated speech gives: mean and range of 20 exchanges."
+    )
+
+
+def too_few(utterances: int) -> str:
+    """Return what to think of a comparison of so few utterances, as a sentence; empty where there are enough."""
+    if utterances >= FEWEST_UTTERANCES:
+        return ""
+    return (
+        f"{utterances} utterances are too few to settle much, {FEWEST_UTTERANCES} or more are needed: intervals "
+        "are wide, and unrelated speech looks alike, too, as Shuffled shows. Trust only what lies well outside of both."
+    )
 
 
 def layer_grid(grid: Mapping[str, Any], compared: Sequence[str]) -> pd.DataFrame:

@@ -166,9 +166,9 @@ def _shown(
 def compare(record: ComparisonRecord, *, store: Store, runs_folder: Path) -> dict[str, Any]:
     """Return how alike both sides are at a step.
 
-    ``pairs`` has for each layer pair ("2-3") its measures, each with value, low, high, floor and ceiling (see
-    core.alignment.comparison; None cannot be said). ``grid`` has the debiased linear CKA of every student layer with
-    every teacher layer that states are stored of: ``student_layers``, ``teacher_layers``, ``cka``. ``points`` of
+    ``pairs`` has for each layer pair ("2-3") its measures, each with value, low, high, floor and its range, and ceiling
+    (see core.alignment.comparison; None cannot be said). ``grid`` has the debiased linear CKA of every student layer
+    with every teacher layer that states are stored of: ``student_layers``, ``teacher_layers``, ``cka``. ``points`` of
     ``points_total`` were compared, of so many ``utterances``.
 
     Raises:

@@ -51,6 +51,10 @@ def quoted(name: str) -> str:
     return f"'{name}'" if len(name) <= LONGEST_NAME else f"'{name[:LONGEST_NAME]}…'"
 
 
+MOST_TOLD = 70
+"""Problems that an error tells one by one: it is stored, and shown on a page."""
+
+
 class ManifoldError(Exception):
     """Base of everything raised on purpose."""
 
@@ -61,7 +65,11 @@ class _WithProblems(ManifoldError):
     def __init__(self, summary: str, problems: list[Problem] | None = None) -> None:
         self.summary = summary
         self.problems = problems or []
-        super().__init__("\n".join([summary, *(f"  - {problem}" for problem in self.problems)]))
+        told = [str(problem) for problem in self.problems[:MOST_TOLD]]
+        more = len(self.problems) - MOST_TOLD
+        if more > 0:
+            told.append(f"and {more:,} more of the kind")
+        super().__init__("\n".join([summary, *(f"  - {each}" for each in told)]))
 
 
 class ConfigError(_WithProblems):

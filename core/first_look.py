@@ -10,14 +10,13 @@ from typing import Any
 from core.config import RunConfig
 from core.config.sources import Manifest
 from core.errors import ConfigError, DataError, Problem
+from core.paths import expanded, no_file
 from core.scaling.shapes import shape_of
-from core.sources.manifest import glance
+from core.sources.manifest import BAD_ROWS, LONGEST_SECONDS, glance, transcripts_of
+from core.sources.rows import Transcripts
 
 MOST_HEADERS = 300
 """Audio files of a manifest whose headers are read; of a larger one as many, evenly spread."""
-
-MOST_ROWS = 20
-"""Rows of a manifest that are named one by one."""
 
 
 def first_look(configs: Sequence[RunConfig], *, runs_folder: Path) -> list[Problem]:
@@ -82,37 +81,40 @@ def speech_problems(source: Any, extra_tests: Sequence[str], *, runs_folder: Pat
         runs_folder: Where the quick start keeps its speech.
     """
     problems: list[Problem] = []
+    listed = runs_folder / "data" / BAD_ROWS
     if isinstance(source, Manifest):
         for name in ("train", "development", "test"):
-            silent = name == "train" and not source.transcripts
-            path = Path(getattr(source, name)).expanduser()
-            problems += _of_manifest(path, f"source.{name}", "Check the path", source.longest_seconds, silent=silent)
+            path, transcripts = expanded(getattr(source, name)), transcripts_of(source, name)
+            problems += _of_manifest(path, f"source.{name}", listed, transcripts, source.longest_seconds)
     own = runs_folder / "data" / "real" / "real.jsonl"
-    for path in map(Path, extra_tests):
+    for path in map(expanded, extra_tests):
         advice = "Leave the field empty, or check the path"
         if path == own:
             advice = (
                 "Leave the field empty; or put the recorded speech there, which the quick start finds where "
                 "pocketsphinx-testdata is installed (see: manifold doctor)"
             )
-        problems += _of_manifest(path, "evaluation.extra_tests", advice)
+        problems += _of_manifest(path, "evaluation.extra_tests", listed, "may be empty", advice=advice)
     return problems
 
 
-def _of_manifest(path: Path, field: str, advice: str, longest: float = 30.0, *, silent: bool = False) -> list[Problem]:
-    if not path.is_file():
-        return [Problem(field, f"there is no manifest {path}. {advice}")]
+def _of_manifest(
+    path: Path,
+    field: str,
+    listed: Path,
+    transcripts: Transcripts,
+    longest: float = LONGEST_SECONDS,
+    *,
+    advice: str = "Check the path",
+) -> list[Problem]:
+    nothing = no_file(path, "manifest")
+    if nothing:
+        return [Problem(field, f"t{nothing[1:]}. {advice}")]
     try:
-        seen = glance(path, longest_seconds=longest, headers=MOST_HEADERS, silent=silent)
+        seen = glance(
+            path, longest_seconds=longest, headers=MOST_HEADERS, transcripts=transcripts, bad_rows_folder=listed
+        )
     except DataError as error:
         return [Problem(field, error.summary)]
-    return list(_shortened(field, seen.problems, seen.rows, seen.heard))
-
-
-def _shortened(field: str, problems: Sequence[Problem], rows: int, heard: int) -> Iterator[Problem]:
-    yield from problems[:MOST_ROWS]
-    more = len(problems) - MOST_ROWS
-    if more > 0:
-        yield Problem(field, f"and {more:,} more rows of this manifest cannot be used")
-    if problems and heard < rows:
-        yield Problem(field, f"of {rows:,} audio files {heard:,} were opened so far, evenly spread; check the others")
+    said = f"of {seen.rows:,} audio files {seen.heard:,} were opened so far, evenly spread; check the others"
+    return [*seen.problems, *([Problem(field, said)] if seen.problems and seen.heard < seen.rows else [])]

@@ -26,6 +26,7 @@ from core.mapping import Statistics
 from core.memory import PeakMemory
 from core.pacing import Unseen
 from core.parts import train_in_parts
+from core.paths import expanded
 from core.precision import product_type
 from core.preflight import device_of, devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet
@@ -45,6 +46,7 @@ from core.shared import (
     share,
 )
 from core.side_by_side import Member, train_side_by_side
+from core.sources.manifest import row_count
 from core.spread import spread
 from core.store import RunRecord, Store
 from core.teacher_outputs import teachers_of, weighed
@@ -58,8 +60,8 @@ log = logging.getLogger(__name__)
 LIBRARIES = ("manifold-studio", "torch", "transformers", "peft")
 """Whose versions the log has."""
 
-UNKNOWN_SOURCE_SIZES = (400, 50, 50)
-"""Utterances for training, development and test that the bar assumes before a manifest is read."""
+SETTLE_SECONDS = 5.0
+"""How often a job that waits for the database looks whether it shall stop."""
 
 
 def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> None:
@@ -90,6 +92,8 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     maps: list[str] = []
     finder = Finder(store, runs_folder, job_id)
     for number, group in enumerate(groups(configs)):
+        if number:
+            _settle(store, progress)
         recorder = recorder_for(
             group, job_id=job_id, group=number, store=store, runs_folder=runs_folder, progress=progress
         )
@@ -117,10 +121,20 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
     progress.finish()
     # Maps wait for the last run: whoever draws them would take a core from those that train.
     for run_id in maps:
-        store.request_map(run_id, "encoder", None, None, None, "utterances")
-        store.request_comparison(run_id, "encoder", max(item.step for item in store.alignments(run_id)))
+        store.request_first_analysis(run_id)
     if failures:
         raise ManifoldError("\n".join(failures))
+
+
+def _settle(store: Store, progress: Progress) -> None:
+    """Wait until the database knows which runs have finished: the next group may learn from their students.
+
+    Raises:
+        Stopped: If the user asked to stop meanwhile.
+    """
+    while not store.flush(SETTLE_SECONDS):
+        progress.begin("Waiting for the database")
+        progress.advance(0)
 
 
 def parts_of(config: RunConfig, shared: Shared) -> int:
@@ -289,15 +303,25 @@ def _machine(config: RunConfig) -> str:
     return f"On {named}, {threads} thread{'' if threads == 1 else 's'}: {', '.join(versions)}"
 
 
+def set_sizes(config: RunConfig) -> tuple[int, int, int]:
+    """Return how many utterances are learnt from, choose the checkpoint, and are tested on, before they are read.
+
+    Raises:
+        DataError: If a manifest is not there or has no rows.
+    """
+    source, paths = config.source, config.evaluation.extra_tests
+    names = ("train", "development", "test")
+    if isinstance(source, GeneratedSpeech):
+        training, development, test = (getattr(source, name) for name in names)
+    else:
+        training, development, test = (row_count(expanded(getattr(source, name))) for name in names)
+    tested = test + sum(row_count(expanded(path)) for path in paths) if config.evaluation.test else 0
+    return training, development, tested
+
+
 def _total_cost(configs: Sequence[RunConfig]) -> float:
     """Return the cost of a job in the units of its parts."""
-    source = configs[0].source
-    sizes = UNKNOWN_SOURCE_SIZES
-    if isinstance(source, GeneratedSpeech):
-        sizes = (source.train, source.development, source.test)
-    training, development, test = sizes
-    if not configs[0].evaluation.test:
-        test = 0
+    training, development, test = set_sizes(configs[0])
     teachers = len(configs[0].teachers)
     ensembles = len({config.ensemble.label for config in configs} - {"single"}) if teachers > 1 else 0
     total = (training + development + test) * teachers * PREPARE_COST

@@ -273,18 +273,21 @@ def require_readable(utterances: Sequence[Utterance], measured: Sequence[Utteran
     Args:
         utterances: All that have tokens.
         measured: Those whose words are counted.
-        student: Its decoder holds so many tokens and no more.
+        student: Its decoder holds so many tokens and no more, and takes some for control tokens.
     """
-    most = student.model.config.max_target_positions - len(student.prompt)
-    problems = [
-        Problem(item.id, f"its transcript has {count} tokens, and the model writes {most} at most; cut the clip")
-        for item in utterances
-        if (count := len(student.tokens(item.text)) if item.text else 0) > most
-    ]
+    most, control = student.model.config.max_target_positions - len(student.prompt), student.control_tokens
+    problems: list[Problem] = []
+    for item in utterances:
+        tokens = student.tokens(item.text) if item.text else []
+        if len(tokens) > most:
+            said = f"its transcript has {len(tokens)} tokens, and the model writes {most} at most; cut the clip"
+            problems.append(Problem(item.where or item.id, said))
+        for name in [control[token] for token in tokens if token in control][:1]:
+            said = f"its transcript holds {name}, a control token that the model takes as such; remove it"
+            problems.append(Problem(item.where or item.id, said))
+    said = "'{}' has no words once it is normalised; correct it, or remove the clip"
     problems += [
-        Problem(item.id, f"'{item.text}' has no words once it is normalised; correct it, or remove the clip")
-        for item in measured
-        if not normalise(item.text)
+        Problem(item.where or item.id, said.format(item.text)) for item in measured if not normalise(item.text)
     ]
     if problems:
         raise DataError("Transcripts that cannot be used:", problems)

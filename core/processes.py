@@ -24,12 +24,14 @@ import torch
 from torch import distributed
 
 from core.config import RunConfig
-from core.errors import Stopped, sentence_of
+from core.errors import Stopped, StoreError, sentence_of
 from core.handover import Handover, received
 from core.progress import Progress, written
 from core.recording import Recorder
 from core.shared import Shared, models_of, recorder_for
 from core.store import RunRecord, Store
+from core.store.journal import replay
+from core.store.journaled import JournaledStore
 from core.teachers import Finder
 from core.team import ALONE, Team
 
@@ -38,6 +40,9 @@ PROCESSES = multiprocessing.get_context("spawn")
 
 LOOK_SECONDS = 0.5
 """How often the worker looks whether it shall stop."""
+
+FLUSH_SECONDS = 30.0
+"""So long a process waits for the database to have what it measured, before it takes its next runs."""
 
 DEATH_SIGNAL = 1
 """Linux: ``prctl(PR_SET_PDEATHSIG)``, the signal that a process gets when its parent dies, however it dies."""
@@ -159,6 +164,7 @@ class Hand:
 
     def __init__(self, duty: Duty, place: Place) -> None:
         """Start it."""
+        self._duty = duty
         self.pipe, theirs = PROCESSES.Pipe()
         self._process = PROCESSES.Process(target=_serve, args=(duty, place, theirs), daemon=True)
         self._process.start()
@@ -210,7 +216,13 @@ class Hand:
         code = self._process.exitcode or 0
         how = f"was killed (signal {-code}), by hand or for want of memory" if code < 0 else f"ended (status {code})"
         sentence = self._last or f"{self._name} that trained it {how}. The log has what it said; start the run again."
-        lost = [run for run, _ in self.company or () if store.run_state(run.id, "failed", sentence)]
+        # What it had stored is told first: a run of its company may have finished.
+        store.flush(FLUSH_SECONDS)
+        with suppress(StoreError):
+            replay(store, self._duty.runs_folder, job_id=self._duty.job_id)
+        lost = [run for run, _ in self.company or () if store.run(run.id).active]
+        for run in lost:
+            store.run_state(run.id, "failed", sentence)
         return Outcome([f"{run.name}: {sentence}" for run in lost])
 
 
@@ -255,7 +267,11 @@ def _serve(duty: Duty, place: Place, pipe: Connection) -> None:
 
 def _work(duty: Duty, place: Place, pipe: Connection, progress: Progress) -> None:
     """Read what is shared, and train what is dealt out, until nothing is."""
-    store = Store.open(duty.database_url)
+    with JournaledStore(Store.open(duty.database_url), duty.runs_folder, duty.job_id) as store:
+        _train_companies(store, duty, place, pipe, progress)
+
+
+def _train_companies(store: Store, duty: Duty, place: Place, pipe: Connection, progress: Progress) -> None:
     recorder = recorder_for(
         duty.configs,
         job_id=duty.job_id,
@@ -271,6 +287,7 @@ def _work(duty: Duty, place: Place, pipe: Connection, progress: Progress) -> Non
     with joined(place.rank) as team:
         while (company := pipe.recv()) is not None:
             outcome = duty.train(company, shared=shared, recorder=recorder, progress=progress, team=team)
+            store.flush(FLUSH_SECONDS)
             pipe.send(Word(progress.stage, progress.done, outcome))
 
 

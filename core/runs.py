@@ -13,9 +13,10 @@ from typing import Any
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.access import OWNER, Access
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
+from core.alignment.results import has_spread
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
-from core.errors import ConfigError, ManifoldError, Problem, StoreError, UnwritableError
+from core.errors import ConfigError, JobError, ManifoldError, Problem, StoreError, UnwritableError
 from core.first_look import first_look, layer_problems
 from core.launchers.liveness import interrupt_dead_jobs, process_of
 from core.launchers.local import LocalLauncher
@@ -85,6 +86,9 @@ ANALYSIS_START_SECONDS = 10.0
 
 FULL_BYTES = 16 * 1024**2
 """With less than this on its disk, the next thing that is written may not fit."""
+
+REFRESH_SECONDS = 0.5
+"""So long a look at the state of things waits for a writer; what cannot be written then is written at a later one."""
 
 LOG_BYTES = 256 * 1024
 """How much of a log's end is looked at for its last lines."""
@@ -261,15 +265,16 @@ class Studio:
 
     def refresh(self) -> None:
         """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
+        self._refused = ""
         try:
-            interrupt_dead_jobs(self.store)
+            interrupt_dead_jobs(self.store.waiting(REFRESH_SECONDS), self.runs_folder)
             if self.store.requests_open():
                 self._ensure_analysis_worker()
-        except UnwritableError as error:
+        except (UnwritableError, JobError) as error:
             # What is there can still be looked at; `trouble` says it.
             self._refused = str(error)
-        else:
-            self._refused = ""
+        except StoreError:
+            pass
 
     def trouble(self) -> list[str]:
         """Return what is wrong with where runs are kept, a sentence each: it stands at the top of pages and lists."""
@@ -332,9 +337,11 @@ class Studio:
         return record
 
     def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
-        """Ask how alike both sides are at a step, with intervals; its record says when it is there."""
+        """Ask how alike both sides are at a step, anew if an older version said it; its record says when it is done."""
         self.access.require("measure")
         record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
+        if record.result is not None and not has_spread(record.result):
+            record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number, again=True)
         if record.state in ("queued", "running"):
             self._ensure_analysis_worker()
         return record

@@ -14,6 +14,7 @@ from core.evaluation import Listener, MostConfident, Student, Together, Transcri
 from core.families.whisper import Whisper
 from core.listening import Kept, Listening, Live, Models, Recipes, by_context, logits_kept, temperatures_of
 from core.mapping import LayerPair, Statistics
+from core.paths import expanded
 from core.precision import heard_in
 from core.preflight import (
     all_pairs,
@@ -283,7 +284,7 @@ def test_sets(config: RunConfig, splits: Splits) -> dict[str, Sequence[Utterance
         return {}
     tests: dict[str, Sequence[Utterance]] = {"test": splits.test}
     for path in config.evaluation.extra_tests:
-        tests[Path(path).stem] = read_manifest(Path(path))
+        tests[Path(path).stem] = read_manifest(expanded(path), transcripts="may be empty")
     return tests
 
 

@@ -14,20 +14,21 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from core.errors import ManifoldError, Stopped, StoreError, sentence_of
+from core.errors import DatabaseGoneError, ManifoldError, Stopped, StoreError, sentence_of
 from core.launchers.liveness import interrupt_dead_jobs
 from core.launchers.process import identify
 from core.launchers.slots import CPU, take_slot
 from core.progress import written
 from core.store import State, Store
+from core.store.journaled import JournaledStore
 
 log = logging.getLogger("core.worker")  # also where this file is the program itself
 
 HEARTBEAT_SECONDS = 2.0
 TURN_SECONDS = 0.5
-ENDING_ATTEMPTS = 30
+ENDING_SECONDS = 60.0
 
 Work = Callable[..., None]
 """Called as ``work(job_id, store=..., runs_folder=..., stop=...)``; returns when finished, raises how else it ended."""
@@ -75,7 +76,7 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
         told_to_stop: Whether the process was asked to end by a signal.
     """
     me = identify()
-    store.job_started(job_id, me.pid, me.boot_id, me.started)
+    _patiently(lambda: store.job_started(job_id, me.pid, me.boot_id, me.started))
     heartbeat = Heartbeat(store, job_id)
     log.info("The worker of %s waits for its turn", job_id)
 
@@ -85,63 +86,94 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
     try:
         slot = _wait_for_turn(job_id, store=store, runs_folder=runs_folder, stop=stop)
         if slot is None:
-            store.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",))
+            _patiently(lambda: store.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",)))
             log.info("Not begun: the job was stopped or given up while it waited")
-        else:
-            log.info("Its turn")
-            with slot:
-                state, message = _outcome(
-                    lambda: work(job_id, store=store, runs_folder=runs_folder, stop=stop),
-                    asked=lambda: store.stop_requested(job_id),
-                )
-                log.info("%s", f"{state.capitalize()}. {message}".rstrip())
-                _record(store, job_id, state, message)
+            return store.job(job_id).state
+        log.info("Its turn")
+        with slot, JournaledStore(store, runs_folder, job_id) as results:
+            state, message = _outcome(
+                lambda: work(job_id, store=results, runs_folder=runs_folder, stop=stop),
+                asked=lambda: store.stop_requested(job_id),
+                problem=results.problem,
+            )
+            log.info("%s", f"{state.capitalize()}. {message}".rstrip())
+            results.job_state(job_id, state, message)
+            _settle(results, state)
         return store.job(job_id).state
     finally:
         heartbeat.close()
 
 
+def _patiently(write: Callable[[], Any]) -> None:
+    """Do what only the database can answer, however long that takes: nothing is lost by waiting.
+
+    Raises:
+        StoreError: If the database is gone.
+    """
+    while True:
+        try:
+            write()
+            return
+        except DatabaseGoneError:
+            raise
+        except StoreError as error:
+            print(f"waiting for the database: {error}", file=sys.stderr)
+            time.sleep(TURN_SECONDS)
+
+
 def _wait_for_turn(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> IO[bytes] | None:
-    """Return the slot once the job is the oldest that waits and the slot is free, or None when it shall not begin."""
-    while not stop() and store.job(job_id).state == "queued":
-        # A dead job in front would keep all others waiting, and nobody else may be looking.
-        interrupt_dead_jobs(store)
-        if store.first_queued_job() == job_id:
-            slot = take_slot(runs_folder, CPU)
-            if slot is not None:
-                if store.job_state(job_id, "starting", only_from=("queued",)):
-                    return slot
-                slot.close()
+    """Return the slot once the job is the oldest that waits and the slot is free, or None when it shall not begin.
+
+    Raises:
+        StoreError: If the database is gone.
+    """
+    while not stop():
+        try:
+            if store.job(job_id).state != "queued":
+                return None
+            # A dead job in front would keep all others waiting, and nobody else may be looking.
+            interrupt_dead_jobs(store, runs_folder)
+            if store.first_queued_job() == job_id:
+                slot = take_slot(runs_folder, CPU)
+                if slot is not None:
+                    if store.job_state(job_id, "starting", only_from=("queued",)):
+                        return slot
+                    slot.close()
+        except DatabaseGoneError:
+            raise
+        except StoreError as error:
+            print(f"waiting for the database: {error}", file=sys.stderr)
         time.sleep(TURN_SECONDS)
     return None
 
 
-def _outcome(work: Callable[[], None], *, asked: Callable[[], bool]) -> tuple[State, str]:
+def _outcome(
+    work: Callable[[], None], *, asked: Callable[[], bool], problem: Callable[[], Exception | None]
+) -> tuple[State, str]:
     """Do the work and return how it ended, in a state and a sentence; what is not a sentence goes to the log."""
     try:
         work()
+        ended: tuple[State, str] = ("finished", "")
     except Stopped:
         by_user = "Stopped on request. What was stored until then is kept."
         by_signal = "The machine told the worker to end (SIGTERM). What was stored until then is kept."
-        return "stopped", by_user if asked() else by_signal
+        ended = "stopped", by_user if asked() else by_signal
     except Exception as error:  # noqa: BLE001 - whatever it is, the row has to say how the job ended
         traceback.print_exc()
-        return "failed", sentence_of(error)
-    return "finished", ""
+        ended = "failed", sentence_of(error)
+    # Where database or files went away under it, whatever else went wrong came of that.
+    gone = problem()
+    return ended if gone is None else ("failed", sentence_of(gone))
 
 
-def _record(store: Store, job_id: str, state: State, message: str) -> None:
-    """Store how the job ended; on a full disk, wait a while for somebody to make room."""
-    for _ in range(ENDING_ATTEMPTS):
-        try:
-            store.job_state(job_id, state, message)
-            return
-        except StoreError as error:
-            print(
-                f"The job is {state} ({message or 'all is well'}), but this cannot be stored: {error}", file=sys.stderr
-            )
-            time.sleep(HEARTBEAT_SECONDS)
-    store.job_state(job_id, state, message)
+def _settle(results: JournaledStore, state: State) -> None:
+    """Wait until the database has the job's ending; what it does not take in time waits in the journal."""
+    if not results.flush(ENDING_SECONDS):
+        print(
+            f"The job is {state}, but the database does not take it. It waits in {results.journal}; whoever opens the "
+            "studio or lists the runs when the database answers will find it there.",
+            file=sys.stderr,
+        )
 
 
 def _job_work(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> None:

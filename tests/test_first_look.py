@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import core.first_look as looking
+import core.sources.bad_rows as bad_rows
 from core.audio import write_flac
 from core.config import RunConfig
 from core.errors import Problem
@@ -96,7 +97,7 @@ def test_of_a_large_manifest_a_sample_is_opened_and_that_is_said(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looking, "MOST_HEADERS", 3)
-    monkeypatch.setattr(looking, "MOST_ROWS", 2)
+    monkeypatch.setattr(bad_rows, "MOST_ROWS", 2)
     rows = []
     for number in range(9):
         (tmp_path / f"{number}.flac").write_bytes(b"no audio")
@@ -104,10 +105,10 @@ def test_of_a_large_manifest_a_sample_is_opened_and_that_is_said(
     (tmp_path / "7.flac").unlink()
     train = manifest(tmp_path / "train.jsonl", *rows)
     good = manifest(tmp_path / "test.jsonl", {"audio_filepath": clip(tmp_path / "good.flac"), "text": "fine"})
-    found = first_look([make_config(source=source(train, good))], runs_folder=tmp_path)
-    assert [(problem.where, problem.message.split(".")[0].split(" (")[0]) for problem in found[2:]] == [
-        ("source.train", "and 2 more rows of this manifest cannot be used"),
-        ("source.train", "of 9 audio files 3 were opened so far, evenly spread; check the others"),
+    found = first_look([make_config(source=source(train, good))], runs_folder=tmp_path / "runs")
+    assert [(problem.where, problem.message.split(".")[0].split(";")[0].split(" (")[0]) for problem in found[2:]] == [
+        (train, "and 2 more rows of this manifest cannot be used"),
+        ("source.train", "of 9 audio files 3 were opened so far, evenly spread"),
     ]
     assert [problem.where for problem in found[:2]] == [f"{train}:1", f"{train}:5"]
 

@@ -12,7 +12,7 @@ from core.ablation import ablation_table
 from core.analysis import compare
 from core.config import parse_run
 from core.errors import ConfigError, ManifoldError, Stopped
-from core.job import run_job
+from core.job import run_job, set_sizes
 from core.sources import prepare
 from core.store import Store
 from core.watching import evaluation_steps
@@ -245,6 +245,18 @@ def test_a_job_learns_from_the_teachers_transcripts_and_from_audio_that_has_none
     assert learnt == {"references": 2, "teacher's": 2, "audio alone": 3}
     ranks = store.metrics(store.runs(job_id=job.id)[0].id, ["effective_rank/encoder.2"])
     assert [metric.step for metric in ranks] == [0, 1]
+
+
+def test_the_bar_counts_the_rows_of_manifests_before_they_are_read(tmp_path: Path) -> None:
+    for name, rows in {"train": 7, "development": 3, "test": 2, "extra": 4}.items():
+        (tmp_path / f"{name}.jsonl").write_text("{}\n\n" * rows)
+    paths = {name: str(tmp_path / f"{name}.jsonl") for name in ("train", "development", "test")}
+    fields = {**SMALL, "method": MANIFOLD, "source": {"kind": "manifest", **paths}}
+    extra = {"extra_tests": [str(tmp_path / "extra.jsonl")]}
+    assert set_sizes(parse_run({**fields, "evaluation": extra})) == (7, 3, 6)
+    assert set_sizes(parse_run({**fields, "evaluation": {**extra, "test": False}})) == (7, 3, 0)
+    generated = {"kind": "generated", "train": 9, "development": 8, "test": 7}
+    assert set_sizes(parse_run({**fields, "source": generated, "evaluation": extra})) == (9, 8, 11)
 
 
 def test_a_job_that_is_told_to_stop_stops(store: Store, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -209,3 +210,25 @@ def test_every_transcript_that_cannot_be_used_is_named(teacher: Whisper) -> None
     with pytest.raises(DataError, match="cannot be used") as caught:
         require_readable([fine, long, silent], [fine, silent], student=teacher)
     assert [problem.where for problem in caught.value.problems] == ["long", "silent"]
+
+
+def test_a_name_that_the_tokenizer_takes_for_a_control_token_is_a_mistake_with_its_row() -> None:
+    model = random_whisper()
+    tokenizer = copy.deepcopy(model.loaded.tokenizer)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["[hes]"]})
+    tokenizer.add_tokens(["kubernetes"])
+    model.loaded = dataclasses.replace(model.loaded, tokenizer=tokenizer)
+    assert {"<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>", "[hes]"} <= set(model.control_tokens.values())
+
+    def said(text: str, where: str = "") -> Utterance:
+        return Utterance("clip", Path("a.wav"), text, None, 1.0, where)
+
+    fine = [said("we run kubernetes"), said("a [hesitation]"), said("")]
+    require_readable(fine, [], student=model)
+    wrong = [said("well [hes] yes", "train.jsonl:3"), said("one<|endoftext|> two")]
+    with pytest.raises(DataError) as caught:
+        require_readable([*fine, *wrong], [], student=model)
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{where}: its transcript holds {token}, a control token that the model takes as such; remove it"
+        for where, token in (("train.jsonl:3", "[hes]"), ("clip", "<|endoftext|>"))
+    ]

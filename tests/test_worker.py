@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import core.store.journaled as journaled
 import core.worker as worker
 from core.config import RunConfig, read_preset
 from core.config.models import Teacher
@@ -193,7 +194,7 @@ def test_an_ending_that_cannot_be_stored_at_first_is_stored_later(
     assert work_through(store, configs, tmp_path, work).state == "finished"
     told = capsys.readouterr().err
     assert "heartbeat: " in told
-    assert "The job is finished (all is well), but this cannot be stored" in told
+    assert "cannot be stored" not in told
 
 
 @pytest.fixture
@@ -209,7 +210,8 @@ def test_an_ending_that_can_never_be_stored_ends_the_worker_with_an_error(
     store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(worker, "ENDING_ATTEMPTS", 2)
+    monkeypatch.setattr(worker, "ENDING_SECONDS", 0.2)
+    monkeypatch.setattr(journaled, "CLOSING_SECONDS", 0.2)
     lock = Path(f"{store.path}.lock")
 
     def work(job_id: str, **places: Any) -> None:

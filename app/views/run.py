@@ -46,7 +46,9 @@ def show() -> None:
     if job.active:
         _live(run, job)
     if not run.active:
-        message = run.message or (job.message if run.state != "finished" else "")
+        # A job that ended its runs keeps the whole message, and they its first line.
+        of_job = run.state != "finished" and job.message.startswith(run.message)
+        message = job.message if of_job else run.message
         if message:
             parts.ending(run.state, message)
         if run.state in ("failed", "interrupted", "stopped"):

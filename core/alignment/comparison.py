@@ -1,16 +1,28 @@
-"""How alike two sides are, with what chance would give: intervals, floors and ceilings of all measures at once.
+"""How alike two sides are, with what unrelated speech would give: intervals, floors and ceilings of all measures.
 
-The interval is a percentile bootstrap over utterances, drawn with replacement, because the frames of an utterance are
-alike (Bisani and Ney 2004 draw them so for error rates). A point that is drawn twice is no pair with itself: it would
-look like perfect agreement. So nothing is copied; every measure is a sum over distinct points, weighed by how often
-each was drawn. The floor is the mean over shuffled pairings, and the ceiling is the teacher beside itself.
+The states of an utterance change slowly in time, so its points are no independent draws, and two sides that have
+nothing to do with each other still look alike by many measures, the more so the fewer the utterances. Therefore both
+the interval and the floor take whole utterances:
+
+- The interval is the jackknife's: every measure is computed again without each utterance in turn, and the scatter of
+  those values gives a standard error and, with Student's t, an interval around the value (Efron and Stein 1981: for
+  statistics like these the jackknife's variance is too large rather than too small). Nothing is drawn twice. In a
+  bootstrap, an utterance that is drawn twice pairs its points with near copies of themselves, which looks like
+  agreement: the value then lies below its own interval.
+- The floor ("shuffled") pairs each utterance of the student with another utterance of the teacher, point by point from
+  the start as far as the shorter of the two lasts. So each side keeps its smoothness in time, and only what the two
+  have in common is lost. It is done several times: the floor is the mean, and its range is told.
+
+The ceiling is the teacher beside itself.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import stdtrit
 from threadpoolctl import threadpool_limits
 
 from core.alignment.measures import (
@@ -18,18 +30,23 @@ from core.alignment.measures import (
     distance_ranks,
     geodesic_angles,
     linear_cka,
-    nearest_sets,
-    procrustes,
+    mutual_knn,
+    nearest_first,
     procrustes_residual,
 )
 from core.errors import ShapeError
 
-DRAWS = 400
-SHUFFLES = 10
+SHUFFLES = 20
 NEIGHBOURS = 10
 
+MOST_LEFT_OUT = 50
+"""Utterances are left out one by one up to so many; of more, in so many groups of nearly the same size."""
+
 FEWEST_POINTS = 5
-"""A shuffled, debiased CKA needs four; a neighbour more than the point itself needs one."""
+"""A debiased CKA needs four, of which one utterance is left out; a neighbour more than the point itself needs one."""
+
+FEW_TO_EXCHANGE = 4
+"""So few utterances can be exchanged in a handful of ways only: they are shifted in time as well, each in a circle."""
 
 MOST_POINTS = 1000
 """More are thinned evenly: all measures here cost the square of the points."""
@@ -41,18 +58,22 @@ class Measured:
 
     Attributes:
         value: Of all points.
-        low: Lower end of the 95 % bootstrap interval.
+        low: Lower end of the 95 % interval, which always holds the value.
         high: Upper end.
-        floor: Mean over shuffled pairings: what unrelated states give.
+        floor: Mean over exchanged utterances: what unrelated speech gives.
+        floor_low: Least of those.
+        floor_high: Largest of those.
         ceiling: The teacher beside itself.
 
-    NaN in any of them: it cannot be said, because a side does not vary.
+    NaN in any of them: it cannot be said, because a side does not vary, or there is one utterance only.
     """
 
     value: float
     low: float
     high: float
     floor: float
+    floor_low: float
+    floor_high: float
     ceiling: float
 
 
@@ -64,24 +85,22 @@ def compared(
     aligned_teacher: Float[np.ndarray, "points common"],
     utterance: Int[np.ndarray, " points"],
     seed: int,
-    draws: int = DRAWS,
     shuffles: int = SHUFFLES,
     neighbours: int = NEIGHBOURS,
 ) -> dict[str, Measured]:
     """Return debiased linear CKA, mutual k-nearest-neighbour, RSA, Procrustes residual and the mean geodesic angle.
 
-    All but the angle, in radians, are of the states as they are. In the bootstrap, who is near whom, the ranks of
-    distances and the rotation of Procrustes stay those of all points.
+    All but the angle, in radians, are of the states as they are. Where an utterance is left out, nearest neighbours
+    and the rotation of Procrustes are those of the others; the ranks of distances stay those of all points.
 
     Args:
         student: The probe's states in the student.
         teacher: The same points in the teacher.
         aligned_student: The student's states where the losses compare them.
         aligned_teacher: The teacher's states there.
-        utterance: To which utterance each point belongs.
-        seed: Of draws and shuffles.
-        draws: Of the bootstrap.
-        shuffles: Pairings that the floor is the mean of.
+        utterance: To which utterance each point belongs; those of one utterance stand in the order of time.
+        seed: Of the exchanges.
+        shuffles: Exchanges that the floor is the mean of.
         neighbours: How many; fewer where there are too few points.
 
     Raises:
@@ -93,18 +112,16 @@ def compared(
     if points < FEWEST_POINTS:
         raise ShapeError(f"There are {points} points, but at least {FEWEST_POINTS} are needed to compare two sides.")
     random = np.random.default_rng(seed)
-    # The points as they are come first, then the draws; and the true pairing, then shuffled ones.
-    weights = np.concatenate([np.ones((1, points)), _draws(utterance, draws, random)])
-    orders = [np.arange(points), *(random.permutation(points) for _ in range(shuffles))]
+    kept = np.concatenate([np.ones((1, points)), _left_out(utterance, random)])
+    exchanges = [_exchanged(utterance, random) for _ in range(shuffles)]
     student, teacher = centred(student.astype(np.float64)), centred(teacher.astype(np.float64))
-    neighbours = min(neighbours, points - 1)
     with threadpool_limits(limits=1, user_api="blas"):
         return {
-            "linear_cka": _of_pairs(_cka, _gram(student), _gram(teacher), weights, orders),
-            "mutual_knn": _mutual_knn(student, teacher, weights, orders, neighbours),
-            "rsa": _of_pairs(_correlation, distance_ranks(student), distance_ranks(teacher), weights, orders),
-            "procrustes_residual": _procrustes(student, teacher, weights, orders),
-            "geodesic_angle": _angle(aligned_student, aligned_teacher, weights, orders),
+            "linear_cka": _of_pairs(_cka, _gram(student), _gram(teacher), kept, exchanges, (-1, 1)),
+            "mutual_knn": _mutual_knn(student, teacher, kept, exchanges, min(neighbours, points - 1)),
+            "rsa": _of_pairs(_correlation, distance_ranks(student), distance_ranks(teacher), kept, exchanges, (-1, 1)),
+            "procrustes_residual": _procrustes(student, teacher, kept, exchanges),
+            "geodesic_angle": _angle(aligned_student, aligned_teacher, kept, exchanges),
         }
 
 
@@ -122,17 +139,65 @@ def cka_grid(
         return [[linear_cka(student, teacher) for teacher in teachers] for student in students]
 
 
-def _draws(utterance: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
-    """Return how often each point was drawn, [draws, points]; with its utterance, of which as many are drawn as are."""
+def _left_out(utterance: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Return which points are kept as each utterance, or each group of utterances, is left out, [groups, points]."""
     names, member = np.unique(utterance, return_inverse=True)
-    counts = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return counts[:, member].astype(np.float64)
+    if len(names) > MOST_LEFT_OUT:
+        member = (random.permutation(len(names)) % MOST_LEFT_OUT)[member]
+    return (np.arange(member.max() + 1)[:, None] != member).astype(np.float64)
 
 
-def _measured(values: np.ndarray, floor: float, ceiling: float) -> Measured:
-    drawn = values[1:][np.isfinite(values[1:])]
-    low, high = np.quantile(drawn, (0.025, 0.975)) if len(drawn) else (np.nan, np.nan)
-    return Measured(float(values[0]), float(low), float(high), floor, ceiling)
+Exchange = tuple[np.ndarray, np.ndarray]
+"""Places of the student's points and of the teacher's points beside them."""
+
+
+def _exchanged(utterance: np.ndarray, random: np.random.Generator) -> Exchange:
+    """Return a pairing of each utterance with another, no utterance with itself; one alone is shifted in time."""
+    names, member = np.unique(utterance, return_inverse=True)
+    order = np.argsort(member, kind="stable")
+    ends = np.cumsum(np.bincount(member))
+    own = [order[first:last] for first, last in pairwise([0, *ends])]
+    partner = np.arange(len(names))
+    while len(names) > 1 and np.any(partner == np.arange(len(names))):
+        partner = random.permutation(len(names))
+    beside = [own[number] for number in partner]
+    if len(names) <= FEW_TO_EXCHANGE:
+        # By a quarter of its length at least, so that one alone does not stay beside itself.
+        beside = [np.roll(each, random.integers(len(each) // 4, len(each) - len(each) // 4 + 1)) for each in beside]
+    both = [(mine, theirs, min(len(mine), len(theirs))) for mine, theirs in zip(own, beside, strict=True)]
+    return (
+        np.concatenate([mine[:shorter] for mine, _, shorter in both]),
+        np.concatenate([theirs[:shorter] for _, theirs, shorter in both]),
+    )
+
+
+def _measured(values: np.ndarray, shuffled: Sequence[float], ceiling: float, bounds: tuple[float, float]) -> Measured:
+    """Return a measure with its interval.
+
+    Args:
+        values: Of all points first, then without each group of utterances.
+        shuffled: Of exchanged utterances.
+        ceiling: Of the teacher beside itself.
+        bounds: Least and largest value that the measure can have.
+    """
+    value, without = float(values[0]), values[1:]
+    half = np.nan
+    if len(without) > 1 and np.isfinite(without).all():
+        error = np.sqrt((len(without) - 1) * np.var(without))
+        half = stdtrit(len(without) - 1, 0.975) * error
+    low, high = np.nan, np.nan
+    if np.isfinite(half):
+        low, high = max(value - half, min(bounds[0], value)), min(value + half, max(bounds[1], value))
+    said = [each for each in shuffled if np.isfinite(each)] or [np.nan]
+    return Measured(
+        value=value,
+        low=float(low),
+        high=float(high),
+        floor=float(np.mean(said)),
+        floor_low=float(min(said)),
+        floor_high=float(max(said)),
+        ceiling=ceiling,
+    )
 
 
 PairMeasure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -140,12 +205,19 @@ PairMeasure = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def _of_pairs(
-    measure: PairMeasure, mine: np.ndarray, theirs: np.ndarray, weights: np.ndarray, orders: list[np.ndarray]
+    measure: PairMeasure,
+    mine: np.ndarray,
+    theirs: np.ndarray,
+    kept: np.ndarray,
+    exchanges: Sequence[Exchange],
+    bounds: tuple[float, float],
 ) -> Measured:
-    as_they_are = weights[:1]
-    shuffled = [measure(mine, theirs[np.ix_(order, order)], as_they_are)[0] for order in orders[1:]]
-    ceiling = measure(theirs, theirs, as_they_are)[0]
-    return _measured(measure(mine, theirs, weights), float(np.mean(shuffled)), float(ceiling))
+    shuffled = [
+        float(measure(mine[np.ix_(own, own)], theirs[np.ix_(beside, beside)], np.ones((1, len(own))))[0])
+        for own, beside in exchanges
+    ]
+    ceiling = measure(theirs, theirs, kept[:1])[0]
+    return _measured(measure(mine, theirs, kept), shuffled, float(ceiling), bounds)
 
 
 def _gram(states: np.ndarray) -> np.ndarray:
@@ -154,40 +226,33 @@ def _gram(states: np.ndarray) -> np.ndarray:
     return gram
 
 
-def _cka(k: np.ndarray, n: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return CKA for each row of weights; at weights of one that of `core.alignment.measures.linear_cka`."""
+def _cka(k: np.ndarray, n: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return CKA of the points that each row keeps; of all of them that of `core.alignment.measures.linear_cka`."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _hsic(k, n, weights) / np.sqrt(_hsic(k, k, weights) * _hsic(n, n, weights))
+        return _hsic(k, n, kept) / np.sqrt(_hsic(k, k, kept) * _hsic(n, n, kept))
 
 
-def _hsic(k: np.ndarray, n: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the unbiased HSIC (Song et al. 2012) over distinct points, each counted as often as it was drawn.
+def _hsic(k: np.ndarray, n: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return the unbiased HSIC (Song et al. 2012, equation 5) of the points that each row of zeros and ones keeps.
 
-    It is the mean over pairs of k_ij n_ij, plus that over quadruples of k_ij n_qr, less twice that over triples of
-    k_ij n_iq. Sums over distinct points are sums over all points less those in which some are the same; the matrices
-    have no diagonal.
+    The matrices have no diagonal: it is (tr(K N) + 1'K1 1'N1 / ((m-1)(m-2)) - 2 1'KN1 / (m-2)) / (m (m-3)).
     """
-    both, squares = k * n, weights**2
-    rows = (weights @ k) * (weights @ n)
-    shared = squares @ both
-    pairs = np.sum((weights @ both) * weights, axis=1)
-    triples = np.sum(weights * (rows - shared), axis=1)
-    ends = np.sum((weights @ k) * weights, axis=1) * np.sum((weights @ n) * weights, axis=1)
-    quadruples = ends - 4 * np.sum(squares * (rows - shared), axis=1) - 2 * np.sum(squares * shared, axis=1)
-    one, two, three, four = (np.sum(weights**power, axis=1) for power in (1, 2, 3, 4))
+    points = kept.sum(axis=1)
+    rows_k, rows_n = kept @ k, kept @ n
+    trace = np.sum((kept @ (k * n)) * kept, axis=1)
+    ends = np.sum(rows_k * kept, axis=1) * np.sum(rows_n * kept, axis=1)
+    shared = np.sum(rows_k * rows_n * kept, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (
-            pairs / (one**2 - two)
-            + quadruples / (one**4 - 6 * one**2 * two + 3 * two**2 + 8 * one * three - 6 * four)
-            - 2 * triples / (one**3 - 3 * one * two + 2 * three)
-        )
+        whole = trace + ends / ((points - 1) * (points - 2)) - 2 * shared / (points - 2)
+        return np.where(points > 3, whole / (points * (points - 3)), np.nan)
 
 
-def _correlation(k: np.ndarray, n: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return Pearson's correlation of two matrices over pairs of distinct points, for each row of weights."""
+def _correlation(k: np.ndarray, n: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return Pearson's correlation of two matrices over pairs of distinct points that each row keeps."""
+    points = kept.sum(axis=1)
 
     def mean(matrix: np.ndarray) -> np.ndarray:
-        return np.sum((weights @ matrix) * weights, axis=1) / (weights.sum(axis=1) ** 2 - np.sum(weights**2, axis=1))
+        return np.sum((kept @ matrix) * kept, axis=1) / (points * (points - 1))
 
     with np.errstate(invalid="ignore", divide="ignore"):
         of_k, of_n = mean(k), mean(n)
@@ -196,29 +261,44 @@ def _correlation(k: np.ndarray, n: np.ndarray, weights: np.ndarray) -> np.ndarra
 
 
 def _mutual_knn(
-    student: np.ndarray, teacher: np.ndarray, weights: np.ndarray, orders: list[np.ndarray], neighbours: int
+    student: np.ndarray, teacher: np.ndarray, kept: np.ndarray, exchanges: Sequence[Exchange], neighbours: int
 ) -> Measured:
-    mine, theirs = nearest_sets(student, neighbours), nearest_sets(teacher, neighbours)
-    shares = [np.sum(mine & theirs[np.ix_(order, order)], axis=1) / neighbours for order in orders]
-    return _measured(_means(shares[0], weights), float(np.mean(shares[1:])), 1.0)
+    # So many stay near when the largest utterance is left out.
+    listed = min(len(student) - 1, neighbours + int((1 - kept).sum(axis=1).max()))
+    mine, theirs = (nearest_first(side, listed) for side in (student, teacher))
+    values = np.array([_shared_neighbours(mine, theirs, each > 0, neighbours) for each in kept])
+    shuffled = [
+        mutual_knn(student[own], teacher[beside], neighbours=min(neighbours, len(own) - 1))
+        for own, beside in exchanges
+        if len(own) > 1
+    ]
+    return _measured(values, shuffled, 1.0, (0, 1))
 
 
-def _procrustes(student: np.ndarray, teacher: np.ndarray, weights: np.ndarray, orders: list[np.ndarray]) -> Measured:
-    turned = student @ procrustes(student, teacher)
-    scale = np.sum(turned * teacher) / max(np.sum(turned * turned), np.finfo(float).tiny)
-    left = np.sum((scale * turned - teacher) ** 2, axis=1)
-    own = np.sum(teacher**2, axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = (weights @ left) / (weights @ own)
-    floor = float(np.mean([procrustes_residual(student, teacher[order]) for order in orders[1:]]))
-    return _measured(values, floor, procrustes_residual(teacher, teacher))
+def _shared_neighbours(mine: np.ndarray, theirs: np.ndarray, kept: np.ndarray, neighbours: int) -> float:
+    """Return the share of nearest neighbours that both sides agree on, of the points that are kept and among them."""
+    neighbours = min(neighbours, int(kept.sum()) - 1)
+    if neighbours < 1:
+        return np.nan
+    marked = []
+    for near in (mine[kept], theirs[kept]):
+        there = kept[near]
+        nearest = there & (np.cumsum(there, axis=1) <= neighbours)
+        marks = np.zeros((len(near), len(kept)), dtype=bool)
+        np.put_along_axis(marks, near, nearest, axis=1)
+        marked.append(marks)
+    return float(np.count_nonzero(marked[0] & marked[1]) / (len(marked[0]) * neighbours))
 
 
-def _angle(student: np.ndarray, teacher: np.ndarray, weights: np.ndarray, orders: list[np.ndarray]) -> Measured:
-    angles = [geodesic_angles(student, teacher[order]) for order in orders]
-    ceiling = float(np.mean(geodesic_angles(teacher, teacher)))
-    return _measured(_means(angles[0], weights), float(np.mean(angles[1:])), ceiling)
+def _procrustes(student: np.ndarray, teacher: np.ndarray, kept: np.ndarray, exchanges: Sequence[Exchange]) -> Measured:
+    rows = [np.flatnonzero(each) for each in kept]
+    values = [procrustes_residual(student[row], teacher[row]) if len(row) > 1 else np.nan for row in rows]
+    shuffled = [procrustes_residual(student[mine], teacher[beside]) for mine, beside in exchanges if len(mine) > 1]
+    return _measured(np.array(values), shuffled, procrustes_residual(teacher, teacher), (0, 1))
 
 
-def _means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return (weights @ values) / weights.sum(axis=1)
+def _angle(student: np.ndarray, teacher: np.ndarray, kept: np.ndarray, exchanges: Sequence[Exchange]) -> Measured:
+    with np.errstate(invalid="ignore"):
+        values = (kept @ geodesic_angles(student, teacher)) / kept.sum(axis=1)
+    shuffled = [float(np.mean(geodesic_angles(student[own], teacher[beside]))) for own, beside in exchanges]
+    return _measured(values, shuffled, float(np.mean(geodesic_angles(teacher, teacher))), (0, np.pi))

@@ -189,10 +189,16 @@ def distance_ranks(states: Float[np.ndarray, "points width"]) -> Float[np.ndarra
     return result
 
 
-def nearest_sets(states: Float[np.ndarray, "points width"], neighbours: int) -> np.ndarray:
-    """Return which points are among the nearest of each by cosine, a boolean matrix [points, points]."""
+def nearest_first(states: Float[np.ndarray, "points width"], neighbours: int) -> np.ndarray:
+    """Return the places of each point's nearest others by cosine, nearest first, [points, neighbours]."""
     unit = _unit_rows(states).astype(np.float32)
-    return np.concatenate([_nearest(unit, first, neighbours) for first in range(0, len(unit), ROWS_AT_ONCE)])
+    found = []
+    for first in range(0, len(unit), ROWS_AT_ONCE):
+        similarity = unit[first : first + ROWS_AT_ONCE] @ unit.T
+        rows = np.arange(len(similarity))
+        similarity[rows, first + rows] = -np.inf
+        found.append(np.argsort(-similarity, axis=1, kind="stable")[:, :neighbours])
+    return np.concatenate(found)
 
 
 def effective_rank(states: Float[np.ndarray, "points width"]) -> float:

@@ -163,6 +163,13 @@ class Whisper:
         """Return the text's tokens without prompt or end. Whisper writes a text with a leading space."""
         return self.loaded.tokenizer.encode(" " + text.strip(), add_special_tokens=False)
 
+    @property
+    def control_tokens(self) -> dict[int, str]:
+        """Tokens that stand for no text, by id: all that its tokenizer calls special. A text may hold their names."""
+        tokenizer = self.loaded.tokenizer
+        added = {token: str(each) for token, each in tokenizer.added_tokens_decoder.items() if each.special}
+        return added | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+
     def collate(self, token_lists: list[list[int]], seconds: list[float], audio_context: float) -> Batch:
         """Collate texts and clip lengths; teacher and student read the same prompt, which the losses never see.
 

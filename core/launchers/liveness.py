@@ -1,9 +1,11 @@
 """Who still lives: jobs whose process is gone are interrupted, with a sentence for their page."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from core.launchers.process import ProcessIdentity, find
 from core.store import ACTIVE, JobRecord, Store
+from core.store.journal import replay
 
 NEVER_STARTED_SECONDS = 30.0
 """A job without a process is given up after this long."""
@@ -16,15 +18,24 @@ def process_of(job: JobRecord) -> ProcessIdentity | None:
     return ProcessIdentity(job.pid, job.boot_id, job.process_started)
 
 
-def interrupt_dead_jobs(store: Store) -> list[str]:
+def interrupt_dead_jobs(store: Store, runs_folder: Path) -> list[str]:
     """Mark every active job whose process is gone; return the ids of those that were marked by this call.
 
-    Any number of processes may do this at once: the row moves only from the state that was seen.
+    What a dead process left in its journal is stored first: it may say how the job ended. Any number of processes may
+    do this at once: the row moves only from the state that was seen.
+
+    Raises:
+        StoreError: If the database does not answer.
     """
+    waiting = replay(store, runs_folder)
     marked = []
     for job in store.jobs(limit=1000, states=ACTIVE):
         message = _epitaph(job)
-        if message and store.job_state(job.id, "interrupted", message, only_from=(job.state,)):
+        if (
+            message
+            and job.id not in waiting
+            and store.job_state(job.id, "interrupted", message, only_from=(job.state,))
+        ):
             marked.append(job.id)
     return marked
 

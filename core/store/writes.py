@@ -84,20 +84,28 @@ class Writes(Reads):
         self._update_job(job_id, stage=stage, done=done, total=total, eta_seconds=eta_seconds)
 
     def job_state(
-        self, job_id: str, state: State, message: str = "", *, only_from: Sequence[State] | None = None
+        self,
+        job_id: str,
+        state: State,
+        message: str = "",
+        *,
+        only_from: Sequence[State] | None = None,
+        at: datetime | None = None,
     ) -> bool:
         """Move a job to a state; return whether it moved.
 
         An ended job never moves again: what declared it dead was right, or its successor is at work. The runs that are
-        still active end with their job and take its message.
+        still active end with their job and take its message's first line; a list that follows is stored once.
 
         Args:
             job_id: The job.
             state: Where it goes.
             message: Why, in a sentence.
             only_from: States that it may come from; all active ones if not given.
+            at: When it did; now if not given.
         """
-        now = _now()
+        now = at or _now()
+        of_runs = "The job ended before this run did." if state == "finished" else message
         with self._write() as connection:
             if not _move(connection, jobs, job_id, state, message, only_from, now):
                 return False
@@ -107,18 +115,24 @@ class Writes(Reads):
                     .where(runs.c.job_id == job_id, runs.c.state.in_(ACTIVE))
                     .values(
                         state="failed" if state == "finished" else state,
-                        message="The job ended before this run did." if state == "finished" else message,
+                        message=of_runs.partition("\n")[0],
                         ended_at=now,
                     )
                 )
             return True
 
     def run_state(
-        self, run_id: str, state: State, message: str = "", *, only_from: Sequence[State] | None = None
+        self,
+        run_id: str,
+        state: State,
+        message: str = "",
+        *,
+        only_from: Sequence[State] | None = None,
+        at: datetime | None = None,
     ) -> bool:
         """Move a run to a state, as `job_state` does for a job; return whether it moved."""
         with self._write() as connection:
-            return _move(connection, runs, run_id, state, message, only_from, _now())
+            return _move(connection, runs, run_id, state, message, only_from, at or _now())
 
     def run_progress(self, run_id: str, step: int, seconds: float) -> None:
         """Say how many steps a run has made and how long it has trained, in seconds."""

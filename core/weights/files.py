@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from core.errors import ModelError
+from core.errors import LONGEST_NAME, ModelError, quoted
 
 REFUSED_KEYS = {
     "auto_map",
@@ -18,6 +18,11 @@ REFUSED_KEYS = {
     "_experts_implementation_internal",
 }
 """Keys of a foreign config.json that name code to run or kernels to fetch."""
+
+ADAPTERS = "adapter_config.json"
+"""What PEFT writes beside adapters."""
+
+LONGEST_BASE = 200
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,13 @@ def read_folder(folder: Path, *, origin: str) -> ModelFiles:
     """
     folder = folder.resolve()
     if not (folder / "config.json").is_file():
-        raise ModelError(
-            f"{folder} holds no config.json. Give the folder of a transformers or CTranslate2 Whisper model."
-        )
+        raise ModelError(_without_config(folder))
     config = read_json(folder / "config.json")
     _refuse_code(config, folder / "config.json")
     if config.get("model_type") == "whisper":
         return ModelFiles(folder, "transformers", _safetensors_files(folder), origin)
     if "model_type" in config or "architectures" in config:
-        raise ModelError(f"{folder} holds a model of type {config.get('model_type')!r}. Give a Whisper model.")
+        raise ModelError(f"{folder} holds a model of type {_shown(config.get('model_type'))}. Give a Whisper model.")
     if (folder / "model.bin").is_file():
         return ModelFiles(folder, "ctranslate2", (folder / "model.bin",), origin)
     raise ModelError(f"{folder} holds no weights. Add model.safetensors (transformers) or model.bin (CTranslate2).")
@@ -92,17 +95,52 @@ def file_sha256(path: Path) -> str:
         raise ModelError(f"{path} cannot be read ({error}). Check the file and its permissions.") from error
 
 
-def _refuse_code(value: Any, path: Path) -> None:
+def _refuse_code(config: Any, path: Path) -> None:
     """Refuse a configuration in which any object, at any depth, names code."""
-    if isinstance(value, dict):
-        refused = sorted(REFUSED_KEYS & value.keys())
-        if refused:
-            raise ModelError(f"{path} contains {', '.join(refused)}: code to run. Remove it, or use another model.")
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _refuse_code(item, path)
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            refused = sorted(REFUSED_KEYS & value.keys())
+            if refused:
+                raise ModelError(f"{path} contains {', '.join(refused)}: code to run. Remove it, or use another model.")
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _without_config(folder: Path) -> str:
+    """Return what a folder without config.json is, and what to give in its place."""
+    if (folder / ADAPTERS).is_file():
+        return _of_adapters(folder)
+    inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    if inside:
+        return f"{folder} holds no config.json, but its folder {inside[-1]} does. Give that one, if it is the model."
+    return f"{folder} holds no config.json. Give the folder of a transformers or CTranslate2 Whisper model."
+
+
+def _of_adapters(folder: Path) -> str:
+    """Return whose adapters a PEFT folder holds, and how to merge them."""
+    base = read_json(folder / ADAPTERS).get("base_model_name_or_path")
+    name, whose = "the model that they were trained on", "adapters of a model that it does not name"
+    if isinstance(base, str) and base:
+        name = base if len(base) <= LONGEST_BASE else name
+        whose = f"adapters of {name}"
+    return (
+        f"{folder} holds {whose} (PEFT), not a model. Merge them first, and give the folder of the result: "
+        f"PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload().save_pretrained(OUT), where base is "
+        f"WhisperForConditionalGeneration.from_pretrained({name!r}), with the processor of the base saved to OUT as "
+        "well. The student of a run of this studio is named run:ID instead."
+    )
+
+
+def _shown(value: Any) -> str:
+    return quoted(value) if isinstance(value, str) else repr(value)[:LONGEST_NAME]
 
 
 def _safetensors_files(folder: Path) -> tuple[Path, ...]:
+    if not (folder / "model.safetensors").is_file() and (folder / ADAPTERS).is_file():
+        raise ModelError(_of_adapters(folder))
     if (folder / "model.safetensors").is_file():
         return (folder / "model.safetensors",)
     index = folder / "model.safetensors.index.json"

@@ -1,9 +1,10 @@
 """A Whisper model in memory, from any of the places where models come from."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
@@ -11,7 +12,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from core.errors import ModelError
 from core.weights import Hub, ctranslate2_model, resolve, transformers_model
 from core.weights.files import ModelFiles
-from core.weights.parts import MULTILINGUAL_VOCABULARY, ModelParts, token_id
+from core.weights.parts import ModelParts, require_all, token_id
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class LoadedWhisper:
         revision: sha256 over config and weights; equal models have equal revisions.
         read: Reads all weights into a model of its own, on the CPU; raises ModelError if they cannot be used.
         read_head: Reads the head's matrix alone, [vocabulary, width]; raises as well.
+        left_out: Generation settings of its folder that cannot be saved again, and were not read.
     """
 
     model: WhisperForConditionalGeneration
@@ -42,6 +44,7 @@ class LoadedWhisper:
     revision: str
     read: Callable[[], WhisperForConditionalGeneration]
     read_head: Callable[[], torch.Tensor]
+    left_out: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -100,17 +103,21 @@ def describe_files(files: ModelFiles) -> LoadedWhisper:
     """Return all of a model but its weights, from files that were found already."""
     read_parts = ctranslate2_model.read_parts if files.layout == "ctranslate2" else transformers_model.read_parts
     parts = read_parts(files)
+    model = _empty(parts, files)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    require_all(parts.weights, expected, rows=parts.rows, tied=parts.config.tie_word_embeddings)
     return LoadedWhisper(
-        model=_finished(_empty(parts, files), parts),
+        model=_finished(model, parts),
         tokenizer=parts.tokenizer,
         feature_extractor=WhisperFeatureExtractor(feature_size=parts.config.num_mel_bins),
         suppress_tokens=tuple(parts.generation.suppress_tokens or ()),
         begin_suppress_tokens=tuple(parts.generation.begin_suppress_tokens or ()),
-        is_multilingual=parts.config.vocab_size >= MULTILINGUAL_VOCABULARY,
+        is_multilingual=bool(getattr(parts.generation, "is_multilingual", False)),
         origin=files.origin,
         revision=files.content_hash(),
         read=lambda: _build(parts, files),
         read_head=parts.head,
+        left_out=parts.left_out,
     )
 
 
@@ -119,20 +126,14 @@ def _empty(parts: ModelParts, files: ModelFiles) -> WhisperForConditionalGenerat
     try:
         with torch.device("meta"):
             return WhisperForConditionalGeneration(copy.deepcopy(parts.config))
-    except (RuntimeError, ValueError, TypeError) as error:  # sizes that cannot be
-        raise _unfit(files, error) from error
+    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:  # sizes that cannot be
+        raise ModelError(f"The configuration of {files.folder} is of no model that can be: {error}") from error
 
 
 def _build(parts: ModelParts, files: ModelFiles) -> WhisperForConditionalGeneration:
     """Put the weights into a model, each of them and nothing else."""
     model = _empty(parts, files)
-    try:
-        result = model.load_state_dict(parts.state(), strict=False, assign=True)
-    except (RuntimeError, ValueError, TypeError) as error:  # shapes that differ
-        raise _unfit(files, error) from error
-    wrong = [f"missing {name}" for name in result.missing_keys] + [f"unknown {name}" for name in result.unexpected_keys]
-    if wrong:
-        raise ModelError(f"The weights in {files.folder} are not complete: {', '.join(wrong[:5])}.")
+    model.load_state_dict(parts.state(), strict=True, assign=True)
     return _finished(model, parts)
 
 
@@ -141,7 +142,3 @@ def _finished(model: WhisperForConditionalGeneration, parts: ModelParts) -> Whis
     model.generation_config = copy.deepcopy(parts.generation)
     model.set_attn_implementation("sdpa")
     return model.eval()
-
-
-def _unfit(files: ModelFiles, error: Exception) -> ModelError:
-    return ModelError(f"The weights in {files.folder} do not fit its configuration: {error}")

@@ -454,6 +454,8 @@ def add_comparison(store: Store, run: RunRecord, step: int) -> None:
             "low": value - 0.03,
             "high": value + 0.04,
             "floor": floors[name],
+            "floor_low": floors[name] - 0.01,
+            "floor_high": floors[name] + 0.02,
             "ceiling": ceiling,
         }
         for name, ceiling in best.items()

@@ -239,12 +239,29 @@ def test_numbers_have_intervals_floors_and_ceilings_and_every_layer_is_in_the_gr
     assert list(frame.columns) == ["Measure", "Before", "Step 160", "95 % interval", "Shuffled", "Teacher itself"]
     rows = {row["Measure"]: row for row in frame.to_dict("records")}
     assert len(rows) == 5
-    assert rows["Linear CKA ↑"]["Shuffled"] == "0.01"
-    assert rows["Linear CKA ↑"]["Teacher itself"] == "1.00"
-    assert rows["Angle ↓"]["95 % interval"].endswith("°")
+    assert rows["Debiased linear CKA ↑"]["Shuffled"] == "0.01 (0.00 to 0.03)"
+    assert rows["Debiased linear CKA ↑"]["Teacher itself"] == "1.00"
+    assert rows["Angle of this layer pair ↓"]["95 % interval"].endswith("°")
     said = texts(page)
     assert "1\u202f000 of 1\u202f200 pairs of states of 24 utterances" in said
-    assert "Linear CKA of every encoder layer, step 160" in said
+    assert "Debiased linear CKA of every encoder layer, step 160" in said
+    assert "each utterance beside another one of the teacher's" in said
+    assert "24 utterances are too few to settle much, 30 or more are needed" in said
+
+
+def test_what_an_older_version_compared_is_compared_again(open_page: OpenPage, store: Store, run: RunRecord) -> None:
+    (record,) = store.comparisons(run.id)
+    assert record.result is not None
+    measures = record.result["pairs"]["2-3"]
+    older = {
+        name: {part: value for part, value in measured.items() if part not in ("floor_low", "floor_high")}
+        for name, measured in measures.items()
+    }
+    store.request_comparison(run.id, "encoder", record.step, again=True)
+    store.finish_comparison(record.id, {**record.result, "pairs": {"2-3": older}})
+    page = open_page("alignment", run=run.id)
+    assert "are being computed" in texts(page)
+    assert store.comparison(record.id).state == "queued"
 
 
 def test_a_comparison_is_asked_for_once_and_until_it_is_there_the_stored_numbers_stand(

@@ -105,3 +105,12 @@ def test_a_map_of_few_points_does_not_boast_of_the_neighbours_that_it_cannot_los
     assert map_tables.keeps(replace(few, trustworthiness=None), trust=0.5) == " Trustworthiness 0.50."
     unknown = replace(many, trustworthiness=None)
     assert map_tables.keeps(unknown, trust=None) == " This map keeps 80 % of the 15 nearest neighbours."
+
+
+def test_what_shuffled_means_and_how_few_utterances_there_are_is_said() -> None:
+    older = {"value": 0.6, "low": 0.5, "high": 0.7, "floor": 0.4, "ceiling": 1.0}
+    measured = {**older, "floor_low": 0.3, "floor_high": 0.5}
+    assert "jackknife over utterances" in map_tables.how_compared({"pairs": {"0-0": {"rsa": measured}}})
+    assert "older version" in map_tables.how_compared({"pairs": {"0-0": {"rsa": older}}})
+    assert map_tables.too_few(16).startswith("16 utterances are too few")
+    assert map_tables.too_few(30) == ""

@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, update
@@ -27,10 +28,10 @@ def dead() -> ProcessIdentity:
 
 @pytest.mark.parametrize("state", ["queued", "starting", "running", "stopping"])
 def test_a_job_whose_process_is_gone_is_interrupted_with_a_sentence(
-    store: Store, configs: tuple[RunConfig, ...], state: State
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, state: State
 ) -> None:
     job = started(store, configs, dead(), state)
-    assert interrupt_dead_jobs(store) == [job.id]
+    assert interrupt_dead_jobs(store, tmp_path) == [job.id]
     after = store.job(job.id)
     assert after.state == "interrupted"
     assert job.heartbeat_at is not None
@@ -40,33 +41,39 @@ def test_a_job_whose_process_is_gone_is_interrupted_with_a_sentence(
 
 
 @pytest.mark.parametrize("state", ["queued", "starting", "running", "stopping"])
-def test_a_job_whose_process_lives_is_left_alone(store: Store, configs: tuple[RunConfig, ...], state: State) -> None:
+def test_a_job_whose_process_lives_is_left_alone(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, state: State
+) -> None:
     job = started(store, configs, identify(), state)
-    assert interrupt_dead_jobs(store) == []
+    assert interrupt_dead_jobs(store, tmp_path) == []
     assert store.job(job.id) == job
 
 
-def test_an_ended_job_stays_as_it_ended(store: Store, configs: tuple[RunConfig, ...]) -> None:
+def test_an_ended_job_stays_as_it_ended(store: Store, configs: tuple[RunConfig, ...], tmp_path: Path) -> None:
     job = started(store, configs, dead(), "finished")
-    assert interrupt_dead_jobs(store) == []
+    assert interrupt_dead_jobs(store, tmp_path) == []
     assert store.job(job.id).state == "finished"
 
 
-def test_a_job_that_never_got_a_process_is_given_up_after_a_while(store: Store, configs: tuple[RunConfig, ...]) -> None:
+def test_a_job_that_never_got_a_process_is_given_up_after_a_while(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path
+) -> None:
     job = store.create_job("a job", configs)
     assert process_of(job) is None
-    assert interrupt_dead_jobs(store) == []
+    assert interrupt_dead_jobs(store, tmp_path) == []
     engine = create_engine(store.url)
     long_ago = datetime.now(UTC) - timedelta(seconds=liveness.NEVER_STARTED_SECONDS + 1)
     with engine.begin() as connection:
         connection.execute(update(jobs).values(created_at=long_ago))
     engine.dispose()
-    assert interrupt_dead_jobs(store) == [job.id]
+    assert interrupt_dead_jobs(store, tmp_path) == [job.id]
     assert "never started" in store.job(job.id).message
 
 
-def test_several_that_look_at_once_mark_a_dead_job_once(store: Store, configs: tuple[RunConfig, ...]) -> None:
+def test_several_that_look_at_once_mark_a_dead_job_once(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path
+) -> None:
     job = started(store, configs, dead(), "running")
     with ThreadPoolExecutor(4) as threads:
-        marked = list(threads.map(interrupt_dead_jobs, [store] * 4))
+        marked = list(threads.map(interrupt_dead_jobs, [store] * 4, [tmp_path] * 4))
     assert [job_id for ids in marked for job_id in ids] == [job.id]

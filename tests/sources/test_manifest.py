@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from core.config import Manifest
 from core.errors import DataError, StoreError
 from core.sources import Utterance, prepare
-from core.sources.manifest import TEXT_KEYS, read_manifest, write_manifest
+from core.sources.bad_rows import MOST_ROWS
+from core.sources.manifest import glance, read_manifest, row_count, write_manifest
+from core.sources.rows import TEXT_KEYS
 
 Clip = Callable[..., str]
 Write = Callable[..., Path]
@@ -76,15 +79,18 @@ def test_a_manifest_that_cannot_be_written_leaves_nothing(tmp_path: Path):
 def test_all_bad_rows_are_reported_at_once_each_with_its_line(clip: Clip, manifest: Write, tmp_path: Path):
     good, silent = clip("good.flac"), clip("silent.flac", level=0)
     (tmp_path / "broken.flac").write_bytes(b"noise")
+    os.mkfifo(tmp_path / "pipe.flac")
     bad = {
+        json.dumps({"audio_filepath": "pipe.flac", "text": "a"}): "a pipe, a socket or a device",
+        json.dumps({"audio_filepath": "n" * 3_000, "text": "a"}): "the name is too long",
         "{": "is not JSON",
         "[" * 100_000: "is not JSON",
         "[]": "no JSON object",
         "{}": "audio_filepath is missing",
         json.dumps({"audio_filepath": good}): "the transcript is missing",
-        json.dumps({"audio_filepath": good, "text": " "}): "the transcript is empty",
+        json.dumps({"audio_filepath": good, "text": ""}): "the transcript is empty",
         json.dumps({"audio_filepath": good, "text": " ... "}): "the transcript is empty",
-        json.dumps({"audio_filepath": good, "text": None}): "the transcript is empty",
+        json.dumps({"audio_filepath": good, "text": None}): "the transcript is missing",
         json.dumps({"audio_filepath": good, "text": ["a"]}): "text is no text",
         json.dumps({"audio_filepath": good, "text": True}): "text is no text",
         json.dumps({"audio_filepath": good, "text": "a \ud800"}): "cannot be written",
@@ -98,17 +104,19 @@ def test_all_bad_rows_are_reported_at_once_each_with_its_line(clip: Clip, manife
         json.dumps({"audio_filepath": good, "text": "a", "duration": 9}): "duration says 9 s, but",
         json.dumps({"audio_filepath": good, "text": "a", "duration": float("nan")}): "duration says nan s",
     }
-    path = manifest(json.dumps({"audio_filepath": good, "text": "fine"}), *bad)
-    with path.open("ab") as file:
-        file.write(b'{"audio_filepath": "\xff"}\n')
-    with pytest.raises(DataError) as caught:
-        read_manifest(path, longest_seconds=1)
-    expected = [*bad.values(), "is not JSON"]
-    found = caught.value.problems
-    assert [problem.where for problem in found] == [f"{path}:{number}" for number in range(2, len(expected) + 2)]
-    for problem, words in zip(found, expected, strict=True):
-        assert words in problem.message
-    assert f"{len(expected)} rows must be corrected" in str(caught.value)
+    lines = [line.encode("utf-8", "surrogatepass") for line in bad] + [b'{"audio_filepath": "\xff"}', b"x" * 1_000_001]
+    expected = [*bad.values(), "is not JSON", "longer than 1,000,000 bytes"]
+    path = tmp_path / "train.jsonl"
+    for begin in range(0, len(lines), MOST_ROWS):
+        part, words_of_part = lines[begin : begin + MOST_ROWS], expected[begin : begin + MOST_ROWS]
+        path.write_bytes(b"\n".join([json.dumps({"audio_filepath": good, "text": "fine"}).encode(), *part]))
+        with pytest.raises(DataError) as caught:
+            read_manifest(path, longest_seconds=1)
+        found = caught.value.problems
+        assert [problem.where for problem in found] == [f"{path}:{number}" for number in range(2, len(part) + 2)]
+        for problem, words in zip(found, words_of_part, strict=True):
+            assert words in problem.message
+        assert f"{len(part)} row" in str(caught.value) or len(part) == 1
 
 
 def test_a_second_row_with_the_same_id_is_reported(clip: Clip, manifest: Write):
@@ -132,6 +140,135 @@ def test_a_byte_order_mark_is_no_mistake(clip: Clip, manifest: Write):
     path = manifest({"audio_filepath": clip("a.flac"), "text": "a"})
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(read_manifest(path)) == 1
+
+
+CONTROL_TOKENS = [
+    "<|endoftext|>",
+    "<|startoftranscript|>",
+    "<|0.00|>",
+    "<|29.98|>",
+    "<|notimestamps|>",
+    "<|en|>",
+    "<|yue|>",
+    "<|nospeech|>",
+    "<|nocaptions|>",
+    "<|startofprev|>",
+    "<|startoflm|>",
+    "<|translate|>",
+    "<|EndOfText|>",
+    "<|of another model|>",
+]
+
+
+@pytest.mark.parametrize("token", CONTROL_TOKENS)
+def test_a_control_token_in_a_transcript_is_a_mistake_in_every_set(
+    token: str, clip: Clip, manifest: Write, tmp_path: Path
+):
+    rows = [
+        [{"audio_filepath": clip(f"{name}.flac"), "sentence": text}]
+        for name, text in zip("abc", (f"one {token} two", f"{token}one", f"one two{token}"), strict=True)
+    ]
+    for transcripts in (True, False):
+        source = three(manifest, *rows).model_copy(update={"transcripts": transcripts})
+        with pytest.raises(DataError) as caught:
+            prepare(source, tmp_path, lambda done, total: None)
+        assert [str(problem) for problem in caught.value.problems] == [
+            f"{tmp_path / name}.jsonl:1: the transcript holds {token}, a control token that the model takes as such; "
+            "remove it"
+            for name in ("train", "development", "test")
+        ]
+
+
+@pytest.mark.parametrize("text", ["a < b | c > d", "x <| y", "y |> x", "<b>bold</b>", "[noise] so", "<unk> it is"])
+def test_other_signs_are_part_of_a_transcript(text: str, clip: Clip, manifest: Write):
+    assert read_manifest(manifest({"audio_filepath": clip("a.flac"), "text": text}))[0].text == text
+
+
+def test_a_null_transcript_leaves_the_word_to_the_next_key(clip: Clip, manifest: Write):
+    row = {"audio_filepath": clip("a.flac"), "text": None, "sentence": "words", "transcript": None}
+    assert read_manifest(manifest(row))[0].text == "words"
+
+
+def test_an_empty_transcript_beside_a_filled_one_is_a_mistake_everywhere(clip: Clip, manifest: Write):
+    path = manifest({"audio_filepath": clip("a.flac"), "text": "", "sentence": "words"})
+    for transcripts in ("needed", "may be missing", "may be empty"):
+        with pytest.raises(DataError, match="text is empty, and sentence is not; keep one of them"):
+            read_manifest(path, transcripts=transcripts)
+
+
+def test_nothing_may_be_said_in_clips_of_the_test_set_alone(clip: Clip, manifest: Write, tmp_path: Path):
+    empty = [
+        [{"audio_filepath": clip(f"{name}.flac"), "text": text}]
+        for name, text in zip("abc", ["", "", " "], strict=True)
+    ]
+    full = [[{"audio_filepath": name, "text": "words"}] for name in ("a.flac", "b.flac")]
+    splits = prepare(three(manifest, full[0], full[1], empty[2]), tmp_path, lambda done, total: None)
+    assert [item.text for item in splits.test] == [""]
+    with pytest.raises(DataError, match="2 rows must be corrected") as caught:
+        prepare(three(manifest, empty[0], empty[1], empty[2]), tmp_path, lambda done, total: None)
+    assert [Path(problem.where).name for problem in caught.value.problems] == ["train.jsonl:1", "development.jsonl:1"]
+    missing = [{"audio_filepath": "c.flac", "text": None}]
+    with pytest.raises(DataError, match=r"test\.jsonl:1: the transcript is missing"):
+        prepare(three(manifest, full[0], full[1], missing), tmp_path, lambda done, total: None)
+
+
+def test_clips_whose_ids_would_be_one_are_told_apart_whatever_their_order(clip: Clip, manifest: Write):
+    names = ["a b.flac", "a-b.flac", "a/b.flac", "a b.wav", "c.flac"]
+    rows = [{"audio_filepath": clip(name), "text": "words"} for name in names]
+    rows += [{"audio_filepath": clip("d.flac"), "text": "words", "id": name} for name in ("x y", "x-y")]
+    ids = [item.id for item in read_manifest(manifest(*rows))]
+    assert len(set(ids)) == len(rows)
+    assert ids[4] == "c"
+    assert ids[6] == "x-y"  # as it was written
+    assert all(name.startswith("a-b-") for name in ids[:4])
+    assert {item.id for item in read_manifest(manifest(*reversed(rows)))} == set(ids)
+    assert read_manifest(manifest(*reversed(rows)))[0].id == ids[-1]
+
+
+def test_of_very_many_bad_rows_the_first_are_named_and_a_file_lists_all(clip: Clip, manifest: Write, tmp_path: Path):
+    fine = {"audio_filepath": clip("a.flac"), "text": "fine"}
+    path = manifest(fine, *[{"audio_filepath": f"{number}.flac", "text": "gone"} for number in range(1_000)])
+    folder = tmp_path / "data" / "bad-rows"
+    seen = glance(path, longest_seconds=30, headers=300, transcripts="needed", bad_rows_folder=folder)
+    with pytest.raises(DataError, match="1,000 rows must be corrected") as caught:
+        read_manifest(path, bad_rows_folder=folder)
+    assert caught.value.problems == seen.problems
+    assert [problem.where for problem in seen.problems] == [*(f"{path}:{row}" for row in range(2, 22)), str(path)]
+    (listed,) = folder.iterdir()
+    assert seen.problems[-1].message == f"and 980 more rows of this manifest cannot be used; all are listed in {listed}"
+    lines = listed.read_text().splitlines()
+    assert lines[:20] == [str(problem) for problem in seen.problems[:20]]
+    assert len(lines) == 1_000
+    assert lines[-1].startswith(f"{path}:1001: There is no audio file {tmp_path / '999.flac'}")
+
+
+def test_where_no_file_can_be_written_the_bad_rows_are_counted(manifest: Write, tmp_path: Path):
+    (tmp_path / "taken").write_text("no folder")
+    path = manifest(*["x"] * 30)
+    with pytest.raises(DataError) as caught:
+        read_manifest(path, bad_rows_folder=tmp_path / "taken")
+    assert caught.value.problems[-1].message == "and 10 more rows of this manifest cannot be used"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["taken", "train.jsonl"]
+
+
+def test_rows_are_counted_without_being_read(manifest: Write, tmp_path: Path):
+    assert row_count(manifest("x", "", "y", " ", "z")) == 3
+    with pytest.raises(DataError, match="There is no manifest"):
+        row_count(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "it is a pipe, a socket or a device"),
+        (Path.mkdir, "it is a folder"),
+        (lambda path: path.symlink_to(path), "it is a link that leads to itself"),
+    ],
+)
+def test_what_is_no_file_is_refused_as_a_manifest_at_once(make: Callable[[Path], None], why: str, tmp_path: Path):
+    make(tmp_path / "m.jsonl")
+    with pytest.raises(DataError, match=f"There is no manifest .*{why}"):
+        read_manifest(tmp_path / "m.jsonl")
 
 
 def three(manifest: Write, train: list, development: list, test: list) -> Manifest:

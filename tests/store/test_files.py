@@ -90,24 +90,19 @@ def test_nothing_beside_a_database_is_no_trouble(tmp_path: Path) -> None:
     assert make_private(tmp_path / "none.db") == []
 
 
-@pytest.mark.parametrize("ended", ["well", "killed"])
 def test_a_database_on_a_full_disk_is_read_and_can_be_written_again_when_there_is_room(
-    small_disk: Path, tmp_path: Path, fill: Fill, configs: list[RunConfig], ended: str
+    small_disk: Path, fill: Fill, configs: list[RunConfig]
 ) -> None:
     path = small_disk / "a #b.db"
     store = Store.open(f"sqlite:///{path}")
     store.create_job("kept", configs)
-    copies = [shutil.copy(file, tmp_path) for file in (path, f"{path}-wal")]
     store.close()
-    if ended == "killed":
-        for copy in copies:
-            shutil.copy(copy, small_disk)
     before = path.read_bytes()
     filling = fill(small_disk)
     assert free_bytes(path) == 0
     for _ in range(2):
         store = Store.open(store.url)
-        assert [run.name for run in store.runs()] == ["b", "a"]
+        assert sorted(run.name for run in store.runs()) == ["a", "b"]
         assert "The disk is full" in store.unwritable
         assert str(small_disk) in store.unwritable
         with pytest.raises(UnwritableError, match="The disk is full"):
@@ -124,7 +119,7 @@ def test_a_database_on_a_full_disk_is_read_and_can_be_written_again_when_there_i
     store.close()
 
 
-def test_two_look_at_once_at_a_database_on_a_full_disk(
+def test_two_look_at_once_at_what_a_killed_process_left_on_a_full_disk(
     small_disk: Path, tmp_path: Path, fill: Fill, configs: list[RunConfig]
 ) -> None:
     store = Store.open(f"sqlite:///{small_disk / 'a.db'}")

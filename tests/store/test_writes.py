@@ -140,3 +140,12 @@ def test_the_job_that_waits_longest_is_next(store: Store, configs: tuple[RunConf
         assert store.first_queued_job() == later.id
     store.job_state(jobs[-1].id, "failed")
     assert store.first_queued_job() is None
+
+
+def test_a_list_of_mistakes_is_stored_with_the_job_and_not_once_more_with_each_run(
+    store: Store, job: JobRecord
+) -> None:
+    message = "The manifests cannot be used:\n" + "\n".join(f"  - row {number} is wrong" for number in range(100))
+    store.job_state(job.id, "failed", message)
+    assert store.job(job.id).message == message
+    assert {run.message for run in store.runs(job_id=job.id)} == {"The manifests cannot be used:"}

@@ -59,14 +59,16 @@ def write_small(folder: Path, tokens_folder: Path, *, vocabulary: int) -> None:
     end, start, language = (
         tokenizer.convert_tokens_to_ids(name) for name in ("<|endoftext|>", "<|startoftranscript|>", "<|en|>")
     )
+    languages = {} if end == 50256 else {"lang_to_id": {"<|en|>": language}}
     model.generation_config = GenerationConfig(
         eos_token_id=end,
         pad_token_id=end,
         decoder_start_token_id=start,
         suppress_tokens=[1, 2, 7],
         begin_suppress_tokens=[220, end],
-        lang_to_id={"<|en|>": language},
+        is_multilingual=end != 50256,
         no_timestamps_token_id=tokenizer.convert_tokens_to_ids("<|notimestamps|>"),
+        **languages,
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -117,3 +117,45 @@ def test_equal_models_have_equal_hashes_and_different_ones_do_not(tmp_path: Path
 def test_a_file_that_cannot_be_read_is_a_model_error(tmp_path: Path):
     with pytest.raises(ModelError, match="cannot be read"):
         file_sha256(tmp_path)
+
+
+ADAPTERS = {"peft_type": "LORA", "base_model_name_or_path": "openai/whisper-tiny.en", "r": 8}
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("openai/whisper-tiny.en", "holds adapters of openai/whisper-tiny.en"),
+        ("x" * 5000, "holds adapters of the model that they were trained on"),
+        (None, "holds adapters of a model that it does not name"),
+        (["a"], "holds adapters of a model that it does not name"),
+    ],
+)
+@pytest.mark.parametrize("with_config", [False, True])
+def test_adapters_are_no_model_and_are_told_how_to_become_one(
+    base: object, words: str, with_config: bool, tmp_path: Path
+):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**ADAPTERS, "base_model_name_or_path": base}))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"adapters")
+    if with_config:
+        folder_with(tmp_path, WHISPER)
+    with pytest.raises(ModelError, match=words) as caught:
+        read_folder(tmp_path, origin="")
+    assert "merge_and_unload()" in str(caught.value)
+    assert len(str(caught.value)) < 1200
+
+
+def test_the_folder_above_checkpoints_names_one_of_them(tmp_path: Path):
+    for name in ("checkpoint-100", "checkpoint-200"):
+        (tmp_path / name).mkdir()
+        folder_with(tmp_path / name, WHISPER, "model.safetensors")
+    with pytest.raises(ModelError, match="its folder checkpoint-200 does"):
+        read_folder(tmp_path, origin="")
+
+
+def test_a_configuration_of_any_depth_is_looked_through(tmp_path: Path):
+    deep: object = {"auto_map": {}}
+    for _ in range(400):
+        deep = [{"a": deep}]
+    with pytest.raises(ModelError, match="auto_map"):
+        read_folder(folder_with(tmp_path, {**WHISPER, "deep": deep}, "model.safetensors"), origin="")
