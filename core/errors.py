@@ -150,22 +150,20 @@ def _of_the_disk(error: BaseException | None) -> str | None:
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         text = str(error)
-        at = f" at {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        file = error.filename if isinstance(error, OSError) and error.filename else "A file"
         # libsndfile says no more where it writes; where it opens a file, it says which.
         sound = type(error).__name__ == "LibsndfileError" and text == "System error."
         if number in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(text) or sound:
             return (
-                f"The disk is full{at}, or a quota is used up. Free some space on the disk of the runs, for example of "
-                "runs that nobody needs, and start the run again; what was stored is kept. How much is free: manifold "
-                "doctor."
+                f"The disk is full. {file} could not be written. Free some space, for example of runs that nobody "
+                "needs, or raise the quota, and start the run again; what was stored is kept. How much is free: "
+                "manifold doctor."
             )
         if number == errno.EROFS or "os error 30" in text:
-            return (
-                f"The disk cannot be written{at}: it is read-only. Make it writable, or give another folder (--runs)."
-            )
+            return f"{file} could not be written: its disk is read-only. Make it writable, or give another --runs."
         if number == errno.EFBIG or "os error 27" in text:
             return (
-                f"A file cannot be as large as it has to be{at}: this account or file system has a limit. Raise it "
+                f"{file} could not be written: this account or file system allows no larger ones. Raise the limit "
                 "(ulimit -f), and start the run again."
             )
         error = error.__cause__ or error.__context__

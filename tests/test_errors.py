@@ -51,18 +51,24 @@ def test_a_full_disk_is_told_whoever_writes(small_disk: Path, writer: str) -> No
     with pytest.raises(Exception) as raised:  # noqa: PT011 - each library has its own
         WRITERS[writer](small_disk)
     said = sentence_of(raised.value)
-    assert said.startswith("The disk is full")
+    assert said.startswith("The disk is full.")
     assert "Free some space" in said
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/runs/a"), "The disk is full at /runs/a"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "a quota is used up"),
-        (OSError(errno.EROFS, "Read-only file system", "/runs/a"), "cannot be written at /runs/a: it is read-only"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/runs/a"),
+            "The disk is full. /runs/a could not be written.",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "raise the quota"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/runs/a"),
+            "/runs/a could not be written: its disk is read-only",
+        ),
         (OSError(errno.EFBIG, "File too large"), "ulimit"),
-        (RuntimeError("I/O error: Disk quota exceeded (os error 122)"), "a quota is used up"),
+        (RuntimeError("I/O error: Disk quota exceeded (os error 122)"), "raise the quota"),
     ],
 )
 def test_what_keeps_a_disk_from_being_written_is_told(error: Exception, said: str) -> None:
