@@ -7,12 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from core.config import Lora, Mixture
-from core.errors import ConfigError
+from core.errors import ConfigError, ModelError
 from core.lora import adapter_parameters, add_adapters, count_parameters, deployed, idle_adapters
 from core.mixture import (
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
     MixtureLinear,
     Router,
     Routing,
@@ -94,8 +98,8 @@ def test_gates_and_shares_are_what_the_router_promises(settings: Mixture) -> Non
     router = Router(5, settings).double()
     routing = router(50 * torch.randn(40, 5, dtype=torch.float64))
     even = torch.ones(40, dtype=torch.float64)
-    for each in (routing.probabilities, routing.dispatch):
-        torch.testing.assert_close(each.sum(dim=-1), even)
+    torch.testing.assert_close(routing.probabilities.sum(dim=-1), even)
+    torch.testing.assert_close(routing.dispatch.sum(dim=-1), (settings.top_k or 1) * even)
     if settings.top_k is None:
         assert torch.equal(routing.gates, routing.probabilities)
         return
@@ -131,6 +135,17 @@ def test_the_balance_is_the_number_of_experts_times_shares_times_probabilities()
     sent = routing([[1.0, 0], [1, 0], [1, 0], [0, 1]], [[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
     by_hand = 2 * (3 / 4 * (0.9 + 0.6 + 0.7 + 0.2) / 4 + 1 / 4 * (0.1 + 0.4 + 0.3 + 0.8) / 4)
     assert float(balance_loss(sent)) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3])
+def test_the_balance_of_the_k_largest_is_that_of_mixtral(top_k: int) -> None:
+    router = Router(5, Mixture(experts=4, top_k=top_k))
+    nn.init.normal_(router.weight)
+    states = torch.randn(60, 5)
+    logits = nn.functional.linear(states, router.weight)
+    expected = load_balancing_loss_func((logits,), num_experts=4, top_k=top_k)
+    assert isinstance(expected, torch.Tensor)
+    torch.testing.assert_close(balance_loss(router(states)), expected)
 
 
 @given(some.integers(2, 6), some.integers(0, 2**31))
@@ -308,3 +323,24 @@ def test_modules_whose_experts_get_no_gradient_are_named() -> None:
     assert idle_adapters(adapted) == {
         f"model.decoder.layers.{layer}.{name}" for layer in (0, 1) for name in ("fc1", "encoder_attn.k_proj")
     }
+
+
+@pytest.mark.parametrize("change", ["layer", "weights", "more", "settings"])
+def test_experts_that_are_not_of_the_student_are_a_model_error(change: str, tmp_path: Path) -> None:
+    adapted = add_adapters(tiny_model(), lora(), freeze_below=1, seed=0)
+    save_experts(adapted, tmp_path)  # pyright: ignore[reportArgumentType]
+    deployed(tiny_model(), tmp_path)
+    student = tiny_model()
+    weights = load_file(tmp_path / WEIGHTS_FILE)
+    match change:
+        case "layer":
+            student.model.encoder.layers = student.model.encoder.layers[:2]
+        case "weights":
+            fewer = {name: value for name, value in weights.items() if "layers.1.fc1" not in name}
+            save_file(fewer, tmp_path / WEIGHTS_FILE)
+        case "more":
+            save_file({**weights, "surprise": torch.zeros(1)}, tmp_path / WEIGHTS_FILE)
+        case "settings":
+            (tmp_path / SETTINGS_FILE).write_text("{}")
+    with pytest.raises(ModelError, match="not of this student"):
+        deployed(student, tmp_path)

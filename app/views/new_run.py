@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-import yaml
 
 from app import checks, launching, parts, starts, state, tables, teachers, text
 from app.forms import settings_form
@@ -16,12 +15,14 @@ from core.config import (
     Lora,
     RunConfig,
     Training,
+    dump_text,
     parse_run,
     parse_text,
     preset_names,
     read_preset,
 )
 from core.errors import ConfigError, NotFoundError, Problem
+from core.first_look import manifest_in_words
 from core.runs import RunRecord, layer_problems
 
 FIRST_PRESET = "quickstart"
@@ -58,6 +59,9 @@ ASKED = {
     "method.largest_wer": lambda method: method["transcripts"] == "teacher",
 }
 """Settings that mean nothing unless another one is so."""
+
+MANIFESTS = ("source.manifest.train", "source.manifest.development", "source.manifest.test", "evaluation.extra_tests")
+"""Fields that hold paths of manifests."""
 
 RANKS, RATES = ("4", "8", "16", "32", "64"), ("0.0003", "0.001", "0.003")
 
@@ -262,6 +266,7 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
             folded=FOLDED,
             asked=ASKED,
             offered={"teachers.*.model": _teachers(draft)},
+            noted=dict.fromkeys(MANIFESTS, manifest_in_words),
         )
         if len(filled.values["teachers"]) > 1:
             said = teachers.share(filled.values["ensemble"], len(filled.values["teachers"]))
@@ -273,12 +278,23 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
     except ConfigError as error:
         # A layer that is no number does not hide one that the teacher lacks.
         problems = [*error.problems, *layer_problems(filled.values)] or [Problem("", error.summary)]
-        filled.show(problems)
+    tried = f"tried:{place}:{number}"
+    # What nobody has filled in yet is no mistake of theirs before they try to go on.
+    missing = [] if state.kept(tried) else filled.missing(problems)
+    problems = [problem for problem in problems if problem not in missing]
+    filled.show(problems)
     # Below the form: what grows while somebody types must not push away the field that is typed in.
     _differences(filled.values, base=base, of_base=of_base)
     if problems:
         checks.list_mistakes(filled.named(problems))
-    launching.show([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
+    launching.show(
+        [config] if config else [],
+        name=config.name if config else "",
+        problems=problems,
+        missing=missing,
+        tried=lambda: state.keep(tried, True),
+        filled=filled,
+    )
     _yaml(filled.values, lambda fields: state.keep(f"draft:{place}", (fields, number + 1)))
 
 
@@ -306,7 +322,7 @@ def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> 
     with st.expander("As a file: take these settings away, or bring some in", icon=":material/description:"):
         away, in_ = st.columns(2, gap="large")
         with away:
-            written = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            written = dump_text(values)
             st.code(written, language=None, height=300)
             parts.download("Download", written, "run.yaml", "application/yaml", key="take run")
         with in_:

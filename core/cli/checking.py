@@ -1,16 +1,39 @@
 """What is known of runs before they start, for people and for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from core.config import RunConfig
 from core.reports.sheets import duration
 from core.runs import Estimate, expected
+
+
+@contextmanager
+def told_while(configs: Sequence[RunConfig], *, measured: bool) -> Iterator[Callable[[str], None]]:
+    """Say on standard error what a check does while the block runs, and how long it may take.
+
+    Yields:
+        What says the next thing that is done; on a terminal with the time since it began.
+    """
+    screen = Console(stderr=True, highlight=False)
+    many = "one run" if len(configs) == 1 else f"{len(configs)} runs"
+    long = "a quarter of a minute or more for each; --no-measure leaves that out" if measured else "some seconds"
+    doing = "Checking and measuring" if measured else "Checking"
+    screen.print(Text(f"{doing} {many}: {long}.", style="dim"))
+    if not screen.is_terminal:
+        yield lambda said: screen.print(Text(f"{said} ...", style="dim"))
+        return
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=screen) as shown:
+        task = shown.add_task("")
+        yield lambda said: shown.update(task, description=escape(said))
 
 
 def checks_json(name: str, configs: Sequence[RunConfig], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -38,6 +61,8 @@ def print_checks(found: dict[str, Any], console: Console) -> None:
         console.print(_table(found["name"], counted))
         for line in _about(counted[0]):
             console.print(Text(line, style="dim"))
+    for line in _words(found["runs"]):
+        console.print(Text(line, style="dim"))
     if found["job"] is not None:
         for line in _job(found["job"], counted):
             console.print(Text(line))
@@ -93,6 +118,13 @@ def _about(run: dict[str, Any]) -> list[str]:
     if "gradients" in run:
         lines.append("Every term and every adapter has a gradient.")
     return lines
+
+
+def _words(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what makes the words that are counted, and what is to be known of it."""
+    names = dict.fromkeys(run["normaliser"] for run in runs if "normaliser" in run)
+    notes = dict.fromkeys(note for run in runs for note in run.get("notes", ()))
+    return [f"Words are counted by {'; '.join(names)}."] * bool(names) + [f"Note: {note}." for note in notes]
 
 
 def _job(job: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:
