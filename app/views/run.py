@@ -82,7 +82,7 @@ def _said(run: RunRecord, job: JobRecord) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.warning("This run is in the bin.", icon=":material/delete:")
             if st.button("Restore", icon=":material/restore_from_trash:"):
-                state.studio().store.restore([run.id])
+                state.studio().restore([run.id])
                 st.rerun()
     parts.expectation(job)
     if run.tags:
