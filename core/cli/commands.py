@@ -20,7 +20,7 @@ from core.cli.planning import plan
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.sharing import bundle, report
 from core.cli.tables import ablation_json, output, print_ablation, print_runs, runs_json
-from core.cli.watching import counted, follow, follow_maps
+from core.cli.watching import follow, follow_maps
 from core.config import method_rows
 from core.errors import ConfigError, JobError
 from core.reports.csv_file import ablation_csv
@@ -76,7 +76,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     screen = Console(stderr=True, highlight=False)
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         try:
             with studio_server(database_url=studio.store.url, runs_folder=studio.runs_folder, port=port) as server:
                 _serve(studio, server, screen=screen, browser=browser, quickstart=quickstart)
@@ -92,20 +92,25 @@ def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bo
         screen.print("There are no runs yet: the quick start begins.")
         job = studio.start_quick_start()
     server.wait_until_it_answers()
-    screen.print(f"The studio is open: {server.url} (Ctrl-C closes it; runs go on)")
+    _print_open(server, screen, "Ctrl-C closes it; runs go on")
     if browser:
-        open_browser(server.url)
+        open_browser(server.address, page=studio.runs_folder / "studio.html")
     job = job or next(iter(studio.store.jobs(limit=1, states=ACTIVE)), None)
     if job is not None:
         ended = follow(studio, job.id, screen=screen, alive=server.require_alive)
         _print_result(studio, ended)
         if ended.state != "finished":
             screen.print(_ending(studio, ended), markup=False)
-        screen.print(f"The studio is open: {server.url} (Ctrl-C closes it)")
+        _print_open(server, screen, "Ctrl-C closes it")
     while True:
         server.require_alive()
         studio.refresh()
         time.sleep(2.0)
+
+
+def _print_open(server: StudioServer, screen: Console, how: str) -> None:
+    # On one line, whatever the terminal's width: it is copied.
+    screen.print(f"The studio is open: {server.address} ({how})", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -116,7 +121,7 @@ def quickstart(
     maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Wait until the maps are drawn, too.")] = True,
 ) -> None:
     """Run the ablation that ships with the project, print its table, and exit."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         _see_through(studio, studio.start_quick_start(), as_json=as_json, maps=maps)
 
 
@@ -131,7 +136,7 @@ def run(
 ) -> None:
     """Start a run or an ablation and wait for it. Ctrl-C stops the waiting, not the run."""
     name, configs = read_runs(config)
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         job = studio.start(configs, name=name)
         if not detach:
             _see_through(studio, job, as_json=as_json, maps=maps)
@@ -173,7 +178,7 @@ def check(
     ] = True,
 ) -> None:
     """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="lend") as studio:
         try:
             name, configs = studio.quick_start() if config == QUICK_START else read_runs(config)
         except ConfigError as error:
@@ -293,7 +298,7 @@ def export(
         from core.exports.merged import export_merged
 
         written = export_merged(found, store=studio.store, runs_folder=studio.runs_folder, to=to)
-        print(f"{written.folder}: loaded again, and it said the same on {counted(len(written.heard), 'clip')}.")
+        print(written.summary)
 
 
 @app.command()
