@@ -13,6 +13,7 @@ ManifoldError
 │   ├── DatabaseGoneError  the database was deleted or replaced while it was in use
 │   └── BundleError        a bundle that is damaged or made to deceive; nothing of it was kept
 ├── NotFoundError          no run, job or preset has that name
+├── SomeRunsFailed         some runs of a job failed and others finished: so it says, and has finished
 ├── JobError               a job could not be started, stopped or watched
 └── Stopped                the user asked to stop: an ending, not a mistake
 
@@ -115,6 +116,10 @@ class BundleError(StoreError):
 
 class NotFoundError(ManifoldError):
     """No run, job or preset has that name."""
+
+
+class SomeRunsFailed(ManifoldError):
+    """Some runs of a job failed, and others finished: the job has finished, and says which did not."""
 
 
 class JobError(ManifoldError):

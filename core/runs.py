@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -14,14 +13,23 @@ from typing import Any
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
 from core.alignment.results import has_spread
+from core.boot import uptime
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
-from core.errors import ConfigError, ManifoldError, Problem, StoreError
+from core.errors import ConfigError, DatabaseGoneError, ManifoldError, Problem, StoreError
 from core.first_look import first_look, layer_problems
-from core.launchers.liveness import interrupt_dead_jobs, process_of
+from core.launchers.liveness import (
+    GRACE_SECONDS,
+    end_by_force,
+    interrupt_dead_jobs,
+    kill_overdue_jobs,
+    process_of,
+    stalls,
+)
 from core.launchers.local import LocalLauncher
-from core.launchers.process import kill_tree, terminate
-from core.launchers.slots import ANALYSIS, slot_taken
+from core.launchers.process import terminate
+from core.launchers.slots import ANALYSIS, analysis_slots, slot_taken
+from core.leftovers import remove_unfinished
 from core.model_sources import unavailable_models
 from core.scaling.fit import read_calibration
 from core.scaling.plan import Plan, Size, plan
@@ -43,11 +51,13 @@ from core.store import (
     Store,
     UtteranceResult,
 )
+from core.store.database import identity
 from core.store.records import Level, Side, probe_folder, teacher_states
 from core.wer import WordChange, word_difference
 
 __all__ = [
     "ACTIVE",
+    "GRACE_SECONDS",
     "NEIGHBOURS",
     "AblationRow",
     "AblationTable",
@@ -82,6 +92,9 @@ __all__ = [
 ]
 
 ANALYSIS_START_SECONDS = 10.0
+
+NOW_SECONDS = 10.0
+"""A job that is killed at once is killed by others, too, where whoever asked for it did not get so far."""
 
 REFRESH_SECONDS = 0.5
 """So long a look at the state of things waits for a writer; what cannot be written then is written at a later one."""
@@ -132,9 +145,12 @@ class Studio:
             raise StoreError(
                 f"The folder {self.runs_folder} cannot be made ({error.strerror}). Give another one with --runs."
             ) from error
+        self._folder_identity = identity(self.runs_folder)
         self.store = Store.open(database_url)
         self._launcher = launcher or LocalLauncher()
         self._analysis_started = -ANALYSIS_START_SECONDS
+        self._look_after_jobs()
+        remove_unfinished(self.runs_folder, self.store)
 
     def close(self) -> None:
         """Close the database; runs go on."""
@@ -155,6 +171,7 @@ class Studio:
             ConfigError: If the runs cannot be one job, or a first look finds what would end them before they begin.
         """
         _require_one_job(configs)
+        self._require_folder()
         problems = [*first_look(configs, runs_folder=self.runs_folder), *self.unavailable_models(configs)]
         if problems:
             raise ConfigError("These runs cannot start; nothing was started:", problems)
@@ -199,31 +216,67 @@ class Studio:
             )
         return ablation.name, configs
 
-    def stop(self, job_id: str, *, now: bool = False) -> JobRecord:
+    def stop(self, job_id: str, *, now: bool = False, grace_seconds: float = GRACE_SECONDS) -> JobRecord:
         """Stop a job: a waiting one at once, a working one at its next step, which keeps what it has.
 
         Args:
             job_id: The job; one that has ended stays as it is.
             now: Do not wait: kill its process and all that it started.
+            grace_seconds: After this long the same happens to a job that has not reached its next step, at the next
+                `refresh` of any studio; `manifold serve` and `manifold stop` refresh all the time.
         """
-        self.store.request_stop(job_id)
-        process = process_of(self.store.job(job_id))
-        if now:
-            self.store.job_state(
-                job_id, "stopped", "Stopped at once: what it was doing is lost, what was stored is kept."
-            )
-            if process is not None:
-                kill_tree(process)
-        elif process is not None:
+        # With a little time before others would end it, too.
+        self.store.request_stop(job_id, stop_by=uptime() + (NOW_SECONDS if now else grace_seconds))
+        job = self.store.job(job_id)
+        process = process_of(job)
+        if now and process is not None:
+            end_by_force(self.store, self.runs_folder, job, process, "Stopped at once: what it was doing is lost.")
+        elif now:
+            self.store.job_state(job_id, "stopped", "Stopped at once, before its worker began.")
+        elif process is not None and job.active:
             terminate(process)
         return self.store.job(job_id)
 
+    def stalls(self) -> dict[str, str]:
+        """Return a sentence for each job and run that works but has got on with nothing for long, by their ids."""
+        return stalls(self.store)
+
     def refresh(self) -> None:
-        """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
-        with suppress(StoreError):
-            interrupt_dead_jobs(self.store.waiting(REFRESH_SECONDS), self.runs_folder)
+        """Look after jobs: what dead workers left is stored, and what does not stop in its time is killed.
+
+        Jobs of dead workers become interrupted, and an analysis worker that is needed is started again. A database that
+        somebody else is writing to is left for the next time.
+
+        Raises:
+            StoreError: If the database or the folder of the runs is gone.
+        """
+        self._require_folder()
+        self._look_after_jobs()
         if self.store.requests_open():
             self._ensure_analysis_worker()
+
+    def _look_after_jobs(self) -> None:
+        hasty = self.store.waiting(REFRESH_SECONDS)
+        try:
+            ended = kill_overdue_jobs(hasty, self.runs_folder) + interrupt_dead_jobs(hasty, self.runs_folder)
+            if ended:
+                remove_unfinished(self.runs_folder, self.store)
+        except DatabaseGoneError:
+            raise
+        except StoreError:
+            pass  # the next look may get through
+
+    def _require_folder(self) -> None:
+        """Refuse to go on where the files of all runs are gone; the folder is not made anew, as if it had been empty.
+
+        Raises:
+            StoreError: If it was deleted or moved.
+        """
+        if identity(self.runs_folder) != self._folder_identity:
+            raise StoreError(
+                f"The folder of the runs, {self.runs_folder}, was deleted or moved while the studio was open. Put it "
+                "back, or start the studio again."
+            )
 
     def ablation(self, job_id: str, test_set: str | None = None, *, against: str | None = None) -> AblationTable:
         """Compare the runs of a job; see core.ablation.ablation_table."""
@@ -365,7 +418,7 @@ class Studio:
     def _ensure_analysis_worker(self) -> None:
         # One that was just started has not taken its slot yet, and one that cannot start should not be started forever.
         waited = time.monotonic() - self._analysis_started
-        if waited < ANALYSIS_START_SECONDS or slot_taken(self.runs_folder, ANALYSIS):
+        if waited < ANALYSIS_START_SECONDS or slot_taken(analysis_slots(self.runs_folder), ANALYSIS):
             return
         self._analysis_started = time.monotonic()
         self._launcher.submit_analysis(
