@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import yaml
-
 from core.config import (
     Ablation,
     Lora,
     MethodRow,
     Row,
     RunConfig,
+    dump_text,
     method_rows,
     parse_ablation,
     parse_run,
@@ -147,7 +146,7 @@ def _cell(
 def written(ablation: Ablation) -> str:
     """Return an ablation as YAML that ``manifold run`` and New run read."""
     fields = ablation.model_dump(mode="json", exclude_defaults=True)
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+    return dump_text(fields)
 
 
 def read(content: str) -> tuple[str, tuple[RunConfig, ...]]:

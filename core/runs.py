@@ -230,7 +230,8 @@ class Studio:
         job = self.store.job(job_id)
         process = process_of(job)
         if now and process is not None:
-            end_by_force(self.store, self.runs_folder, job, process, "Stopped at once: what it was doing is lost.")
+            message = "Stopped at once: what it was doing is lost, what was stored is kept."
+            end_by_force(self.store, self.runs_folder, job, process, message)
         elif now:
             self.store.job_state(job_id, "stopped", "Stopped at once, before its worker began.")
         elif process is not None and job.active:

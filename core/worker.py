@@ -96,7 +96,12 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
         log.info("Its turn")
         with slot, JournaledStore(store, runs_folder, job_id) as results:
             state, message = _outcome(
-                lambda: work(job_id, store=results, runs_folder=runs_folder, stop=stop),
+                lambda: work(
+                    job_id,
+                    store=results,
+                    runs_folder=runs_folder,
+                    stop=lambda: stop() or results.problem() is not None,
+                ),
                 asked=lambda: store.stop_requested(job_id),
                 problem=results.problem,
             )

@@ -516,13 +516,11 @@ def test_jobs_work_at_once_on_gpus_of_their_own_whatever_their_studios(
         assert slot_taken(device_slots(), "GPU-bbbb")
         assert not slot_taken(device_slots(), CPU)
         third = studios[0].start(configs, name="count")
-        on_cpu = [
-            config.model_copy(update={"training": config.training.model_copy(update={"device": "cpu"})})
-            for config in configs
-        ]
+        cpu = {"training": configs[0].training.model_copy(update={"device": "cpu"})}
+        on_cpu = tuple(config.model_copy(update=cpu) for config in configs)
         time.sleep(3 * worker.TURN_SECONDS)
         assert studios[0].store.job(third.id).state == "queued"
-        counting(studios[1], tuple(on_cpu))
+        counting(studios[1], on_cpu)
         seen = []
         for studio, job in started:
             assert job.pid is not None

@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-import yaml
 
 from app import checks, launching, parts, starts, state, tables, teachers, text
 from app.forms import settings_form
@@ -16,6 +15,7 @@ from core.config import (
     Lora,
     RunConfig,
     Training,
+    dump_text,
     parse_run,
     parse_text,
     preset_names,
@@ -306,7 +306,7 @@ def _yaml(values: Mapping[str, Any], load: Callable[[dict[str, Any]], None]) -> 
     with st.expander("As a file: take these settings away, or bring some in", icon=":material/description:"):
         away, in_ = st.columns(2, gap="large")
         with away:
-            written = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            written = dump_text(values)
             st.code(written, language=None, height=300)
             parts.download("Download", written, "run.yaml", "application/yaml", key="take run")
         with in_:

@@ -9,6 +9,7 @@ import typer
 
 from core.config import RunConfig, preset_names, read_ablation, read_preset, read_run
 from core.errors import ConfigError, NotFoundError, quoted
+from core.paths import exists, expanded
 from core.runs import JobRecord, Studio
 
 Database = Annotated[str, typer.Option("--db", help="Database of the runs, as sqlite:///PATH.")]
@@ -61,9 +62,11 @@ def read_runs(name: str) -> tuple[str, Sequence[RunConfig]]:
     if name in preset_names():
         preset, configs = read_preset(name)
         return preset.name, configs
-    path = Path(name)
-    if not path.suffix and not path.exists():
-        raise NotFoundError(f"There is no preset and no file '{name}'. The presets are {', '.join(preset_names())}.")
+    path = expanded(name)
+    if not path.suffix and not exists(path):
+        raise NotFoundError(
+            f"There is no preset and no file {quoted(name)}. The presets are {', '.join(preset_names())}."
+        )
     try:
         config = read_run(path)
     except ConfigError as error:

@@ -1,12 +1,12 @@
 """Settings: what a run is, as pydantic models without torch."""
 
 from core.config.ablation import Ablation, Row, group_problems, groups, rows_needed
+from core.config.documents import dump_text, parse_text
 from core.config.ensemble import Ensemble
 from core.config.files import (
     dump_run,
     parse_ablation,
     parse_run,
-    parse_text,
     preset_names,
     read_ablation,
     read_preset,
@@ -93,6 +93,7 @@ __all__ = [
     "TokenLossSettings",
     "Training",
     "dump_run",
+    "dump_text",
     "group_problems",
     "groups",
     "method_row",

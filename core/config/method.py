@@ -23,10 +23,13 @@ class Mapping(Settings):
     decoder_layers: LayerMap = Field(default="spaced", description="The same for the decoder.")
     encoder_list: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         default=None,
+        max_length=256,
         description="Teacher layers from 0, one for each trained student encoder layer; none follows encoder_layers.",
     )
     decoder_list: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
-        default=None, description="Teacher layers from 0, one for each student decoder layer; none: decoder_layers."
+        default=None,
+        max_length=256,
+        description="Teacher layers from 0, one for each student decoder layer; none: decoder_layers.",
     )
     projection: Literal["linear", "hidden", "low_rank", "none"] = Field(
         default="linear",

@@ -117,6 +117,8 @@ def _sentence(item: Any, place: _Place) -> str:
             return "must not be empty"
         case "string_too_long":
             return f"must have at most {item['ctx']['max_length']} characters, not {len(value)}"
+        case "too_long":
+            return f"must have at most {item['ctx']['max_length']} items, not {len(value)}"
         case "too_short":
             return "must not be empty; name at least one"
     wanted = _wanted(place)

@@ -60,7 +60,10 @@ def kill_overdue_jobs(store: Store, runs_folder: Path) -> list[str]:
         process = process_of(job)
         if job.stop_by is None or process is None or job.boot_id != boot_id() or uptime() < job.stop_by:
             continue
-        message = "Stopped: it did not reach its next step in the time that it was given, so it was killed."
+        message = (
+            "Stopped: it did not reach its next step in the time that it was given, so it was killed. "
+            "What was stored until then is kept."
+        )
         if end_by_force(store, runs_folder, job, process, message):
             ended.append(job.id)
     return ended
@@ -77,7 +80,7 @@ def end_by_force(store: Store, runs_folder: Path, job: JobRecord, process: Proce
     still = "" if not left else (
         f" Process {left[0]} is still there: it waits for a disk or a network share, and ends when that answers."
     )  # fmt: skip
-    return store.job_state(job.id, "stopped", f"{message} What was stored until then is kept.{still}")
+    return store.job_state(job.id, "stopped", f"{message}{still}")
 
 
 def stalls(store: Store) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 import copy
 import json
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 
 from core.config import (
     dump_run,
+    dump_text,
     parse_ablation,
     parse_run,
     parse_text,
@@ -46,6 +50,11 @@ def printed(error: ConfigError) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("fields", "path", "message"),
     [
+        (
+            {"language": "hi", "evaluation": {"normaliser": "whisper"}},
+            "evaluation",
+            "normaliser is 'whisper', which is for English, but the language is 'hi'; choose 'auto' or 'basic'",
+        ),
         ({"lora": {"rank": 0}}, "lora.rank", "must be a whole number from 1 to 512, not 0"),
         ({"lora": {"rank": 7.5}}, "lora.rank", "must be a whole number from 1 to 512, not 7.5"),
         ({"lora": {"rank": "many"}}, "lora.rank", "must be a whole number from 1 to 512, not 'many'"),
@@ -276,9 +285,9 @@ def test_an_ablation_is_read_from_a_file(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("run.yaml", b"[1, 2", "is not valid YAML"),
-        ("run.yaml", b"name: 2026-13-01", "is not valid YAML"),
-        ("run.yaml", b"&a [*a]", "must be settings, each as name: value, not a list"),
-        ("run.yaml", b"[" * 5000, "is not valid YAML"),
+        ("run.yaml", b"&a [*a]", "is not valid YAML: what line 1 repeats holds itself"),
+        ("run.yaml", b"[" * 5000, "is not valid YAML: it is nested too deeply"),
+        ("run.yaml", b"- " * 5000, "is not valid YAML: it is nested too deeply"),
         ("run.yaml", b"!!python/object/apply:os.getcwd []", "is not valid YAML"),
         ("run.json", b"{", "is not valid JSON"),
         ("run.json", b"[" * 100_000, "is not valid JSON"),
@@ -291,6 +300,190 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str, content: 
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         read_run(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "it is a pipe, a socket or a device"),
+        (Path.mkdir, "it is a folder"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a pipe, a socket or a device"),
+        (lambda path: path.symlink_to(path), "it is a link that leads to itself"),
+    ],
+)
+def test_what_is_no_file_is_refused_at_once(make: Callable[[Path], None], why: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    make(path)
+    for read in (read_run, read_ablation):
+        with pytest.raises(ConfigError, match=rf"There is no file .*run\.yaml \({why}\)"):
+            read(path)
+
+
+BOMB = "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in pairwise("abcdefghi")
+)
+MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{name}: &{name} {{<<: [{', '.join([f'*{before}'] * 10)}]}}\n" for before, name in pairwise("abcdefghi")
+)
+LAYERS = list(range(100_000))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("run.yaml", "name: " + "x" * 10_000_000, "is too large: settings have at most 1,000,000 bytes"),
+        ("run.yaml", "# remark\n" * 1_200_000, "is too large: settings have at most 1,000,000 bytes"),
+        ("run.yaml", f"student: {{kind: pruned, encoder_layers: {LAYERS}}}", "it holds more than 20,000 values"),
+        ("run.yaml", "layers:\n" + "- 1\n" * 100_000, "it holds more than 20,000 values"),
+        ("run.json", json.dumps({"student": {"encoder_layers": LAYERS}}), "it holds more than 20,000 values"),
+        ("run.json", "[" * 60 + "]" * 60, "it is nested too deeply"),
+        ("run.yaml", BOMB, "it holds more than 20,000 values"),
+        ("run.yaml", MERGES, "it holds more than 20,000 values"),
+        ("run.yaml", "a: &a\n  b: *a\n", "what line 2 repeats holds itself"),
+    ],
+)
+def test_what_is_too_much_for_settings_is_refused_at_once(name: str, content: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    began = time.process_time()
+    for read in (read_run, read_ablation):
+        with pytest.raises(ConfigError, match=why) as caught:
+            read(tmp_path / name)
+        assert len(str(caught.value)) < 500
+    assert time.process_time() - began < 10  # each is read in about a second, and a bomb would take for ever
+
+
+def test_long_lists_of_layers_are_refused_also_where_no_file_was_read() -> None:
+    layers = list(range(100_000))
+    found = said(
+        {
+            "student": {"kind": "pruned", "encoder_layers": layers, "decoder_layers": layers},
+            "method": {**CE, "mapping": {"encoder_list": layers, "decoder_list": layers}},
+        }
+    )
+    assert set(found) == {
+        *(f"student.{side}_layers" for side in ("encoder", "decoder")),
+        *(f"method.mapping.{side}_list" for side in ("encoder", "decoder")),
+    }
+    assert set(found.values()) == {"must have at most 256 items, not 100000"}
+
+
+TWICE = [
+    ("seed: 1\nname: a\nseed: 2\n", {"seed": "1 and 3"}),
+    ("seed: 1\nseed: 1\nseed: 1\n", {"seed": "1, 2 and 3"}),
+    ("training: {steps: 5, clip: 1,\n  steps: 6}\n", {"training.steps": "1 and 2"}),
+    ("training:\n  steps: 5\n'training':\n  clip: 1\n", {"training": "1 and 3"}),
+    ("a:\n- x: 1\n- y: 2\n  z: 3\n  y: 4\n", {"a.1.y": "3 and 5"}),
+    (
+        "method:\n  losses:\n  - {kind: a, weight: 1, weight: 2}\n  losses: []\nmethod: 1\n",
+        {"method": "1 and 5", "method.losses": "2 and 4", "method.losses.0.weight": "3 and 3"},
+    ),
+    ("base: &b {seed: 1}\nrow: {<<: *b,\n  <<: *b}\n", {"row.<<": "2 and 3"}),
+    ("1: a\n01: b\n", {"1": "1 and 2"}),
+    ("a.b: 1\na: {b: 2, b: 3}\n", {"a.b": "2 and 2"}),
+]
+
+
+@pytest.mark.parametrize(("text", "lines"), TWICE)
+def test_a_key_that_stands_twice_is_a_mistake_with_its_lines_at_any_depth(text: str, lines: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="more than once") as caught:
+        parse_text(text)
+    found = {problem.where: problem.message for problem in caught.value.problems}
+    assert found == {path: f"stands at lines {each}; keep one" for path, each in lines.items()}
+
+
+def test_json_is_told_alike(tmp_path: Path) -> None:
+    text = """{"name": "a \\" {b: [", "training": {"steps": 1,
+      "list": [1, {"x": 1}, {"x": 2, "y": {}, "x": [",", 3]}],
+      "steps": 2}, "n\\u0061me": "b",
+      "a": {"x": 1}, "b": {"x": 1}}"""
+    (tmp_path / "run.json").write_text(text)
+    for read in (
+        lambda: parse_text(text),
+        lambda: parse_text(text, language="JSON"),
+        lambda: read_run(tmp_path / "run.json"),
+    ):
+        with pytest.raises(ConfigError, match="has 3 keys more than once") as caught:
+            read()
+        assert {problem.where: problem.message for problem in caught.value.problems} == {
+            "name": "stands at lines 1 and 3; keep one",
+            "training.steps": "stands at lines 1 and 3; keep one",
+            "training.list.2.x": "stands at lines 2 and 2; keep one",
+        }
+
+
+def test_a_key_that_overrides_what_was_merged_stands_once() -> None:
+    text = "base: &base {seed: 1, name: a}\nrow: {<<: *base, seed: 2}\nlist: [*base, *base]\n"
+    assert parse_text(text) == {
+        "base": {"seed": 1, "name": "a"},
+        "row": {"seed": 2, "name": "a"},
+        "list": [{"seed": 1, "name": "a"}] * 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("-2.5e+3", -2500.0),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("010", 10),
+        ("-08", -8),
+        ("0o10", 8),
+        ("0x10", 16),
+        ("no", "no"),
+        ("on", "on"),
+        ("Yes", "Yes"),
+        ("y", "y"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("1:30", "1:30"),
+        ("2026-01-31", "2026-01-31"),
+        ("2026-13-01", "2026-13-01"),
+        ("1_000", "1_000"),
+        ("=", "="),
+        ("'010'", "010"),
+    ],
+)
+def test_values_are_what_they_look_like(written: str, value: object) -> None:
+    found = parse_text(f"a: {written}\n")["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    "value", ["1e5", "1E5", "010", "0o17", "no", "on", "~", "true", "2026-01-31", "1:30", ".5", "", "="]
+)
+def test_a_text_that_looks_like_more_is_written_as_text_for_either_version_of_yaml(value: str) -> None:
+    written = dump_text({"name": value, value: 1})
+    assert parse_text(written) == yaml.safe_load(written) == {"name": value, value: 1}
+
+
+@given(anything.filter(lambda value: value == value))
+def test_what_is_written_as_yaml_is_read_back(value: Any) -> None:
+    value = json.loads(json.dumps(value, default=str))
+    if json.dumps(value) == json.dumps(json.loads(json.dumps(value))):
+        assert repr(parse_text(dump_text(value))) == repr(value)
+
+
+def test_truth_is_no_number() -> None:
+    wrong = {
+        "training": {"steps": True, "learning_rate": True},
+        "seed": False,
+        "student": {"kind": "pruned", "encoder_layers": [0, True]},
+    }
+    found = said({"method": CE, **wrong})
+    assert found["training.steps"] == "must be a whole number from 1 to 1000000, not 'true'"
+    assert found["training.learning_rate"] == "must be a number above 0 and up to 1, not 'true'"
+    assert found["student.encoder_layers.1"] == "must be a whole number, not 'true'"
+    assert set(found) == {"training.steps", "training.learning_rate", "seed", "student.encoder_layers.1"}
+
+
+def test_norwegian_is_a_language_and_no_a_truth_where_one_is_wanted() -> None:
+    config = parse_run(parse_text("language: no\nevaluation: {test: no}\nmethod: {losses: [{kind: cross_entropy}]}\n"))
+    assert (config.language, config.evaluation.test) == ("no", False)
 
 
 def test_an_unknown_preset_is_told_with_those_that_exist() -> None:

@@ -129,6 +129,9 @@ def test_why_a_job_stands_still_is_said_as_far_as_the_kernel_knows(
         store.advanced(job.id, (), uptime() - 300)
         (child,) = psutil.Process(process.pid).children()
         child.suspend()
+        deadline = time.monotonic() + 10
+        while child.status() != psutil.STATUS_STOPPED:
+            assert time.monotonic() < deadline
         assert f"process {child.pid} is suspended (SIGSTOP" in stalls(store)[job.id]
         child.kill()
 
