@@ -47,7 +47,8 @@ def show(
             "Check",
             icon=":material/fact_check:",
             disabled=bool(problems),
-            help="Looks at the models: finds what only they can tell, counts parameters and FLOPs. Takes seconds.",
+            help="Looks at the models: finds what only they can tell, counts parameters and FLOPs. Takes seconds; "
+            "nothing is measured.",
         )
         measure = st.button(
             "Measure time and memory",
