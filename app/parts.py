@@ -176,7 +176,7 @@ def notes(run_id: str, written: str) -> None:
         # Another text is another field: what somebody else wrote meanwhile is shown.
         said = st.text_area("Notes", written, key=f"notes:{run_id}:{hash(written)}", height=140)
         if st.form_submit_button("Save the notes"):
-            state.studio().store.set_notes(run_id, said)
+            state.studio().set_notes(run_id, said)
             st.rerun()
 
 

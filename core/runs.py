@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -11,12 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
+from core.access import OWNER, Access
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
 from core.alignment.results import has_spread
 from core.boot import uptime
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
-from core.errors import ConfigError, DatabaseGoneError, ManifoldError, Problem, StoreError
+from core.errors import (
+    ConfigError,
+    DatabaseGoneError,
+    JobError,
+    ManifoldError,
+    Problem,
+    StoreError,
+    UnwritableError,
+)
 from core.first_look import first_look, layer_problems
 from core.launchers.liveness import (
     GRACE_SECONDS,
@@ -52,6 +62,7 @@ from core.store import (
     UtteranceResult,
 )
 from core.store.database import identity
+from core.store.files import free_bytes, make_folder_private
 from core.store.records import Level, Side, probe_folder, teacher_states
 from core.wer import WordChange, word_difference
 
@@ -96,6 +107,9 @@ ANALYSIS_START_SECONDS = 10.0
 NOW_SECONDS = 10.0
 """A job that is killed at once is killed by others, too, where whoever asked for it did not get so far."""
 
+FULL_BYTES = 16 * 1024**2
+"""With less than this on its disk, the next thing that is written may not fit."""
+
 REFRESH_SECONDS = 0.5
 """So long a look at the state of things waits for a writer; what cannot be written then is written at a later one."""
 
@@ -130,10 +144,25 @@ class Studio:
     Attributes:
         store: The database, for everything that is only read.
         runs_folder: Where runs keep their files, absolute.
+        access: What whoever uses this studio may do; each action looks at it.
     """
 
-    def __init__(self, database_url: str, runs_folder: Path, *, launcher: LocalLauncher | None = None) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        runs_folder: Path,
+        *,
+        launcher: LocalLauncher | None = None,
+        access: Access = OWNER,
+    ) -> None:
         """Open the database and make the folder.
+
+        Args:
+            database_url: Of the database; see Store.open.
+            runs_folder: Made if it is not there.
+            launcher: What starts workers.
+            access: What may be done. Whoever can write the database's file may do everything, as the command line;
+                whoever comes by the network is given what their token allows.
 
         Raises:
             StoreError: If either cannot be used.
@@ -146,10 +175,14 @@ class Studio:
                 f"The folder {self.runs_folder} cannot be made ({error.strerror}). Give another one with --runs."
             ) from error
         self._folder_identity = identity(self.runs_folder)
+        self._private = make_folder_private(self.runs_folder)
+        self._refused = ""
         self.store = Store.open(database_url)
+        self.access = access
         self._launcher = launcher or LocalLauncher()
         self._analysis_started = -ANALYSIS_START_SECONDS
-        self._look_after_jobs()
+        with suppress(UnwritableError):
+            self._look_after_jobs()
         remove_unfinished(self.runs_folder, self.store)
 
     def close(self) -> None:
@@ -170,6 +203,7 @@ class Studio:
         Raises:
             ConfigError: If the runs cannot be one job, or a first look finds what would end them before they begin.
         """
+        self.access.require("start")
         _require_one_job(configs)
         self._require_folder()
         problems = [*first_look(configs, runs_folder=self.runs_folder), *self.unavailable_models(configs)]
@@ -198,6 +232,7 @@ class Studio:
 
     def start_quick_start(self) -> JobRecord:
         """Start the ablation that ships with the project."""
+        self.access.require("start")
         name, configs = self.quick_start()
         return self.start(configs, name=name)
 
@@ -225,6 +260,7 @@ class Studio:
             grace_seconds: After this long the same happens to a job that has not reached its next step, at the next
                 `refresh` of any studio; `manifold serve` and `manifold stop` refresh all the time.
         """
+        self.access.require("stop")
         # With a little time before others would end it, too.
         self.store.request_stop(job_id, stop_by=uptime() + (NOW_SECONDS if now else grace_seconds))
         job = self.store.job(job_id)
@@ -242,6 +278,26 @@ class Studio:
         """Return a sentence for each job and run that works but has got on with nothing for long, by their ids."""
         return stalls(self.store)
 
+    def change_tags(self, run_ids: Sequence[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Give tags to runs and take others away; see core.store.Labels."""
+        self.access.require("label")
+        self.store.change_tags(run_ids, add=add, remove=remove)
+
+    def set_notes(self, run_id: str, notes: str) -> None:
+        """Replace what is written about a run; see core.store.Labels."""
+        self.access.require("label")
+        self.store.set_notes(run_id, notes)
+
+    def put_in_bin(self, run_ids: Sequence[str]) -> None:
+        """Put runs that have ended in the bin; see core.store.Labels."""
+        self.access.require("delete")
+        self.store.put_in_bin(run_ids)
+
+    def restore(self, run_ids: Sequence[str]) -> None:
+        """Take runs out of the bin."""
+        self.access.require("delete")
+        self.store.restore(run_ids)
+
     def refresh(self) -> None:
         """Look after jobs: what dead workers left is stored, and what does not stop in its time is killed.
 
@@ -252,9 +308,34 @@ class Studio:
             StoreError: If the database or the folder of the runs is gone.
         """
         self._require_folder()
-        self._look_after_jobs()
-        if self.store.requests_open():
-            self._ensure_analysis_worker()
+        self._refused = ""
+        try:
+            self._look_after_jobs()
+            if self.store.requests_open():
+                self._ensure_analysis_worker()
+        except (UnwritableError, JobError) as error:
+            # What is there can still be looked at; `trouble` says it.
+            self._refused = str(error)
+
+    def trouble(self) -> list[str]:
+        """Return what is wrong with where runs are kept, a sentence each: it stands at the top of pages and lists."""
+        said = [self.store.unwritable or self._refused]
+        kept = {"the database": self.store.path.parent, "the runs": self.runs_folder}
+        low = {what: folder for what, folder in kept.items() if free_bytes(folder) < FULL_BYTES}
+        if low and not any(said):
+            what, folder = " and of ".join(low), next(iter(low.values()))
+            said.append(
+                f"The disk of {what} is full ({free_bytes(folder) / 1e6:.0f} MB are free in {folder}). What is there "
+                "can be read, but nothing new can be kept. Free some space on it, for example of runs that nobody "
+                "needs."
+            )
+        exposed = [str(path) for path in (*self.store.exposed, *(() if self._private else (self.runs_folder,)))]
+        if exposed:
+            said.append(
+                f"Others on this machine can read {', '.join(exposed)}, and this account cannot change that. Its owner "
+                "can: chmod -R go= PATH."
+            )
+        return [sentence for sentence in said if sentence]
 
     def _look_after_jobs(self) -> None:
         hasty = self.store.waiting(REFRESH_SECONDS)
@@ -262,7 +343,7 @@ class Studio:
             ended = kill_overdue_jobs(hasty, self.runs_folder) + interrupt_dead_jobs(hasty, self.runs_folder)
             if ended:
                 remove_unfinished(self.runs_folder, self.store)
-        except DatabaseGoneError:
+        except (DatabaseGoneError, UnwritableError):
             raise
         except StoreError:
             pass  # the next look may get through
@@ -311,6 +392,7 @@ class Studio:
 
         One that is there is drawn `again` on demand only; until then its picture stays.
         """
+        self.access.require("measure")
         record = self.store.request_map(
             run_id, side, student_layer, teacher_layer, step, level, teacher_number=teacher_number, again=again
         )
@@ -320,6 +402,7 @@ class Studio:
 
     def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
         """Ask how alike both sides are at a step, anew if an older version said it; its record says when it is done."""
+        self.access.require("measure")
         record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
         if record.result is not None and not has_spread(record.result):
             record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number, again=True)
@@ -375,6 +458,7 @@ class Studio:
                 keeps what was found as its `estimate`.
             rows: The runs that it learns from, where these are earlier rows of the same ablation.
         """
+        self.access.require("measure")
         record = self.store.request_check(config, measure=measure, rows=rows)
         self._ensure_analysis_worker()
         return record

@@ -327,12 +327,12 @@ def _actions(chosen: list[RunSummary], *, hidden: int, known_tags: list[str], in
             parts.notes(chosen[0].id, chosen[0].notes)
     if in_bin:
         if st.button("Restore", icon=":material/restore_from_trash:"):
-            state.studio().store.restore(ids)
+            state.studio().restore(ids)
             _untick()
             st.rerun()
     elif st.button("Move to the bin", icon=":material/delete:", help="It can be taken out again."):
         with state.sentences():
-            state.studio().store.put_in_bin(ids)
+            state.studio().put_in_bin(ids)
             _untick()
             st.rerun()
     st.button("Untick", icon=":material/deselect:", on_click=_untick)
@@ -356,7 +356,7 @@ def _tag(chosen: list[RunSummary], known: list[str]) -> None:
         )
         if st.form_submit_button("Save the tags"):
             removed = [tag for tag in common if tag not in tags]
-            state.studio().store.change_tags([run.id for run in chosen], add=tags, remove=removed)
+            state.studio().change_tags([run.id for run in chosen], add=tags, remove=removed)
             st.rerun()
 
 

@@ -72,6 +72,7 @@ def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False,
         JobError: If it is still at work.
         StoreError: If the file exists or cannot be written, or the job is too large.
     """
+    studio.access.require("share")
     job = studio.store.job(job_id)
     if job.active:
         raise JobError(f"The job {job.id} is {job.state}. Export it when it has ended, or stop it first.")

@@ -77,7 +77,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     screen = Console(stderr=True, highlight=False)
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         try:
             with studio_server(database_url=studio.store.url, runs_folder=studio.runs_folder, port=port) as server:
                 _serve(studio, server, screen=screen, browser=browser, quickstart=quickstart)
@@ -93,20 +93,25 @@ def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bo
         screen.print("There are no runs yet: the quick start begins.")
         job = studio.start_quick_start()
     server.wait_until_it_answers()
-    screen.print(f"The studio is open: {server.url} (Ctrl-C closes it; runs go on)")
+    _print_open(server, screen, "Ctrl-C closes it; runs go on")
     if browser:
-        open_browser(server.url)
+        open_browser(server.address, page=studio.runs_folder / "studio.html")
     job = job or next(iter(studio.store.jobs(limit=1, states=ACTIVE)), None)
     if job is not None:
         ended = follow(studio, job.id, screen=screen, alive=server.require_alive)
         _print_result(studio, ended)
         if ended.state != "finished" or ended.message:
             screen.print(_ending(studio, ended), markup=False)
-        screen.print(f"The studio is open: {server.url} (Ctrl-C closes it)")
+        _print_open(server, screen, "Ctrl-C closes it")
     while True:
         server.require_alive()
         studio.refresh()
         time.sleep(2.0)
+
+
+def _print_open(server: StudioServer, screen: Console, how: str) -> None:
+    # On one line, whatever the terminal's width: it is copied.
+    screen.print(f"The studio is open: {server.address} ({how})", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -117,7 +122,7 @@ def quickstart(
     maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Wait until the maps are drawn, too.")] = True,
 ) -> None:
     """Run the ablation that ships with the project, print its table, and exit."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         _see_through(studio, studio.start_quick_start(), as_json=as_json, maps=maps)
 
 
@@ -132,7 +137,7 @@ def run(
 ) -> None:
     """Start a run or an ablation and wait for it. Ctrl-C stops the waiting, not the run."""
     name, configs = read_runs(config)
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         job = studio.start(configs, name=name)
         if not detach:
             _see_through(studio, job, as_json=as_json, maps=maps)
@@ -174,7 +179,7 @@ def check(
     ] = True,
 ) -> None:
     """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="lend") as studio:
         try:
             name, configs = studio.quick_start() if config == QUICK_START else read_runs(config)
         except ConfigError as error:

@@ -159,6 +159,7 @@ def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
         "insertions": item.insertions,
         "words": item.words,
         "heldout_kl": item.heldout_kl,
+        "heldout_kl_tokens": item.heldout_kl_tokens,
         "real_time_factor": item.real_time_factor,
         "memory": item.memory,
     }

@@ -208,6 +208,8 @@ class EvaluationRecord:
         audio_context: Audio that the encoder saw, in seconds.
         wer: Word errors over reference words, a fraction; `cer` the same for characters.
         heldout_kl: KL(teacher || student) at temperature 1, in nats per valid token, on reference tokens.
+        heldout_kl_tokens: Of so many of the teacher's likeliest tokens and one class for all others, which is less;
+            None: of all tokens.
         real_time_factor: Time of the encoder, whole, and of decoding over audio time.
         seconds: Time that the evaluation took.
         memory: Bytes of the weights that are needed; None before it was counted.
@@ -235,6 +237,7 @@ class EvaluationRecord:
     label: str = ""
     group: int = 0
     memory: int | None = None
+    heldout_kl_tokens: int | None = None
 
 
 @dataclass(frozen=True)
