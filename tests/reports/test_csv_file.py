@@ -57,15 +57,28 @@ def test_an_ablation_comes_back_with_its_numbers(seeds: AblationTable) -> None:
             continue
         assert line["wer_percent"] == pytest.approx(100 * row.evaluation.wer, rel=1e-15)
         assert (line["words"], line["utterances"], line["seed"]) == (row.evaluation.words, 120, row.run.seed)
-        if row.interval is None or row.difference is None:
-            assert pd.isna(line["difference_points"])
-            continue
-        ends = (line["low_points"], line["high_points"])
-        assert ends == pytest.approx([100 * end for end in row.interval], rel=1e-15)
-        assert line["difference_points"] == pytest.approx(100 * row.difference, rel=1e-15)
-        assert line["p_adjusted"] == row.p_value
-        assert line["against"] == row.against
+        for column, value in (
+            ("difference_points", row.difference),
+            ("low_points", row.interval and row.interval[0]),
+            ("high_points", row.interval and row.interval[1]),
+        ):
+            same = pd.isna(line[column]) if value is None else line[column] == pytest.approx(100 * value, rel=1e-15)
+            assert same, column
+        assert pd.isna(line["p_adjusted"]) if row.p_value is None else line["p_adjusted"] == row.p_value
     assert (own["difference_points"].dropna() < 0).any()
+
+
+def test_kinds_of_runs_stand_below_with_their_seeds_together(seeds: AblationTable) -> None:
+    assert seeds.over_seeds is not None
+    frame = frame_of(ablation_csv(seeds))
+    kinds = frame.loc[frame["role"] == "over_seeds"].reset_index(drop=True)
+    assert list(kinds["name"]) == [row.name for row in seeds.over_seeds.rows]
+    for (_, line), row in zip(kinds.iterrows(), seeds.over_seeds.rows, strict=True):
+        assert line["wer_percent"] == pytest.approx(100 * row.mean)
+        assert line["seeds"] == len(row.rates)
+        assert pd.isna(line["p_adjusted"]) if row.p_value is None else line["p_adjusted"] == row.p_value
+        if row.difference is not None:
+            assert line["difference_points"] == pytest.approx(100 * row.difference)
 
 
 def test_every_column_of_numbers_holds_numbers_alone(table: AblationTable) -> None:
