@@ -1,14 +1,15 @@
 """Runs that are ready: what is expected of them, a look at them before they start, and their start."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from app import checks, planning, state
+from app import checks, planning, state, text
 from app.forms import Filled
 from core.config import RunConfig
 from core.errors import ConfigError, Problem
 from core.runs import JobRecord
+from core.test_power import test_power
 
 
 def show(
@@ -17,6 +18,8 @@ def show(
     name: str,
     all_of_it: str = "Launch",
     problems: Sequence[Problem] = (),
+    missing: Sequence[Problem] = (),
+    tried: Callable[[], None] = lambda: None,
     filled: Filled | None = None,
 ) -> None:
     """Offer to look at runs before they start, and to start them.
@@ -26,6 +29,8 @@ def show(
         name: Of the job.
         all_of_it: What the button says that starts them.
         problems: The form's mistakes.
+        missing: Those of fields that nobody has filled in: they are told once somebody tries to go on.
+        tried: Called when somebody does.
         filled: The form, to put what a check finds beside its fields.
     """
     expectation = st.text_input(
@@ -57,8 +62,13 @@ def show(
             help="Checks, and takes some real steps on the real speech: time, memory and disk. Half a minute or more "
             "for each run.",
         )
-    if problems:
+    if missing and (launch or check or measure):
+        tried()
+        st.rerun()
+    if problems or missing:
         return
+    if said := test_power(runs):
+        st.caption(text.plain(said))
     if check or measure:
         checks.ask(runs, measure=measure)
     if filled is not None:

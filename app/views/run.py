@@ -82,7 +82,7 @@ def _said(run: RunRecord, job: JobRecord) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.warning("This run is in the bin.", icon=":material/delete:")
             if st.button("Restore", icon=":material/restore_from_trash:"):
-                state.studio().store.restore([run.id])
+                state.studio().restore([run.id])
                 st.rerun()
     parts.expectation(job)
     if run.tags:
@@ -132,6 +132,7 @@ def _live(run: RunRecord, job: JobRecord, phase: str) -> None:
             waiting = f"This run {waits}."
         with st.container(border=True):
             parts.progress(now, first=waiting)
+            parts.stalled(now)
             parts.stop_buttons(now)
         shown = phases.of_run(own, state.preparing())
         parts.tab_title(shown, run.name, now)
@@ -160,8 +161,11 @@ def _metrics(run: RunRecord) -> bool:
         st.metric("WER before training", text.percent(rates.get("student_before")), border=True)
         share = text.percent(counts.share_of_teacher, 2) if counts else text.NOTHING
         st.metric("Trained, of the teacher", share, border=True)
-        about = "Angle between paired states of student and teacher, mean over the layer pairs, at the last probe."
-        st.metric("Angle ↓", text.degrees(angle), border=True, help=about)
+        about = (
+            "Angle between paired states of student and teacher in the run's mapping: mean over the points of the "
+            "probe, then over all layer pairs, at the last probe."
+        )
+        st.metric("Angle, mean of layer pairs ↓", text.degrees(angle), border=True, help=about)
         st.metric("Training time", text.duration(run.seconds), border=True)
     return False
 
@@ -271,6 +275,7 @@ def _results(run: RunRecord) -> None:
             "Held-out KL": st.column_config.NumberColumn(
                 "Held-out KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token."
             ),
+            "KL of": st.column_config.TextColumn(help=tables.ABOUT_KEPT),
             "Real-time factor": st.column_config.NumberColumn(
                 format="%.3f", help="Time of the encoder, whole, and of the decoder over audio time."
             ),

@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.config import method_rows, read_preset
-from core.launchers.slots import ANALYSIS, CPU, take_slot
+from core.launchers.slots import ANALYSIS, CPU, analysis_slots, device_slots, take_slot
 from core.runs import Studio
 from core.scaling.fit import FILE
 from core.store import Store
@@ -22,7 +22,7 @@ OpenPage = Callable[..., AppTest]
 @pytest.fixture
 def answers(runs_folder: Path) -> Iterator[None]:
     """Keep the analysis worker from starting: the test answers for it."""
-    slot = take_slot(runs_folder, ANALYSIS)
+    slot = take_slot(analysis_slots(runs_folder), ANALYSIS)
     assert slot is not None
     with slot:
         yield
@@ -98,7 +98,7 @@ def test_a_grid_has_a_run_for_each_method_and_seed(open_page: OpenPage) -> None:
 
 
 def test_a_grid_is_launched_as_one_job(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
-    turn = take_slot(runs_folder, CPU)
+    turn = take_slot(device_slots(), CPU)
     assert turn is not None
     with turn:
         page = open_page("new_run", launch="grid")
@@ -215,7 +215,7 @@ def test_a_grid_crosses_ranks_and_rates_too_and_keeps_alpha_over_rank(
     steps = read_preset("quickstart")[1][0].training.steps
     assert f"1 method × 2 ranks × 2 learning rates × 1 seed: 4 runs, {4 * steps}" in texts(page).replace("\u202f", "")
     written = page.code[0].value
-    turn = take_slot(runs_folder, CPU)
+    turn = take_slot(device_slots(), CPU)
     assert turn is not None
     with turn:
         press(page, "Launch 4 runs")
@@ -270,7 +270,7 @@ def test_a_file_is_a_run_or_an_ablation_and_its_mistakes_are_told_at_once(open_p
 
 
 def test_what_was_expected_is_kept_with_the_job_and_shown(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
-    turn = take_slot(runs_folder, CPU)
+    turn = take_slot(device_slots(), CPU)
     assert turn is not None
     with turn:
         page = open_page("new_run", launch="one")
@@ -354,3 +354,49 @@ def test_six_fields_stand_in_front(open_page: OpenPage) -> None:
 
     front = {"Name", "Teacher", "Student's encoder layers", "Source", "Losses", "Steps"}
     assert labels(page) - labels(advanced) == front
+
+
+def from_manifests(open_page: OpenPage) -> AppTest:
+    page = open_page("new_run", launch="one")
+    return next(item for item in page.selectbox if item.label == "Source").set_value("manifest").run()
+
+
+def field(page: AppTest, label: str) -> Any:
+    return next(item for item in page.text_input if item.label == label)
+
+
+def test_an_empty_field_is_no_mistake_before_somebody_tries(open_page: OpenPage) -> None:
+    page = from_manifests(open_page)
+    assert not page.error
+    assert "must not be empty" not in texts(page)
+    launch = next(button for button in page.button if button.label == "Launch")
+    assert not launch.disabled
+    page = launch.click().run()
+    assert "3 mistakes" in page.error[0].value
+    assert texts(page).lower().count("must not be empty") == 6
+
+
+def test_a_manifest_is_told_where_it_is_looked_for(open_page: OpenPage, tmp_path: Path) -> None:
+    page = from_manifests(open_page)
+    (tmp_path / "train.jsonl").write_text("{}", encoding="utf-8")
+    page = field(page, "Source train").set_value(str(tmp_path / "train.jsonl")).run()
+    page = field(page, "Source development").set_value("nowhere/dev.jsonl").run()
+    said = texts(page)
+    assert f"Reads {tmp_path / 'train.jsonl'}" in said
+    assert f"Would read {Path.cwd() / 'nowhere' / 'dev.jsonl'}: no such file so far" in said
+    assert not page.error
+
+
+def test_a_teacher_that_cannot_be_found_is_told_before_anything_is_queued(
+    open_page: OpenPage, store: Store, tmp_path: Path
+) -> None:
+    page = open_page("new_run", launch="one")
+    written = (
+        f"name: x\nteachers: [{{model: '{tmp_path}/no such model'}}]\nmethod: {{losses: [{{kind: cross_entropy}}]}}\n"
+    )
+    page.text_area(key="yaml").set_value(written).run()
+    page = next(button for button in page.button if button.label == "Read into the form").click().run()
+    page = next(button for button in page.button if button.label == "Launch").click().run()
+    assert "no such model" in texts(page)
+    assert "Nothing was started" in texts(page)
+    assert store.jobs() == []
