@@ -35,7 +35,7 @@ from core.store.records import config_hash
 from core.store.tables import evaluations, jobs, maps, runs
 from core.store.transfer import Row, as_json
 
-STAYS = ("pid", "boot_id", "process_started", "heartbeat_at")
+STAYS = ("pid", "boot_id", "process_started", "heartbeat_at", "queued_at", "advanced_at", "stop_by")
 """What a job's row says of a process of this machine."""
 
 PROBE = "probe.json"
@@ -121,7 +121,7 @@ class _Contents:
                 row |= {**dict.fromkeys(STAYS), "log_path": ""}
             if table is runs:
                 config = portable(row["config"], self._runs_folder)
-                row |= {"config": config, "config_hash": config_hash(config)}
+                row |= {"config": config, "config_hash": config_hash(config), "advanced_at": None}
             elif table is evaluations:
                 row["label"] = portable(row["label"], self._runs_folder)
             if "audio_path" in row:
