@@ -11,6 +11,7 @@ import streamlit as st
 from app import costs as cost_tables
 from app import state, text
 from core.errors import DataError, quoted
+from core.paths import exists
 from core.runs import ACTIVE, JobRecord, ParameterCounts, word_difference
 
 STATES = {
@@ -149,7 +150,7 @@ def stop_buttons(job: JobRecord) -> None:
 def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     """Show the last lines of a job's log."""
     path = state.studio().log_path(job.id)
-    if not path.exists():
+    if not exists(path):
         st.caption("The log stayed where the job ran.")
         return
     tail = state.studio().log_tail(job.id, lines)

@@ -12,6 +12,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from app import best, charts, tables, text
 from core.errors import ManifoldError, NotFoundError, quoted
+from core.paths import no_file
 from core.runs import (
     AblationTable,
     ParameterCounts,
@@ -358,4 +359,4 @@ def results(evaluation_id: int | None) -> dict[str, UtteranceResult]:
 def audio(path: str) -> bytes | None:
     """Return a clip's file, or None when it is gone; a relative path is in the runs folder."""
     file = studio().runs_folder / path
-    return file.read_bytes() if file.is_file() else None
+    return None if no_file(file, "clip") else file.read_bytes()

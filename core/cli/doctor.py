@@ -15,6 +15,7 @@ from rich.text import Text
 from core.cli.watching import counted
 from core.config import read_preset
 from core.errors import ManifoldError
+from core.paths import first_there
 
 ENOUGH_BYTES = 5 * 1024**3
 RACE_FREE_SQLITE = (3, 51, 3)
@@ -84,8 +85,7 @@ def _torch() -> Finding:
 
 
 def _disk(runs_folder: Path) -> Finding:
-    existing = next(path for path in (runs_folder.absolute(), *runs_folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(first_there(runs_folder)).free
     note = f"{free / 1024**3:.1f} GiB free for {runs_folder}"
     return Finding("disk", free >= ENOUGH_BYTES, False, note if free >= ENOUGH_BYTES else f"{note}; runs may fill it")
 

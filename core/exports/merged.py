@@ -19,6 +19,7 @@ from core.errors import ConfigError, ModelError, NotFoundError, StoreError
 from core.evaluation import TOKENS_BESIDES_SPEECH
 from core.families.whisper import Whisper
 from core.lora import deployed
+from core.paths import exists, expanded, is_file, is_folder
 from core.preflight import load_student
 from core.store.records import RunRecord
 from core.store.store import Store
@@ -65,10 +66,10 @@ def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) 
             f"The run {run.id} ({run.name}) is a mixture of experts. Routers weigh them anew for every frame, so they "
             "cannot be merged into the weights that an export holds. Export a run without lora.mixture."
         )
-    to = to.expanduser().absolute()
+    to = expanded(to).absolute()
     _require_empty(to)
     adapters = runs_folder / run.id / "adapters" / "best"
-    if not adapters.is_dir():
+    if not is_folder(adapters):
         raise NotFoundError(f"The run {run.id} ({run.name}) has no adapters to export. Choose a run that has finished.")
     student = load_student(config, Finder(store, runs_folder, run.job_id))
     with _quiet():
@@ -131,7 +132,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _require_empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = exists(folder) and (not is_folder(folder) or any(folder.iterdir()))
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be looked at ({error.strerror}). Name a new folder.") from error
+    if taken:
         raise ConfigError(f"{folder} is not an empty folder. Name a new one, so that nothing is overwritten.")
 
 
@@ -150,7 +155,7 @@ def _clips(run: RunRecord, store: Store, runs_folder: Path) -> list[Path]:
     """Return some clips of the run's test set that are still there."""
     for evaluation in store.evaluations(run_id=run.id, test_set="test"):
         paths = [runs_folder / result.audio_path for result in store.utterance_results(evaluation.id)]
-        return [path for path in paths if path.is_file()][:CLIPS]
+        return [path for path in paths if is_file(path)][:CLIPS]
     return []
 
 
