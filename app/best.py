@@ -1,10 +1,17 @@
 """What is best so far: one run for each way in which error rates were measured; no st.*."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from app import tables
 from core.runs import EvaluationRecord, how_measured
+
+FEWEST_STEPS = 20
+"""A run of fewer steps is a trial of its settings, whatever its rate."""
+
+SMALLEST_SHARE = 0.1
+"""And so is one of a smaller share of the steps of the longest run on its set."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +21,7 @@ class Best:
     Attributes:
         record: What it is judged by.
         runs: How many are compared.
+        trials: How many are left out as trials of a few steps.
         teacher: Error rate of its best teacher on the same set, a fraction; None where that was not read.
         before: The same of its student before training.
         worse: What those are judged by that ended worse than their student before training, the newest first.
@@ -21,19 +29,30 @@ class Best:
 
     record: EvaluationRecord
     runs: int
+    trials: int
     teacher: float | None
     before: float | None
     worse: tuple[EvaluationRecord, ...]
 
+    @property
+    def learned(self) -> bool:
+        """Whether training made anything better, as far as that was read."""
+        return self.before is None or self.record.wer < self.before
 
-def best(records: Sequence[EvaluationRecord], kept: Collection[str]) -> list[Best]:
-    """Return the best run of each comparable set, the set that was read last first.
+    @property
+    def key(self) -> str:
+        """A short name of how it was measured, for addresses."""
+        return sha256(repr(how_measured(self.record)).encode()).hexdigest()[:8]
+
+
+def best(records: Sequence[EvaluationRecord], steps: Mapping[str, int]) -> list[Best]:
+    """Return the best run of each comparable set: test sets first, then the largest, then the one read last.
 
     Args:
         records: All evaluations of some jobs.
-        kept: The runs that count.
+        steps: The runs that count, with their steps. A set on which there are but trials has no best.
     """
-    own = [record for run_id, record in tables.reported(records).items() if run_id in kept]
+    own = [record for run_id, record in tables.reported(records).items() if run_id in steps]
     sets: dict[tuple[object, ...], list[EvaluationRecord]] = {}
     for record in sorted(own, key=lambda record: record.id, reverse=True):
         sets.setdefault(how_measured(record), []).append(record)
@@ -47,8 +66,13 @@ def best(records: Sequence[EvaluationRecord], kept: Collection[str]) -> list[Bes
         return shared.get((record.job_id, record.group, subject, how_measured(record)))
 
     found = []
-    for alike in sets.values():
+    for read in sets.values():
+        fewest = max(FEWEST_STEPS, SMALLEST_SHARE * max(steps[record.run_id or ""] for record in read))
+        alike = [record for record in read if steps[record.run_id or ""] >= fewest]
+        if not alike:
+            continue
         first = min(alike, key=lambda record: record.wer)
         worse = tuple(record for record in alike if record.wer > (beside(record, "student_before") or record.wer))
-        found.append(Best(first, len(alike), beside(first, "teacher"), beside(first, "student_before"), worse))
-    return found
+        rates = beside(first, "teacher"), beside(first, "student_before")
+        found.append(Best(first, len(alike), len(read) - len(alike), *rates, worse))
+    return sorted(found, key=lambda each: (each.record.test_set != tables.TEST, -each.record.words))

@@ -36,9 +36,15 @@ TERMS = ("#0E9F7E", "#A65FB5", "#B8860B", NEUTRAL, "#0891B2", "#C2410C", "#7C6FE
 """Colours of the terms of an objective, none of them the teacher's or the student's."""
 
 
-def colours(terms: Sequence[str]) -> dict[str, str]:
-    """Return the colour of each term of a run: the same in all its charts, whenever the term sets in."""
-    return {term: TERMS[place % len(TERMS)] for place, term in enumerate(terms)}
+def colours(terms: Sequence[str], *, run: str = STUDENT) -> dict[str, str]:
+    """Return the colour of each term of a run: the same in all its charts, whenever the term sets in.
+
+    Args:
+        terms: In the order of the objective.
+        run: Colour of the run, which no term has.
+    """
+    free = [colour for colour in TERMS if colour != run]
+    return {term: free[place % len(free)] for place, term in enumerate(terms)}
 
 
 def curve(
@@ -50,6 +56,7 @@ def curve(
     colour: str = STUDENT,
     last_step: int | None = None,
     series: Sequence[str] = (),
+    palette: Sequence[str] = (),
 ) -> Layers:
     """Draw one or a few series over the steps of a run.
 
@@ -62,10 +69,11 @@ def curve(
         last_step: Where the axis ends, so that charts of one run can be compared; None ends it with the series.
         series: All series of the page, so that each has its colour and its dashes in every chart; by default those of
             the frame.
+        palette: Their colours, where it is not the first one's and those of terms.
     """
     frame = thinned(frame)
     names = list(series) or list(dict.fromkeys(frame["series"]))
-    palette = [colour, *(term for term in TERMS if term != colour)]
+    palette = list(palette) or [colour, *(term for term in TERMS if term != colour)]
     base = alt.Chart(frame).encode(
         x=_steps(last_step),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3)),
@@ -188,11 +196,11 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
     """Draw word error rates as dots, one row per model.
 
     Args:
-        frame: Columns ``name``, ``role`` ("Teacher", "Ensemble" or "Student") and ``wer`` in percent; rows in order.
+        frame: Columns ``name``, ``role`` ("Teacher", "Ensemble" or "Student"), ``wer`` in percent and ``colour``; rows
+            in order.
         description: What the chart shows, for people who do not see it.
     """
     roles = ["Teacher", "Ensemble", "Student"]
-    colour = alt.Scale(domain=roles, range=[TEACHER, TEACHER, STUDENT])
     shape = alt.Scale(domain=roles, range=["circle", "square", "diamond"])
     # The rate stands in the row's name: an axis takes the theme's colour for text, a mark does not.
     frame = frame.assign(name=[f"{name} · {wer:.1f} %" for name, wer in zip(frame["name"], frame["wer"], strict=True)])
@@ -202,8 +210,8 @@ def rates(frame: pd.DataFrame, *, description: str) -> alt.Chart:
         .encode(
             x=alt.X("wer:Q", title="WER, %, lower is better", scale=alt.Scale(zero=True, nice=True)),
             y=_rows(frame),
-            # The rows' names tell teacher from student; a legend would say it again.
-            color=alt.Color("role:N", scale=colour, legend=None),
+            # The rows' names tell what each is; a legend would say it again.
+            color=_OWN,
             shape=alt.Shape("role:N", scale=shape, legend=None),
             tooltip=[alt.Tooltip("name:N", title="Model, WER")],
         )
@@ -215,7 +223,8 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> Layers:
     """Draw how far each run is from the baseline: a dot with its interval, filled where it is more than chance.
 
     Args:
-        frame: Columns ``name``, ``difference``, ``low`` and ``high`` in points, ``verdict`` (words) and ``clear``.
+        frame: Columns ``name``, ``difference``, ``low`` and ``high`` in points, ``verdict`` (words), ``clear`` and
+            ``colour``.
         description: What the chart shows, for people who do not see it.
     """
     base = alt.Chart(frame).encode(
@@ -230,29 +239,38 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> Layers:
     )
     zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=NEUTRAL, strokeDash=[4, 3]).encode(x="at:Q")
     title = "WER points, left of 0 is better"
-    whiskers = base.mark_rule(color=STUDENT, strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
-    dots = base.mark_point(color=STUDENT, shape="diamond", size=120, opacity=1, strokeWidth=2).encode(
-        x=alt.X("difference:Q", title=title),
-        fill=alt.condition("datum.clear", alt.value(STUDENT), alt.value("transparent")),
+    whiskers = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q", color=_OWN)
+    dots = base.mark_point(shape="diamond", size=120, opacity=1, strokeWidth=2).encode(
+        x=alt.X("difference:Q", title=title), color=_OWN, fill=_filled("datum.clear")
     )
     return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
 
 
+_OWN = alt.Color("colour:N", scale=None, legend=None)
+"""Each has the colour that stands in its row."""
+
+
+def _filled(where: str) -> Any:
+    own = alt.Fill("colour:N", scale=None, legend=None)
+    return alt.condition(where, own, alt.value("transparent"))
+
+
 def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str, digits: str = ".4~g") -> Layers:
-    """Draw word error rates against what they cost or go with; those that none beats are filled, joined and named.
+    """Draw word error rates against what they cost or go with; all are named, those that none beats filled and joined.
+
+    Where there is no room for a name stands a number; `numbered` tells whose.
 
     Args:
-        frame: At least one row; columns ``name``, ``wer`` in percent and the one of the abscissa; ``low`` and ``high``
-            are drawn where they are there, and so is ``best`` (whether no other is cheaper and better): rows then go by
-            rising cost. Without it all are named, as far as there is room.
+        frame: At least one row; columns ``name``, ``wer`` in percent, ``colour`` and the one of the abscissa; ``low``
+            and ``high`` are drawn where they are there, and so is ``best`` (whether no other is cheaper and better):
+            rows then go by rising cost.
         x: Column of the abscissa.
         title: Of the abscissa.
         digits: How its numbers are written, as d3 has it.
         description: What the chart shows, for people who do not see it.
     """
-    across = _domain(frame[x].tolist())
-    up = _domain([value for column in ("wer", "low", "high") if column in frame for value in frame[column]])
-    base = alt.Chart(_named(frame, x, across, up)).encode(
+    across, up = _domain(frame[x].tolist()), _domain(_rates_of(frame))
+    base = alt.Chart(_named(frame, x)).encode(
         x=alt.X(f"{x}:Q", title=title, scale=_fixed(across), axis=alt.Axis(tickCount=4, format=digits)),
         tooltip=[
             alt.Tooltip("name:N", title="Run"),
@@ -264,14 +282,14 @@ def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str, digit
     layers: list[alt.Chart] = []
     if "low" in frame:
         low = alt.Y("low:Q", title="WER, %", scale=_fixed(up))
-        layers.append(base.mark_rule(color=STUDENT, strokeWidth=2).encode(y=low, y2="high:Q"))
-    dots = base.mark_point(color=STUDENT, shape="diamond", size=110, opacity=1, strokeWidth=2).encode(y=rate)
+        layers.append(base.mark_rule(strokeWidth=2).encode(y=low, y2="high:Q", color=_OWN))
+    dots = base.mark_point(shape="diamond", size=110, opacity=1, strokeWidth=2).encode(y=rate, color=_OWN)
     if "best" in frame:
         front = base.transform_filter("datum.best").mark_line(
             color=NEUTRAL, strokeDash=[4, 3], interpolate="step-after"
         )
         layers.append(front.encode(y=rate))
-        dots = dots.encode(fill=alt.condition("datum.best", alt.value(STUDENT), alt.value("transparent")))
+        dots = dots.encode(fill=_filled("datum.best"))
     # The page's style gives them the colour of its text. Where the plot is narrower than any place was sought for,
     # there are none.
     names = base.transform_filter("datum.label").mark_text(
@@ -283,7 +301,7 @@ def tradeoff(frame: pd.DataFrame, *, x: str, title: str, description: str, digit
         color=NEUTRAL,
         opacity=alt.expr(f"width < {labels.WIDTHS[0]} ? 0 : 1"),
     )
-    layers += [dots, names.encode(y=rate, text="label:N")]
+    layers += [dots, names.encode(y=rate, text="label:N").properties(name="names")]
     return alt.layer(*layers).properties(height=_TRADEOFF, padding=_PADDING, description=description)
 
 
@@ -302,29 +320,53 @@ def _fixed(domain: tuple[float, float]) -> alt.Scale:
     return alt.Scale(domain=list(domain), zero=False, nice=False)
 
 
-def _named(frame: pd.DataFrame, x: str, across: tuple[float, float], up: tuple[float, float]) -> pd.DataFrame:
-    """Return rows with a ``label`` and its place, those of the front alone where there is one; "" without a place."""
+def numbered(frame: pd.DataFrame, x: str) -> dict[int, str]:
+    """Return the names that have no room in a chart of `tradeoff`, by the number that stands for each."""
+    named = _named(frame, x)
+    return {int(number): name for number, name in zip(named["label"], named["name"], strict=True) if number.isdecimal()}
+
+
+def _named(frame: pd.DataFrame, x: str) -> pd.DataFrame:
+    """Return rows with a ``label`` and its place: the name, or where there is no room for it, a number.
+
+    A name of digits alone would look like such a number, so that it gets one.
+    """
+    across, up = _domain(frame[x].tolist()), _domain(_rates_of(frame))
 
     def spot(cost: float, rate: float) -> labels.Spot:
         return (cost - across[0]) / (across[1] - across[0]), (up[1] - rate) / (up[1] - up[0])
 
     spots = [spot(*each) for each in zip(frame[x], frame["wer"], strict=True)]
-    chosen = [number for number, best in enumerate(frame["best"]) if best] if "best" in frame else range(len(frame))
-    # The best of all first: it has the best of the places.
-    names = {
-        number: _short(frame["name"].iloc[number]) for number in sorted(chosen, key=list(frame["wer"]).__getitem__)
-    }
+    front = [number for number, best in enumerate(frame["best"]) if best] if "best" in frame else []
+    # The front first, and of both the best first: they have the best of the places.
+    order = sorted(range(len(frame)), key=lambda number: (number not in front, frame["wer"].iloc[number]))
+    names = {number: _short(frame["name"].iloc[number]) for number in order}
     lines: list[labels.Box] = []
-    if "best" in frame:
-        for (left, top), (right, bottom) in pairwise(spots[number] for number in chosen):
-            lines += [(left, top, right, top), (right, top, right, bottom)]
+    for (left, top), (right, bottom) in pairwise(spots[number] for number in front):
+        lines += [(left, top, right, top), (right, top, right, bottom)]
     if "low" in frame:
         ends = zip(frame[x], frame["high"], frame["low"], strict=True)
         lines += [(*spot(cost, high), *spot(cost, low)) for cost, high, low in ends]
-    found = labels.places(spots, names, lines)
-    at = [found.get(number, labels.Place("left", 0, 0)) for number in range(len(frame))]
-    said = [names[number] if number in found else "" for number in range(len(frame))]
-    return frame.assign(label=said, end=[p.end for p in at], right=[p.right for p in at], below=[p.below for p in at])
+    wordy = {number: name for number, name in names.items() if not name.strip().isdecimal()}
+    found = labels.places(spots, wordy, lines)
+    # Numbers go from the left to the right.
+    left_over = sorted(set(names) - set(found), key=lambda number: (spots[number], number))
+    said = {number: wordy[number] for number in found} | {number: str(n) for n, number in enumerate(left_over, 1)}
+    # Once more with the numbers: they take less room than any name, and no name loses its place.
+    found = labels.places(
+        spots, {**{n: said[n] for n in names if n in found}, **{n: said[n] for n in left_over}}, lines
+    )
+    at = [found.get(number, labels.PLACES[0]) for number in range(len(frame))]
+    return frame.assign(
+        label=[said[number] for number in range(len(frame))],
+        end=[place.end for place in at],
+        right=[place.right for place in at],
+        below=[place.below for place in at],
+    )
+
+
+def _rates_of(frame: pd.DataFrame) -> list[float]:
+    return [value for column in ("wer", "low", "high") if column in frame for value in frame[column]]
 
 
 def _short(name: str) -> str:

@@ -148,6 +148,7 @@ def _draw(found: Sequence[Look]) -> None:
         _one(known[0].result or {})
     else:
         _several(found)
+    _words([look.result for look in found if look.result])
     _machine(found)
 
 
@@ -225,6 +226,15 @@ def _sources(result: Mapping[str, Any]) -> None:
     if "gradients" in result:
         lines.append("Every term and every adapter has a gradient.")
     st.caption(text.plain(" ".join(lines)))
+
+
+def _words(results: Sequence[Mapping[str, Any]]) -> None:
+    """Say what makes the words that are counted, and what is to be known of it."""
+    names = dict.fromkeys(result["normaliser"] for result in results if "normaliser" in result)
+    if names:
+        st.caption(text.plain(f"Words are counted by {'; '.join(names)}."))
+    for note in dict.fromkeys(note for result in results for note in result.get("notes", ())):
+        st.info(text.plain(f"{note[0].upper()}{note[1:]}."), icon=":material/translate:")
 
 
 def _machine(found: Sequence[Look]) -> None:

@@ -5,6 +5,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import charts, state, terms, text
+from core.reports.colours import run_colour
 from core.runs import RunRecord
 
 
@@ -31,7 +32,8 @@ def _draw(run: RunRecord) -> None:
     losses = {loss["kind"]: loss for loss in run.config["method"]["losses"]}
     if (run.config["lora"].get("mixture") or {}).get("balance"):
         losses["balance"] = {}  # the term of the adapters, beside those of the method
-    palette = {text.words(kind): colour for kind, colour in charts.colours(list(losses)).items()}
+    own = run_colour(run.position)
+    palette = {text.words(kind): colour for kind, colour in charts.colours(list(losses), run=own).items()}
     # While it trains the axis is as long as the run will be: it stands still, and shows how far the run is.
     last_step = run.steps if run.active else max(map(int, frame["step"]))
     places: list[DeltaGenerator] = []
@@ -50,7 +52,7 @@ def _draw(run: RunRecord) -> None:
             if part.empty:
                 _nothing("Not counted so far.")
                 continue
-            colour = palette.get(name, charts.STUDENT)
+            colour = palette.get(name, own)
             _curve(
                 part, f"loss/{kind}", f"Loss: {name}", key=f"loss/{kind}:{run.id}", colour=colour, last_step=last_step
             )
@@ -75,7 +77,7 @@ def _draw(run: RunRecord) -> None:
             if part.empty:
                 _nothing("Not read so far.")
                 continue
-            _curve(part, group, title, key=f"{group}:{run.id}", last_step=last_step)
+            _curve(part, group, title, key=f"{group}:{run.id}", colour=own, last_step=last_step)
 
 
 def _nothing(sentence: str) -> None:
@@ -99,9 +101,7 @@ def _shares(frame: pd.DataFrame, kinds: list[str], palette: dict[str, str], last
     st.altair_chart(charts.shares(frame, description=about, palette=palette, last_step=last_step), key=key)
 
 
-def _curve(
-    frame: pd.DataFrame, group: str, title: str, *, key: str, last_step: int, colour: str = charts.STUDENT
-) -> None:
+def _curve(frame: pd.DataFrame, group: str, title: str, *, key: str, last_step: int, colour: str) -> None:
     if group == "development/wer":
         frame = frame.assign(value=100 * frame["value"])
     names = frame["name"].str.removeprefix(group)

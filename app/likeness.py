@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import charts, map_charts, map_tables, parts, state, text
 from core.alignment.results import has_spread
+from core.reports.colours import run_colour
 from core.runs import AlignmentRecord, ComparisonRecord
 
 
@@ -95,6 +96,7 @@ def _over_steps(own: Sequence[AlignmentRecord]) -> None:
     """Show the measures that every step has."""
     if len(own) < 2:
         return
+    colour = run_colour(state.studio().store.run(own[0].run_id).position)
     for title, values in (
         ("Debiased linear CKA ↑", [item.linear_cka for item in own]),
         ("Angle of this layer pair, ° ↓", [math.degrees(item.geodesic_angle) for item in own]),
@@ -105,7 +107,9 @@ def _over_steps(own: Sequence[AlignmentRecord]) -> None:
             continue
         about = f"{title} over the steps, from {data['value'].iloc[0]:.3g} to {data['value'].iloc[-1]:.3g}"
         st.markdown(f"**{title}**")
-        st.altair_chart(charts.curve(data, description=about, markers=True, height=110), key=f"over:{title}")
+        st.altair_chart(
+            charts.curve(data, description=about, markers=True, height=110, colour=colour), key=f"over:{title}"
+        )
 
 
 def _grid(compared: ComparisonRecord, now: AlignmentRecord) -> None:

@@ -3,7 +3,9 @@
 Teacher and student have the colours and shapes that `app.charts` gives them.
 """
 
+import math
 from collections.abc import Sequence
+from html import escape
 
 import altair as alt
 import numpy as np
@@ -40,7 +42,7 @@ def alignment_map(
         student: Positions, one row of two per point.
         teacher: Positions of the same points.
         apart: How far the two states of each point are apart, before the map.
-        labels: Name of each point, shown when it is pointed at where there are few.
+        labels: Name of each point, shown as it is when it is pointed at, where there are few.
         extent: Smallest and largest x and y, rows of two: maps that follow each other share them.
         what: What a point is, for the text that stands for the picture.
     """
@@ -71,7 +73,7 @@ def alignment_map(
                 mode="markers",
                 name=name,
                 marker={"color": colour, "symbol": symbol, "size": size, "opacity": 0.8 if named else 0.6},
-                customdata=list(labels) if named else None,
+                customdata=[escape(label, quote=False) for label in labels] if named else None,
                 hovertemplate=f"{name} · {what} %{{{'customdata' if named else 'pointNumber'}}}<extra></extra>",
             )
         )
@@ -136,6 +138,37 @@ def close_up(points: pd.DataFrame, path: pd.DataFrame, *, description: str) -> a
     return alt.layer(line, dots).properties(height=220, description=description)
 
 
+CELLS = ("#F3F7FB", "#1F66AE")
+"""Colours of a cell of the grid for 0 and for 1; between them each channel goes straight."""
+
+INKS = ("#000000", "#FFFFFF")
+"""Of these two, one has a contrast of 4.5 at least to any colour."""
+
+
+def cell_colour(share: float) -> str:
+    """Return the colour of a cell of the grid, as the chart's scale draws it."""
+    at = min(1.0, max(0.0, share)) if math.isfinite(share) else 0.0
+    low, high = ([int(end[place : place + 2], 16) for place in (1, 3, 5)] for end in CELLS)
+    return "#" + "".join(f"{round(start + at * (end - start)):02X}" for start, end in zip(low, high, strict=True))
+
+
+def ink(background: str) -> str:
+    """Return the colour of a text that stands out most from its background; colours as #RRGGBB."""
+    return max(INKS, key=lambda colour: contrast(colour, background))
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, from 1 to 21 (WCAG 2.2, relative luminance of sRGB)."""
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def layer_grid(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt.FacetChart:
     """Draw how alike every student layer is to every teacher layer, the number in each cell.
 
@@ -143,12 +176,14 @@ def layer_grid(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt
         frame: Columns ``student`` and ``teacher`` (layers), ``cka``, and ``compared`` (whether the run pairs them).
         description: What the chart shows, for people who do not see it.
     """
+    frame = frame.assign(ink=[ink(cell_colour(value)) for value in frame["cka"]])
     base = alt.Chart(frame).encode(
         x=alt.X("teacher:O", title="Teacher layer", axis=alt.Axis(labelAngle=0, orient="bottom")),
         y=alt.Y("student:O", title="Student layer", sort="descending"),
     )
     # From nearly white to blue in both themes: a cell brings its own background for its number.
-    colour = alt.Color("cka:Q", scale=alt.Scale(domain=[0, 1], range=["#F3F7FB", TEACHER], clamp=True), legend=None)
+    scale = alt.Scale(domain=[0, 1], range=list(CELLS), clamp=True, interpolate="rgb")
+    colour = alt.Color("cka:Q", scale=scale, legend=None)
     cells = base.mark_rect(stroke=STUDENT).encode(
         color=colour,
         strokeWidth=alt.condition("datum.compared", alt.value(2.5), alt.value(0)),
@@ -159,8 +194,10 @@ def layer_grid(frame: pd.DataFrame, *, description: str) -> alt.LayerChart | alt
         ],
     )
     small = len(frame) > 150
-    numbers = base.mark_text(fontSize=9 if small else 12, color="#13171A").encode(
-        text=alt.Text("cka:Q", format=".1f" if small else ".2f")
+    numbers = base.mark_text(fontSize=9 if small else 12).encode(
+        text=alt.Text("cka:Q", format=".1f" if small else ".2f"), color=alt.Color("ink:N", scale=None)
     )
     rows = frame["student"].nunique()
-    return alt.layer(cells, numbers).properties(height=60 + max(80, 34 * rows), description=description)
+    # One scale for both would be none: the ink of a number is a colour already.
+    both = alt.layer(cells, numbers).resolve_scale(color="independent")
+    return both.properties(height=60 + max(80, 34 * rows), description=description)

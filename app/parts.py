@@ -9,24 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from app import costs as cost_tables
-from app import state, text
+from app import phases, state, text
 from core.errors import DataError, quoted
 from core.paths import exists
 from core.runs import ACTIVE, JobRecord, ParameterCounts, word_difference
-
-STATES = {
-    "queued": ("gray", ":material/schedule:"),
-    "starting": ("blue", ":material/hourglass_top:"),
-    "running": ("blue", ":material/play_circle:"),
-    "stopping": ("orange", ":material/stop_circle:"),
-    "finished": ("green", ":material/check_circle:"),
-    "failed": ("red", ":material/error:"),
-    "stopped": ("gray", ":material/stop_circle:"),
-    "interrupted": ("orange", ":material/link_off:"),
-}
-
-BY_KEYBOARD = "By keyboard: arrows lead to a row, Shift+Space ticks it."
-"""What no table says of itself, and what its boxes for the mouse do not show."""
 
 MOST_COMPARED = 50
 """Runs side by side."""
@@ -40,10 +26,16 @@ MOST_LINES = 3
 AUDIO = {".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg"}
 
 
-def badge(name: str) -> None:
-    """Show a state by word, sign and colour."""
-    colour, icon = STATES[name]
-    st.badge(name, icon=icon, color=colour)  # pyright: ignore[reportArgumentType]
+def badge(phase: str) -> None:
+    """Show what a run or a job is doing, by word, sign and colour."""
+    shown = phases.PHASES[phase]
+    st.badge(phase, icon=shown.icon, color=shown.colour)  # pyright: ignore[reportArgumentType]
+
+
+def tab_title(phase: str, name: str, job: JobRecord) -> None:
+    """Say in the browser's tab what a run or a job is doing, and how far it is: a tab is looked at from elsewhere."""
+    far = f" {text.percent(job.done / job.total, 0)}" if job.active and job.state != "queued" and job.total else ""
+    st.set_page_config(page_title=f"{phases.signed(phase)}{far} · {name} · Manifold Studio")
 
 
 def job_names(jobs: Iterable[JobRecord]) -> dict[str, str]:
@@ -58,7 +50,7 @@ def ending(name: str, message: str) -> None:
     show = {"failed": st.error, "interrupted": st.warning}.get(name, st.info)
     lines = message.splitlines()
     rest = [f"and {len(lines) - MOST_LINES} more, in the log"] if len(lines) > MOST_LINES else []
-    show("  \n".join(text.plain(line) for line in [*lines[:MOST_LINES], *rest]), icon=STATES[name][1])
+    show("  \n".join(text.plain(line) for line in [*lines[:MOST_LINES], *rest]), icon=phases.PHASES[name].icon)
 
 
 def download(label: str, content: str | Callable[[], bytes], name: str, kind: str | None = None, *, key: str) -> None:
@@ -68,6 +60,14 @@ def download(label: str, content: str | Callable[[], bytes], name: str, kind: st
     would lose the keyboard.
     """
     st.download_button(label, content, name, kind, icon=":material/download:", key=key, on_click="ignore")
+
+
+def show_from(key: str) -> None:
+    """Scroll to what was drawn in the container with a key: what a link leads to may stand far below, as on a phone."""
+    find = f"document.querySelector('.st-key-{key}')"
+    # Drawn last; once more when charts and tables above have their heights.
+    script = f"const show = () => {find}?.scrollIntoView(); show(); setTimeout(show, 600)"
+    st.html(f"<script>{{{script}}}</script>", unsafe_allow_javascript=True)
 
 
 def nothing_yet(title: str, sentence: str) -> None:
@@ -101,7 +101,7 @@ def progress(job: JobRecord, *, first: str = "") -> None:
     now = datetime.now(UTC)
     if job.state == "queued":
         st.progress(0.0, text=text.plain(_waits_for(job)))
-        said = f"Queued {text.ago(job.created_at, now)}."
+        said = f"Asked for {text.ago(job.created_at, now)}."
     else:
         done = min(1.0, job.done / job.total) if job.total else 0.0
         left = "" if job.eta_seconds is None else f" · about {text.duration(job.eta_seconds)} left"
@@ -121,7 +121,7 @@ def _waits_for(job: JobRecord) -> str:
         return "Waits for its worker to start."
     at_work = next((other for other in before if other.state != "queued"), before[-1])
     many = f"{len(before)} jobs before it; {at_work.name} is" if len(before) > 1 else f"{at_work.name}, which is"
-    return f"Waits for {many} {at_work.state}."
+    return f"Waits for {many} {phases.of_job(at_work, state.studio().store.runs(job_id=at_work.id))}."
 
 
 def stop_buttons(job: JobRecord) -> None:
@@ -172,6 +172,16 @@ def notes(run_id: str, written: str) -> None:
         if st.form_submit_button("Save the notes"):
             state.studio().store.set_notes(run_id, said)
             st.rerun()
+
+
+def by_keyboard(of: str) -> None:
+    """Say how a row is ticked without a mouse: what no table says of itself. The page's style hides it on a phone.
+
+    Args:
+        of: Which table, for the key.
+    """
+    with st.container(key=f"by-keyboard-{of}"):
+        st.caption("By keyboard: arrows lead to a row, Shift+Space ticks it.")
 
 
 def table(frame: pd.DataFrame, *, alt: str, numbers: Sequence[str] = ()) -> None:

@@ -101,10 +101,8 @@ def table(view: View) -> str | None:
     rate = st.column_config.NumberColumn
     listed = f"{text.count(len(frame))} of {text.count(matching)}" if matching > len(frame) else text.count(matching)
     # Above the table, whose own buttons appear over what stands there.
-    st.caption(
-        f"{listed} listed. Tick a row, or click a point of the map, to hear it and see its neighbours. "
-        f"{parts.BY_KEYBOARD}"
-    )
+    st.caption(f"{listed} listed. Tick a row, or click a point of the map, to hear it and see its neighbours.")
+    parts.by_keyboard("points")
     st.dataframe(
         frame,
         hide_index=True,

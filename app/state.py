@@ -10,10 +10,11 @@ import pandas as pd
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from app import best, charts, tables, text
+from app import best, charts, phases, tables, text
 from core.errors import ManifoldError, NotFoundError, quoted
 from core.paths import no_file
 from core.runs import (
+    ACTIVE,
     AblationTable,
     ParameterCounts,
     RunRecord,
@@ -105,12 +106,18 @@ def arrived(page: StreamlitPage) -> None:
     """Note which page is open, with which address, and whether another was open before."""
     before = kept("page")
     keep("came", before is not None and before[0].url_path != page.url_path)
+    keep("opened", before is None or before[0].url_path != page.url_path)
     keep("page", (page, st.query_params.to_dict()))
 
 
 def came() -> bool:
     """Return whether the page is drawn for the first time since another was open."""
     return kept("came", False)
+
+
+def opened() -> bool:
+    """Return whether the page is drawn for the first time in this window, or since another was open."""
+    return kept("opened", False)
 
 
 def while_here(take: Callable[[], None] = lambda: None) -> Callable[[], None]:
@@ -270,6 +277,12 @@ def _parameters(_studio: Studio, url: str, run_id: str, state: str, begun: bool)
     return _studio.store.parameters(run_id)
 
 
+def preparing() -> frozenset[str]:
+    """Return the ids of the jobs at work of which no run has begun."""
+    store = studio().store
+    return phases.preparing((job, store.runs(job_id=job.id)) for job in store.jobs(states=ACTIVE))
+
+
 def parameters(run: RunRecord) -> ParameterCounts | None:
     """Return a run's parameter counts, read once per state: they do not change.
 
@@ -334,16 +347,16 @@ def ablation(job_id: str) -> AblationTable:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _best(_studio: Studio, url: str, jobs: tuple[str, ...], kept: frozenset[str]) -> list[best.Best]:
-    return best.best(_studio.store.evaluations_in(jobs), kept)
+def _best(_studio: Studio, url: str, jobs: tuple[str, ...], steps: tuple[tuple[str, int], ...]) -> list[best.Best]:
+    return best.best(_studio.store.evaluations_in(jobs), dict(steps))
 
 
 def best_runs(runs: Sequence[RunSummary]) -> list[best.Best]:
     """Return the best of finished runs for each comparable set, judged anew when there are others."""
     finished = [run for run in runs if run.state == "finished"]
     jobs = tuple(dict.fromkeys(run.job_id for run in finished))
-    kept = frozenset(run.id for run in finished)
-    return _best(studio(), studio().store.url, jobs, kept)
+    steps = tuple((run.id, run.steps) for run in finished)
+    return _best(studio(), studio().store.url, jobs, steps)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -1,12 +1,14 @@
 """Tables: records in, data frames and texts out; no st.*. Rates are in percent here, as they are shown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from app import text
+from app import phases, text
+from app.charts import TEACHER
 from core.config import LOSSES
+from core.reports.colours import run_colour
 from core.runs import (
     AblationRow,
     AblationTable,
@@ -19,16 +21,6 @@ from core.runs import (
     UtteranceResult,
 )
 
-STATE_SIGNS = {
-    "queued": "○ queued",
-    "starting": "◔ starting",
-    "running": "▶ running",
-    "stopping": "◼ stopping",
-    "finished": "✓ finished",
-    "failed": "✕ failed",
-    "stopped": "◼ stopped",
-    "interrupted": "⚠ interrupted",
-}
 SUBJECTS = {"teacher": "Teacher", "ensemble": "Ensemble", "student_before": "Student before", "student": "Student"}
 TEST, DEVELOPMENT = "test", "development"
 
@@ -45,12 +37,17 @@ def reported(records: Iterable[EvaluationRecord]) -> dict[str, EvaluationRecord]
     return {record.run_id: record for record in own if record.run_id}
 
 
-def runs(records: Sequence[RunSummary]) -> pd.DataFrame:
-    """Return the list of runs, in the order given."""
+def runs(records: Sequence[RunSummary], preparing: Collection[str] = ()) -> pd.DataFrame:
+    """Return the list of runs, in the order given.
+
+    Args:
+        records: The runs.
+        preparing: Jobs at work of which no run has begun.
+    """
     return pd.DataFrame(
         {
-            "State": [STATE_SIGNS[run.state] for run in records],
-            "Run": [run.name for run in records],
+            "State": [phases.signed(phases.of_run(run, preparing)) for run in records],
+            "Run": [text.pressed(run.name) for run in records],
             "WER": [_scaled(run.wer) for run in records],
             "Set": [run.test_set or text.NOTHING for run in records],
             "Job": [run.job for run in records],
@@ -140,9 +137,9 @@ def _ablation_row(
     return {
         "Model": name,
         "WER": _scaled(record.wer if record else None),
+        "Verdict": verdict(compared) if compared else "",
         "Difference": text.points(compared.difference) if compared and interval else "",
         "95 % interval": text.interval(interval) if interval else "",
-        "Verdict": verdict(compared) if compared else "",
         "S": record.substitutions if record else None,
         "D": record.deletions if record else None,
         "I": record.insertions if record else None,
@@ -162,9 +159,9 @@ def verdict(row: Compared) -> str:
     """Return in words whether a model differs from the baseline by more than chance."""
     run = row.run if isinstance(row, AblationRow) else None
     if isinstance(row, AblationRow) and row.is_baseline:
-        return "baseline" if row.evaluation else f"baseline, {row.run.state}"
+        return "baseline" if row.evaluation else f"baseline, {phases.of_run(row.run)}"
     if row.difference is None and run is not None and run.state != "finished":
-        return run.state
+        return phases.of_run(run)
     return row.verdict
 
 
@@ -176,11 +173,11 @@ def over_seeds(table: AblationTable) -> pd.DataFrame:
                 "Model": row.name,
                 "Seeds": str(len(row.rates)),
                 "Mean WER": text.percent(row.mean),
+                "Verdict": row.verdict,
                 "SD": _points(row.spread),
                 "Range": f"{text.percent(min(row.rates.values()))} to {text.percent(max(row.rates.values()))}",
                 "Difference": "" if row.is_baseline else text.points(row.difference),
                 "95 % interval": text.interval(row.interval) if row.interval else "",
-                "Verdict": row.verdict,
                 "SD of difference": "" if row.is_baseline else _points(row.difference_spread),
                 "Seeds better": "" if row.is_baseline else f"{row.better} of {len(row.differences)}",
             }
@@ -211,11 +208,11 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
 
     The student before training transcribes nothing right: on one axis it would push all others into a corner.
     """
-    rows = [("Teacher", "Teacher", table.teacher)] if table.teacher else []
-    rows += [(name, role, row.evaluation) for name, role, row in table.compared if row.evaluation]
+    rows = [("Teacher", "Teacher", table.teacher, TEACHER)] if table.teacher else []
+    rows += [(name, role, row.evaluation, colour(row)) for name, role, row in table.compared if row.evaluation]
     frame = pd.DataFrame(
-        [{"name": name, "role": role, "wer": 100 * record.wer} for name, role, record in rows if record],
-        columns=["name", "role", "wer"],
+        [(name, role, 100 * record.wer, own) for name, role, record, own in rows if record],
+        columns=["name", "role", "wer", "colour"],
     )
     before = table.student_before
     if before is None or frame.empty:
@@ -234,18 +231,18 @@ def contrasts(table: AblationTable) -> pd.DataFrame:
                 "high": 100 * row.interval[1],
                 "verdict": verdict(row),
                 "clear": row.significant,
+                "colour": colour(row),
             }
             for name, _, row in table.compared
             if row.difference is not None and row.interval is not None
         ],
-        columns=["name", "difference", "low", "high", "verdict", "clear"],
+        columns=["name", "difference", "low", "high", "verdict", "clear", "colour"],
     )
 
 
-def csv(frame: pd.DataFrame) -> str:
-    """Return a table as CSV in which no cell runs as a formula in a spreadsheet."""
-    inert = frame.map(lambda value: f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r−" else value)
-    return inert.to_csv(index=False)
+def colour(row: Compared) -> str:
+    """Return the colour of a model: the run's own, or the teacher's for teachers that are no runs of the job."""
+    return run_colour(row.run.position) if isinstance(row, AblationRow) else TEACHER
 
 
 def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFrame:
@@ -291,8 +288,8 @@ def labels(rows: Sequence[ComparedRun]) -> list[str]:
     ]
 
 
-def compared(comparison: Comparison) -> pd.DataFrame:
-    """Return the numbers of runs side by side; a set that only one of them has read is listed, too."""
+def compared(comparison: Comparison, preparing: Collection[str] = ()) -> pd.DataFrame:
+    """Return the numbers of runs side by side; a set that only one of them has read is listed, too. See `runs`."""
     rows = comparison.rows
     rates = {
         test_set: [_scaled(own.wer if (own := row.evaluations.get(test_set)) else None) for row in rows]
@@ -303,7 +300,7 @@ def compared(comparison: Comparison) -> pd.DataFrame:
             "Run": labels(rows),
             # Before the state: a phone shows one column beside the names.
             **rates,
-            "State": [STATE_SIGNS[row.run.state] for row in rows],
+            "State": [phases.signed(phases.of_run(row.run, preparing)) for row in rows],
             "Parameters": [text.count(row.parameters.trainable if row.parameters else None) for row in rows],
             "Trainable": [_scaled(row.parameters.share_of_teacher if row.parameters else None) for row in rows],
             "Training": [text.duration(row.run.seconds) for row in rows],

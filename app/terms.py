@@ -12,8 +12,8 @@ UNITS = {
     "standardised_logits": "nats per token, times T²",
     "spherical_logits": "nats per token, times T²",
     "taid": "nats per token",
-    "fisher_rao": "radians",
-    "geodesic": "radians",
+    "fisher_rao": "radians, mean over the batch's tokens",
+    "geodesic": "radians, mean over the batch's points",
     "cosine": "1 − cosine",
     "mse": "share of the teacher's energy",
     "hint": "half the mean square",
@@ -22,11 +22,11 @@ UNITS = {
     "attention_transfer": "squared distance of profiles",
     "rkd": "of mean distances and cosines",
     "similarity_preserving": "mean square of similarities",
-    "cka": "1 − CKA",
+    "cka": "1 − debiased CKA",
     "procrustes": "share of the teacher's energy",
     "gram": "share of the teacher's norm",
-    "projection_only": "radians",
-    "balance": "1 where all experts have the same load",
+    "projection_only": "radians, mean over the batch's points",
+    "balance": "1 where all experts have the same load; of the k largest, k",
 }
 """Units of the terms, as they stand over the curves; alignments are means over layer pairs, summed over sides."""
 

@@ -8,9 +8,15 @@ from datetime import UTC, datetime
 NOTHING = "–"
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^&=])")
-_ADDRESS = re.compile(r"(?<=http)(?=s?://)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+_READ_LATER = re.compile(
+    r"(?<=http)(?=s?://)|(?<=www)(?=\.)|(?=@)"  # links
+    r"|(?<=:)(?=[\w+-])"  # :material/delete:, :streamlit:, :smile: and :red[text]
+    r"|(?<=[<>=~-])(?=[>=-])",  # the arrows and signs that Streamlit draws for ->, <-, --, >= and the like
+    re.IGNORECASE,
+)
 _JOINER = "\u2060"
-"""A word joiner, which nobody sees: addresses become links even where their signs are escaped, unless it parts them."""
+"""A word joiner, which nobody sees. What Streamlit looks for once the escapes are gone it finds wherever it stands,
+unless this parts its signs."""
 
 
 NAMES = {
@@ -38,7 +44,14 @@ def plain(text: str) -> str:
     Everything that a user, a file or a model wrote goes through here before it stands in a label, a
     heading or a caption.
     """
-    return _MARKDOWN.sub(r"\\\1", _ADDRESS.sub(_JOINER, " ".join(text.split())))
+    return _MARKDOWN.sub(r"\\\1", _READ_LATER.sub(_JOINER, " ".join(text.split())))
+
+
+def pressed(name: str) -> str:
+    """Return a name as a button in a table shows it letter by letter: one that begins like an icon, or is in brackets
+    like a list of buttons, is parted."""
+    shown = _READ_LATER.sub(_JOINER, name) if name.lstrip().startswith(":") else name
+    return f"{shown}{_JOINER}" if shown.strip().startswith("[") and shown.strip().endswith("]") else shown
 
 
 def first_sentence(message: str) -> str:

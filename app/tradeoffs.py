@@ -7,9 +7,10 @@ from statistics import correlation, fmean
 import pandas as pd
 
 from app import text
+from core.reports.colours import run_colour
 from core.runs import AblationTable
 
-COLUMNS = ["name", "runs", "wer", "low", "high", "parameters", "minutes"]
+COLUMNS = ["name", "runs", "wer", "low", "high", "parameters", "minutes", "colour"]
 
 
 def costs(table: AblationTable) -> pd.DataFrame:
@@ -17,7 +18,8 @@ def costs(table: AblationTable) -> pd.DataFrame:
 
     Returns:
         Columns ``name``, ``runs`` (their number), ``wer`` (mean, in percent), ``low`` and ``high`` (of the seeds),
-        ``parameters`` (trained) and ``minutes`` (mean training time). Runs that are not read or counted are left out.
+        ``parameters`` (trained), ``minutes`` (mean training time) and ``colour`` (of the first of them). Runs that are
+        not read or counted are left out.
     """
     found = []
     for name, rows in table.kinds:
@@ -36,6 +38,7 @@ def costs(table: AblationTable) -> pd.DataFrame:
                 "high": max(rates),
                 "parameters": trained[0],
                 "minutes": fmean(seconds) / 60,
+                "colour": run_colour(rows[0].run.position),
             }
         )
     return pd.DataFrame(found, columns=COLUMNS)
@@ -63,19 +66,25 @@ def front_in_words(frame: pd.DataFrame) -> str:
     return ", ".join(f"{name} {rate:.1f} %" for name, rate in zip(best["name"], best["wer"], strict=True))
 
 
+def with_numbers(said: str, numbers: Mapping[int, str]) -> str:
+    """Return a sentence with the names after it that only a number stands for in the chart."""
+    listed = ", ".join(f"{number} {name}" for number, name in sorted(numbers.items()))
+    return f"{said} Numbers: {listed}." if listed else said
+
+
 def alignment(table: AblationTable, angles: Mapping[str, float | None]) -> pd.DataFrame:
-    """Return one row per run with columns ``name``, ``wer`` in percent and ``angle`` in degrees.
+    """Return one row per run with columns ``name``, ``wer`` in percent, ``angle`` in degrees and ``colour``.
 
     Args:
         table: The ablation.
         angles: By run, in radians.
     """
     found = [
-        {"name": row.run.name, "wer": 100 * row.evaluation.wer, "angle": degrees(angle)}
+        (row.run.name, 100 * row.evaluation.wer, degrees(angle), run_colour(row.run.position))
         for row in table.rows
         if row.evaluation and (angle := angles.get(row.run.id)) is not None
     ]
-    return pd.DataFrame(found, columns=["name", "wer", "angle"])
+    return pd.DataFrame(found, columns=["name", "wer", "angle", "colour"])
 
 
 def does_closer_mean_better(frame: pd.DataFrame) -> str:

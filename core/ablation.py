@@ -159,7 +159,7 @@ def _table(store: Store, job_id: str, test_set: str, against: str | None) -> Abl
         # Read at several steps; the kept checkpoint has the fewest errors, the later one of two alike.
         records.sort(key=lambda record: (-record.wer, record.step or 0))
     found = {(record.subject, record.run_id, record.label): record for record in records}
-    _require_alike(list(found.values()), runs)
+    _require_alike(store, list(found.values()), runs)
     students = [run for run in runs if run.group == last]
     experts = [run for run in runs if run.group != last]
     chosen = _baseline(students, against)
@@ -340,9 +340,11 @@ def _load(store: Store, run: RunRecord, evaluation: EvaluationRecord | None) -> 
     return tuple(found[name] for name in names if name in found)
 
 
-def _require_alike(records: list[EvaluationRecord], runs: list[RunRecord]) -> None:
+def _require_alike(store: Store, records: list[EvaluationRecord], runs: list[RunRecord]) -> None:
     names: dict[str | None, str] = {run.id: run.name for run in runs}
     who = [names.get(record.run_id) or record.subject.replace("_", " ") for record in records]
-    problems = measured_differently(list(zip(who, records, strict=True)))
+    problems = measured_differently(
+        list(zip(who, records, strict=True)), count=lambda each: len(store.utterance_results(each.id))
+    )
     if problems:
         raise ConfigError("These evaluations cannot be compared. Run them again with the same settings:", problems)

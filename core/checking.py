@@ -17,14 +17,17 @@ from typing import Any
 import numpy as np
 
 from core.audio import SAMPLE_RATE, write_flac
+from core.batch_points import few_points_problems
 from core.config import GeneratedSpeech, RunConfig, group_problems, groups, parse_run
 from core.counting import parameter_counts
 from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
 from core.estimates import all_terms_at_once, measure
+from core.evaluation import normaliser_for
 from core.families.whisper import Whisper
 from core.first_look import speech_problems
 from core.lora import adapted_modules, add_adapters
 from core.mixture import expert_rank
+from core.normalisers import note_on
 from core.preflight import (
     all_pairs,
     device_of,
@@ -62,13 +65,14 @@ def check(
         find: Finds the students of finished runs.
 
     Returns:
-        One result per run: ``problems`` (list of where and message), and as far as they could be had ``origin`` (where
+        One result per run: ``problems`` (list of where and message), ``normaliser`` (name of what makes the words that
+        are counted), ``notes`` (what is to be known of it), and as far as they could be had ``origin`` (where
         the teachers' weights are), ``tokens`` (entries of the first teacher's and the student's table and how many they
         share), ``parameters`` (see ParameterCounts, and shares), ``rank``, ``experts`` (of a mixture: ``number`` and
         ``rank``), ``adapted`` (module paths), ``gradients`` (terms and adapters that have one), ``estimate`` (see
         Estimate).
     """
-    results: list[Result] = [{"problems": []} for _ in configs]
+    results: list[Result] = [{"problems": [], **_words(config)} for config in configs]
     problems = group_problems(configs)
     for result in results:
         result["problems"] += problems
@@ -101,12 +105,18 @@ def _check_group(
         result["problems"] += model_problems(config, student=student, teachers=teachers)
         result |= {"origin": origins, "tokens": _tokens(student=student, teacher=teachers[0])}
         if not result["problems"]:
+            result["problems"] += few_points_problems(config, student=student, teachers=teachers)
+        if not result["problems"]:
             result |= _counted(config, student=student, teachers=teachers)
     _add(results, speech)
     sound = [(config, result) for config, result in zip(configs, results, strict=True) if not result["problems"]]
     if not speech and not (measured and sound):
         # Measuring reads it anyway.
-        _attempt(results, lambda: _read_speech(configs[0], student=student, runs_folder=runs_folder))
+        learnt: list[Utterance] = []
+        _attempt(results, lambda: learnt.extend(_read_speech(configs[0], student=student, runs_folder=runs_folder)))
+        for config, result in sound if learnt else ():
+            result["problems"] += few_points_problems(config, student=student, teachers=teachers, learnt=learnt)
+        sound = [(config, result) for config, result in sound if not result["problems"]]
     if not sound:
         return
     for model in (*teachers, student):
@@ -136,13 +146,18 @@ def check_fields(fields: Any, *, runs_folder: Path, measured: bool, find: Finder
         config = parse_run({name: value for name, value in fields.items() if name != "rows"})
     except ConfigError as error:
         return {"problems": [vars(problem) for problem in _problems(error)]}
-    result: Result = {"problems": []}
+    result: Result = {"problems": [], **_words(config)}
     _check_group([config], [result], runs_folder=runs_folder, measured=measured, find=Rehearsal(find, rows))
     return _plain([result])[0]
 
 
 def _plain(results: Sequence[Result]) -> list[Result]:
     return [{**result, "problems": [vars(problem) for problem in result["problems"]]} for result in results]
+
+
+def _words(config: RunConfig) -> Result:
+    note = note_on(config.evaluation.normaliser, config.language)
+    return {"normaliser": normaliser_for(config).name, "notes": [note] if note else []}
 
 
 def _counted(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> Result:
@@ -218,8 +233,8 @@ def lacks(job: JobEstimate, *, runs_folder: Path) -> list[Problem]:
     return problems
 
 
-def _read_speech(config: RunConfig, *, student: Whisper, runs_folder: Path) -> None:
-    """Read the manifests that a job will read; speech that is generated is made without mistakes.
+def _read_speech(config: RunConfig, *, student: Whisper, runs_folder: Path) -> Sequence[Utterance]:
+    """Read the manifests that a job will read and return the training set; generated speech is made without mistakes.
 
     Raises:
         ManifoldError: With every row that cannot be used.
@@ -228,6 +243,7 @@ def _read_speech(config: RunConfig, *, student: Whisper, runs_folder: Path) -> N
     if not isinstance(config.source, GeneratedSpeech):
         splits = prepare(config.source, runs_folder / "data", lambda done, total: None)
     require_usable(config, splits, test_sets(config, splits), student=student)
+    return splits.train
 
 
 def _try_one_step(

@@ -1,6 +1,6 @@
 """Runs side by side, of any jobs; their error rates only where they were measured alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -8,7 +8,13 @@ from core.errors import Problem
 from core.store import AlignmentRecord, EvaluationRecord, ParameterCounts, RunRecord, Store
 
 TEST, DEVELOPMENT = "test", "development"
-HOW_MEASURED = ("normaliser", "test_set_hash", "decoding", "audio_context")
+HOW_MEASURED = {
+    "normaliser": "normaliser",
+    "test_set_hash": "utterances",
+    "decoding": "decoding",
+    "audio_context": "audio context",
+}
+"""What must be the same of an evaluation, and what it is called."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ def compare(store: Store, run_ids: Sequence[str]) -> Comparison:
     names = {run.id: run.name for run in runs}
     problems, alike = [], []
     for test_set, records in read.items():
-        differ = measured_differently([(names[run_id], record) for run_id, record in records.items()])
+        read_by = [(names[run.id], records[run.id]) for run in runs if run.id in records]
+        differ = measured_differently(read_by, count=lambda each: len(store.utterance_results(each.id)))
         problems += [Problem(f"{test_set} set, {problem.where}", problem.message) for problem in differ]
         alike += [] if differ else [test_set]
     rows = tuple(
@@ -83,21 +90,52 @@ def how_measured(record: EvaluationRecord) -> tuple[object, ...]:
     return (record.test_set, *(getattr(record, what) for what in HOW_MEASURED))
 
 
-def measured_differently(records: Sequence[tuple[str, EvaluationRecord]]) -> list[Problem]:
-    """Return what differs in how error rates were measured; nothing where they can be compared.
+def measured_differently(
+    records: Sequence[tuple[str, EvaluationRecord]], *, count: Callable[[EvaluationRecord], int]
+) -> list[Problem]:
+    """Return what differs in how error rates were measured, in words; nothing where they can be compared.
 
     Args:
         records: Evaluations with the names of what was evaluated.
+        count: Returns how many utterances an evaluation has read; asked where sets differ.
     """
     problems = []
-    for what in HOW_MEASURED:
-        values: dict[str, list[str]] = {}
+    for what, called in HOW_MEASURED.items():
+        values: dict[str, list[tuple[str, EvaluationRecord]]] = {}
         for who, record in records:
-            values.setdefault(str(getattr(record, what)), []).append(who)
+            values.setdefault(str(getattr(record, what)), []).append((who, record))
         if len(values) > 1:
-            sides = "; ".join(f"{value} ({', '.join(whose)})" for value, whose in values.items())
-            problems.append(Problem(what.replace("_", " "), f"differs: {sides}"))
+            firsts = [group[0][1] for group in values.values()]
+            said = _sets_in_words(firsts, count) if what == "test_set_hash" else _in_words(firsts, what)
+            sides = zip(said, values.values(), strict=True)
+            listed = "; ".join(f"{value} ({', '.join(who for who, _ in group)})" for value, group in sides)
+            problems.append(Problem(called, f"differs: {listed}"))
     return problems
+
+
+def _in_words(records: Sequence[EvaluationRecord], what: str) -> list[str]:
+    unit = " s" if what == "audio_context" else ""
+    return [f"{getattr(record, what):g}{unit}" if unit else str(getattr(record, what)) for record in records]
+
+
+def _sets_in_words(records: Sequence[EvaluationRecord], count: Callable[[EvaluationRecord], int]) -> list[str]:
+    """Return how sets differ: by their utterances, by their words where those are as many, else as other ones."""
+    sizes = [count(record) for record in records]
+    words = [_counted(record.words, "word") for record in records]
+    # Some never kept their utterances.
+    said = [_counted(size, "utterance") for size in sizes] if all(sizes) else list(words)
+    if len(set(said)) < len(said):
+        said = [f"{size}, {number}" for size, number in zip(said, words, strict=True)] if all(sizes) else said
+    often: dict[str, int] = {}
+    for place, size in enumerate(said):
+        often[size] = often.get(size, 0) + 1
+        if often[size] > 1:
+            said[place] = f"{size}, but other clips or texts"
+    return said
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def mean_angle(records: Sequence[AlignmentRecord]) -> float | None:

@@ -43,21 +43,26 @@ def one_of(count: int, chosen: int) -> tuple[float, ...]:
 
 
 def mixed_logits(
-    logits: Sequence[Float[Tensor, "tokens vocabulary"]], weights: Float[Tensor, "tokens teachers"]
+    logits: Sequence[Float[Tensor, "tokens vocabulary"]],
+    weights: Float[Tensor, "tokens teachers"],
+    *,
+    temperature: float = 1.0,
 ) -> Float[Tensor, "tokens vocabulary"]:
-    """Return the logarithm of the weighted mean of the teachers' probabilities.
+    """Return logits of which the softmax at a temperature is the weighted mean of the teachers' softmaxes there.
 
-    As raw logits it can be softened like any teacher's: the softmax of it is the mean of their softmaxes.
+    They are the temperature times the logarithm of that mean. At another temperature they are nobody's: the mean of
+    softened distributions is not the softened mean.
 
     Args:
         logits: Raw, of each teacher, over one token table.
         weights: Rows sum to one.
+        temperature: That will divide them.
     """
     mixed = torch.full_like(logits[0], -torch.inf, dtype=torch.float32)
     for number, own in enumerate(logits):
         weight = weights[:, number : number + 1].to(own.device, torch.float32)
-        mixed = torch.logaddexp(mixed, weight.log() + own.float().log_softmax(dim=-1))
-    return mixed
+        mixed = torch.logaddexp(mixed, weight.log() + (own.float() / temperature).log_softmax(dim=-1))
+    return temperature * mixed
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,14 @@ class Teaching:
     @cached_property
     def logits(self) -> Float[Tensor, "tokens vocabulary"]:
         """Those of a single teacher, raw; of several, the logarithm of their mean probability."""
+        return self.logits_at(1.0)
+
+    def logits_at(self, temperature: float) -> Float[Tensor, "tokens vocabulary"]:
+        """Return what a loss divides by a temperature: raw logits of a single teacher; of several, `mixed_logits`."""
         if len(self.speakers) == 1:
             return self.speakers[0].logits
-        counts = torch.tensor(self.token_counts)
-        return mixed_logits([each.logits for each in self.speakers], self.weights.repeat_interleave(counts, dim=0))
+        weights = self.weights.repeat_interleave(torch.tensor(self.token_counts), dim=0)
+        return mixed_logits([each.logits for each in self.speakers], weights, temperature=temperature)
 
     def target_weights(self, number: int, weights: Float[Tensor, "all teachers"]) -> Float[Tensor, " all"]:
         """Return how much a target counts for each utterance of a batch, whose teachers have these weights."""

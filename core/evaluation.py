@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.config import Ensemble, Evaluation
+from core.config import Ensemble, Evaluation, RunConfig
 from core.ensemble import teacher_weights
 from core.families.whisper import Whisper, transcribe_together
 from core.fused_head import Wanted, head_terms
 from core.losses.soft_labels import soft_labels_loss
+from core.normalisers import Normaliser, normaliser_of
 from core.scaling.work import TOKENS_BESIDES_SPEECH
 from core.teacher_outputs import Prepared, Teachers, log_likelihood, teacher_encoder_of
 from core.wer import WordErrors, total, word_errors
@@ -25,7 +26,7 @@ class Transcription:
 
     Attributes:
         hypotheses: Text of each utterance, as decoded.
-        errors: Counts of each utterance that has a reference, after normalising.
+        errors: Counts of each utterance; where the reference is empty, all words are insertions.
         seconds: Wall-clock time of encoder and decoder; of encoder layers that were run before, theirs of then.
         heldout_kl: KL(teachers || model) at temperature 1, nats per valid reference token; None when not asked for.
     """
@@ -41,9 +42,19 @@ class Transcription:
         return total(self.errors)
 
 
+def normaliser_for(config: RunConfig) -> Normaliser:
+    """Return what makes words of the texts of a run."""
+    return normaliser_of(config.evaluation.normaliser, config.language)
+
+
 def decoding_description(settings: Evaluation) -> str:
     """Return what makes two evaluations comparable as far as decoding goes."""
     return f"greedy, at most {TOKENS_BESIDES_SPEECH} + {settings.tokens_per_second:g} tokens per second"
+
+
+def token_cap(settings: Evaluation, seconds: float) -> int:
+    """Return the most text tokens that are decoded of a clip."""
+    return TOKENS_BESIDES_SPEECH + int(settings.tokens_per_second * seconds)
 
 
 class Listener(Protocol):
@@ -183,7 +194,7 @@ def transcribe_set(
     Args:
         prepared: The set.
         listener: What transcribes.
-        settings: Batch size and token cap.
+        settings: Batch size, token cap and normaliser; the language is that of the models.
         teachers: Their last decoder states give a student's held-out divergence; None skips it.
         audio_context: Of the prepared states, in seconds.
         advance: Called with the number of utterances done since the last call; may raise to stop.
@@ -198,7 +209,7 @@ def transcribe_set(
         batch = [prepared[index] for index in chosen]
         began = time.perf_counter()
         states, before = listener.hear(batch)
-        caps = [TOKENS_BESIDES_SPEECH + int(settings.tokens_per_second * item.utterance.duration) for item in batch]
+        caps = [token_cap(settings, item.utterance.duration) for item in batch]
         for index, text in zip(chosen, listener.write(states, caps), strict=True):
             hypotheses[index] = text
         seconds += time.perf_counter() - began + before
@@ -207,8 +218,10 @@ def transcribe_set(
             value, count = _divergence(batch, states[0], model=model, teachers=teachers, audio_context=audio_context)
             divergence, tokens = divergence + value * count, tokens + count
         advance(len(batch))
-    references = [item.utterance.text for item in prepared]
-    errors = [word_errors(reference, text) for reference, text in zip(references, hypotheses, strict=True) if reference]
+    normaliser = normaliser_of(settings.normaliser, listener.models[0].language)
+    errors = [
+        word_errors(item.utterance.text, text, normaliser) for item, text in zip(prepared, hypotheses, strict=True)
+    ]
     return Transcription(hypotheses, errors, seconds, divergence / tokens if tokens else None)
 
 

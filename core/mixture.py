@@ -11,7 +11,8 @@ multiplies them by zero; what it saves is the count of active parameters.
 The gates depend on the input, so a mixture cannot be merged into the weights: it is deployed beside them.
 
 Sources: adaptive mixtures of local experts, Jacobs et al. 1991; top-k gates, Shazeer et al. 2017, arXiv 1701.06538; the
-load-balancing term and the gate of one expert, Fedus et al. 2021, arXiv 2101.03961 (Switch Transformer); low-rank
+load-balancing term and the gate of one expert, Fedus et al. 2021, arXiv 2101.03961 (Switch Transformer); that term of
+two experts, Mixtral's code, arXiv 2401.04088; low-rank
 experts, with all of them weighed in LoRAMoE, arXiv 2312.09979, and the two largest in MixLoRA, arXiv 2404.15159, whose
 initial routers and weight of the term (0.01) are the defaults here.
 """
@@ -49,8 +50,8 @@ class Routing:
         gates: What each expert's output is multiplied with. All experts: the probabilities. The k largest: those,
             scaled to sum one; the largest alone keeps its probability, because a gate of one would give the router no
             gradient (Switch Transformer).
-        dispatch: Share of the point that each expert has, summing to one: all experts: the probabilities; the k
-            largest: one k-th each.
+        dispatch: What each expert has of the point: all experts: the probabilities; the k largest: the whole point
+            each, so that it sums to k.
     """
 
     probabilities: Float[Tensor, "*points experts"]
@@ -84,7 +85,7 @@ class Router(nn.Module):
         return Routing(
             probabilities,
             nowhere.scatter(-1, chosen, largest),
-            nowhere.scatter(-1, chosen, 1 / self.top_k),
+            nowhere.scatter(-1, chosen, 1.0),
         )
 
 
@@ -245,11 +246,13 @@ def of_valid_points(
 
 
 def balance_loss(routing: Routing) -> Float[Tensor, ""]:
-    """Return how unevenly one router loads its experts, from 1 (evenly) to their number (one has everything).
+    """Return how unevenly one router loads its experts, at least 1 (k, where a point goes to k of them): evenly.
 
-    experts * sum_k f_k P_k, with f_k the share of all points that expert k has, and P_k the mean of its probability
-    (Fedus et al. 2021, arXiv 2101.03961, eq. 4-6). Where all experts are weighed, both are the mean gate, and the sum
-    is one and the squared coefficient of variation of Shazeer et al. 2017 (arXiv 1701.06538, eq. 7).
+    experts * sum_k f_k P_k, with f_k the share of the points that go to expert k, and P_k the mean of its probability
+    (Fedus et al. 2021, arXiv 2101.03961, eq. 4-6). Of points that go to k experts each counts for each of them, as in
+    Mixtral's code, so that shares sum to k (there over the points of all layers together, here router by router). Where
+    all experts are weighed, both are the mean gate, and the sum is one and the squared coefficient of variation of
+    Shazeer et al. 2017 (arXiv 1701.06538, eq. 7).
 
     Args:
         routing: Of valid points, [points, experts].
@@ -273,7 +276,7 @@ def mean_balance_loss(routings: Mapping[str, Routing], batch: WholeBatch | None 
 
 
 def _load(routing: Routing) -> Float[Tensor, "2 experts"]:
-    """Return each expert's share of all points, and the mean of its probability."""
+    """Return the share of the points that goes to each expert, and the mean of its probability."""
     return torch.stack([routing.dispatch.mean(dim=0), routing.probabilities.mean(dim=0)])
 
 

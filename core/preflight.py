@@ -19,14 +19,12 @@ from core.config import (
     RunConfig,
     TokenLossSettings,
 )
-from core.errors import ConfigError, DataError, Problem
+from core.errors import ConfigError, Problem
 from core.families.whisper import Whisper, prune
 from core.lora import adapted_modules, count_parameters, rank_within
 from core.mapping import Depth, LayerPair, PointMap, PointMaps, Statistics, layer_pairs, width_problem
 from core.mixture import expert_rank
-from core.sources import Utterance
 from core.weights.load import describe_whisper, load_whisper
-from core.wer import normalise
 
 Find = Callable[[str, str | None, str], Whisper]
 """Finds a model by name, revision and language."""
@@ -254,43 +252,6 @@ def require_sound(configs: Sequence[RunConfig], *, student: Whisper, teachers: S
     ]
     if problems:
         raise ConfigError("The run cannot start:", problems)
-
-
-def require_fits(utterances: Sequence[Utterance], *, audio_context: float, field: str) -> None:
-    """Raise ConfigError when a clip is longer than the audio context."""
-    longer = [item for item in utterances if item.duration > audio_context]
-    if longer:
-        worst = max(longer, key=lambda item: item.duration)
-        raise ConfigError(
-            f"{len(longer)} clips are longer than {field} = {audio_context:g} s; the longest is {worst.audio_path} "
-            f"with {worst.duration:.1f} s. Raise {field} (up to 30) or remove the clips."
-        )
-
-
-def require_readable(utterances: Sequence[Utterance], measured: Sequence[Utterance], *, student: Whisper) -> None:
-    """Raise DataError, naming every utterance whose text cannot be learnt or counted.
-
-    Args:
-        utterances: All that have tokens.
-        measured: Those whose words are counted.
-        student: Its decoder holds so many tokens and no more, and takes some for control tokens.
-    """
-    most, control = student.model.config.max_target_positions - len(student.prompt), student.control_tokens
-    problems: list[Problem] = []
-    for item in utterances:
-        tokens = student.tokens(item.text) if item.text else []
-        if len(tokens) > most:
-            said = f"its transcript has {len(tokens)} tokens, and the model writes {most} at most; cut the clip"
-            problems.append(Problem(item.where or item.id, said))
-        for name in [control[token] for token in tokens if token in control][:1]:
-            said = f"its transcript holds {name}, a control token that the model takes as such; remove it"
-            problems.append(Problem(item.where or item.id, said))
-    said = "'{}' has no words once it is normalised; correct it, or remove the clip"
-    problems += [
-        Problem(item.where or item.id, said.format(item.text)) for item in measured if not normalise(item.text)
-    ]
-    if problems:
-        raise DataError("Transcripts that cannot be used:", problems)
 
 
 def device_of(config: RunConfig) -> torch.device:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from core.config import Method
 from core.errors import ConfigError
 from core.evaluation import Transcription
+from core.normalisers import Normaliser
 from core.sources import Utterance
 from core.teacher_outputs import Prepared
-from core.wer import normalise, word_errors
+from core.wer import word_errors
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ def pseudo_labelled(
     *,
     transcribe: Callable[[Sequence[Prepared]], Transcription],
     listen: Callable[[Sequence[Utterance]], list[Prepared]],
+    normaliser: Normaliser,
 ) -> list[PseudoLabelled]:
     """Return utterances with the teachers' transcripts; those without a word are left out.
 
@@ -41,6 +43,7 @@ def pseudo_labelled(
         prepared: The utterances.
         transcribe: Transcribes with the teachers, of several with the surest; it sees no references.
         listen: Runs the teachers' decoders over the new transcripts.
+        normaliser: Makes words of references and transcripts.
     """
     said = transcribe(
         [dataclasses.replace(item, utterance=dataclasses.replace(item.utterance, text="")) for item in prepared]
@@ -48,7 +51,8 @@ def pseudo_labelled(
     heard = [(item.utterance, text) for item, text in zip(prepared, said.hypotheses, strict=True) if text]
     again = listen([dataclasses.replace(utterance, text=text) for utterance, text in heard])
     return [
-        PseudoLabelled(item, _wer(utterance.text, text)) for item, (utterance, text) in zip(again, heard, strict=True)
+        PseudoLabelled(item, _wer(utterance.text, text, normaliser))
+        for item, (utterance, text) in zip(again, heard, strict=True)
     ]
 
 
@@ -71,6 +75,6 @@ def training_set(method: Method, prepared: Sequence[Prepared], pseudo: Sequence[
     return chosen
 
 
-def _wer(reference: str, text: str) -> float | None:
+def _wer(reference: str, text: str, normaliser: Normaliser) -> float | None:
     """Return the rate of errors, or None where there are no words to get wrong."""
-    return word_errors(reference, text).wer if normalise(reference) else None
+    return word_errors(reference, text, normaliser).wer if normaliser(reference) else None

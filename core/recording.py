@@ -8,13 +8,12 @@ from pathlib import Path
 
 from core.audio import stored_path
 from core.config import RunConfig
-from core.evaluation import Listener, Transcription, decoding_description, transcribe_set
+from core.evaluation import Listener, Transcription, decoding_description, normaliser_for, transcribe_set
 from core.families.whisper import Whisper
 from core.memory import weight_bytes
 from core.store.records import Subject, UtteranceResult
 from core.store.store import Store
 from core.teacher_outputs import Prepared, Teachers
-from core.wer import NORMALISER
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class Recorder:
             test_set_hash=_set_hash(prepared),
             step=step,
             audio_context=self.context(test_set),
-            normaliser=NORMALISER,
+            normaliser=normaliser_for(config).name,
             decoding=decoding_description(config.evaluation),
             wer=total.wer,
             cer=total.cer,

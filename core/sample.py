@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 
 from core.config import GeneratedSpeech, RunConfig
-from core.evaluation import Listener, MostConfident, Student, Together, transcribe_set
+from core.evaluation import Listener, MostConfident, Student, Together, normaliser_for, transcribe_set
 from core.families.whisper import Whisper
 from core.listening import by_context
 from core.mapping import LayerPair, Statistics
@@ -170,6 +170,7 @@ def take_sample(
                 advance=nothing,
             ),
             listen=lambda items: by_context(items, config.training, listen),
+            normaliser=normaliser_for(config),
         )
     encoder_bytes, kept = _mean_bytes(again, whole=True), _mean_bytes(heard)
     learnt = 2 * sizes[0] if pseudo else sizes[0]

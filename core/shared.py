@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 
+from core.batch_points import require_enough_points
 from core.cache import Cache
 from core.config import RunConfig
-from core.evaluation import Listener, MostConfident, Student, Together, Transcription, listener_of
+from core.errors import ConfigError
+from core.evaluation import Listener, MostConfident, Student, Together, Transcription, listener_of, normaliser_for
 from core.families.whisper import Whisper
 from core.listening import Kept, Listening, Live, Models, Recipes, by_context, logits_kept, temperatures_of
 from core.mapping import LayerPair, Statistics
@@ -22,8 +24,6 @@ from core.preflight import (
     ensembles_of,
     find_asleep,
     load_models,
-    require_fits,
-    require_readable,
     require_sound,
     same_tokens,
 )
@@ -34,6 +34,7 @@ from core.recording import Recorder
 from core.scaling.work import PROBE_UTTERANCES
 from core.sources import Splits, Utterance, prepare
 from core.sources.manifest import read_manifest
+from core.speech_checks import cut_references, require_fits, require_readable
 from core.store import Store
 from core.store.records import Subject, probe_folder
 from core.teacher_outputs import (
@@ -89,6 +90,7 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
     splits = prepare(config.source, recorder.runs_folder / "data", lambda done, total: progress.advance(0))
     tests = test_sets(config, splits)
     require_usable(config, splits, tests, student=student)
+    require_enough_points(configs, student=student, teachers=teachers, learnt=splits.train)
     pairs = all_pairs(configs, student=student, teachers=teachers)
     ensembles = ensembles_of(configs, teachers=teachers)
     listening = listening_of(configs, student=student, teachers=teachers, pairs=pairs, folder=recorder.runs_folder)
@@ -149,6 +151,7 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
             whole,
             transcribe=lambda prepared: transcribe(prepared, MostConfident(teachers), context),
             listen=listen_in_buckets,
+            normaliser=normaliser_for(config),
         )
     heard_alike = config.training.length_buckets == 1 and heard_in(config.training, student.device) == torch.float32
     train_set = without_teacher_encoder(whole) if whole and heard_alike else listen_in_buckets(splits.train)
@@ -294,11 +297,20 @@ def require_usable(
     """Check that all speech of a job can be heard and counted.
 
     Raises:
-        ConfigError: If clips are longer than the audio context that they are read at.
+        ConfigError: If clips are longer than the audio context that they are read at, or decoding would cut texts.
         DataError: If texts are longer than the decoder, or have no words to count.
     """
     learnt = [*splits.train, *splits.development]
     tested = [item for items in tests.values() for item in items]
     require_fits(learnt, audio_context=config.training.audio_context, field="training.audio_context")
     require_fits(tested, audio_context=config.evaluation.audio_context, field="evaluation.audio_context")
-    require_readable([*learnt, *tested], [*splits.development, *tested], student=student)
+    measured = [*splits.development, *tested]
+    require_readable([*learnt, *tested], measured, student=student, normaliser=normaliser_for(config))
+    sets = {"development": splits.development, **tests}
+    problems = [
+        problem
+        for name, items in sets.items()
+        for problem in cut_references(items, name=name, settings=config.evaluation, student=student)
+    ]
+    if problems:
+        raise ConfigError("Decoding would cut texts short:", problems)

@@ -1,19 +1,16 @@
-"""Word and character errors of transcripts, after Whisper's English normaliser."""
+"""Word and character errors of transcripts, after a normaliser that is named beside every count."""
 
-import re
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib.metadata import version
+from functools import lru_cache
 from typing import NamedTuple
 
-import jiwer
-from whisper_normalizer.english import EnglishTextNormalizer
+from rapidfuzz.distance import Levenshtein
 
+from core.edit_distance import align, counts, joins_of
 from core.errors import DataError
-
-NORMALISER = f"whisper-english {version('whisper-normalizer')}, digit strings joined, lone symbols dropped"
-"""Name and version, stored with every word error rate: rates of different normalisers are not comparable."""
+from core.normalisers import Normaliser, Words, normaliser_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class WordErrors:
         substitutions: Words that are wrong.
         deletions: Words that are missing.
         insertions: Words that were not said.
-        words: Words of the reference.
+        words: Words of the reference; none where nothing is said, and all that is written is inserted.
         character_errors: The three kinds of error together, on characters; spaces count as characters.
         characters: Characters of the reference.
     """
@@ -43,13 +40,13 @@ class WordErrors:
 
     @property
     def wer(self) -> float:
-        """Word error rate, a fraction; above 1 when a model inserts many words."""
-        return self.errors / self.words
+        """Word error rate, a fraction; above 1 when a model inserts many words, infinite when nothing was said."""
+        return _rate(self.errors, self.words)
 
     @property
     def cer(self) -> float:
         """Character error rate, a fraction."""
-        return self.character_errors / self.characters
+        return _rate(self.character_errors, self.characters)
 
 
 class WordChange(NamedTuple):
@@ -66,33 +63,46 @@ class WordChange(NamedTuple):
     hypothesis: list[str]
 
 
-def normalise(text: str) -> str:
-    """Return text in the form in which words are compared.
-
-    Whisper's normaliser writes the spoken "one two three" as 123, but leaves "1 2 3" and "1-2-3" as "one 2 3": here
-    neighbouring numbers become one word, so that a string of digits reads the same however it was grouped. It also
-    leaves one dot of "well..." as a word, which is dropped here.
-    """
-    words = _whisper_normaliser()(text).split()
-    return _join_digit_strings(" ".join(word for word in words if any(letter.isalnum() for letter in word)))
+def normalise(text: str, normaliser: Normaliser | None = None) -> str:
+    """Return text in the form in which words are compared; without a normaliser, in that of English."""
+    return (normaliser or normaliser_of())(text)
 
 
-def word_errors(reference: str, hypothesis: str) -> WordErrors:
-    """Count the errors of a hypothesis; both texts as they were written.
+def word_errors(reference: str, hypothesis: str, normaliser: Normaliser | None = None) -> WordErrors:
+    """Count the errors of a hypothesis.
+
+    The kinds are those of one alignment, whose rule is in `core.edit_distance`.
+
+    Args:
+        reference: As it was written; empty where nothing is said.
+        hypothesis: As it was written.
+        normaliser: Makes words of both; without, that of English.
 
     Raises:
-        DataError: If the reference has no words.
+        DataError: If the reference is not empty but has no words.
     """
-    reference, hypothesis = _normalised_reference(reference), normalise(hypothesis)
-    words = jiwer.process_words(reference, hypothesis)
-    characters = jiwer.process_characters(reference, hypothesis)
+    normaliser = normaliser or normaliser_of()
+    said, heard = _normalised_reference(reference, normaliser), normaliser.words(hypothesis)
+    kinds, written = counts(said, heard), heard.words
+    if kinds != (0, 0, 0) and normaliser.joins and (joins := joins_of(said, heard)):
+        edits = align(said, heard, joins)
+        operations = [edit.operation for edit in edits]
+        kinds = tuple(operations.count(each) for each in ("substitute", "delete", "insert"))
+        written = tuple(
+            word
+            for edit in edits
+            for word in (
+                said.words[slice(*edit.reference)]
+                if edit.operation == "equal"
+                else heard.words[slice(*edit.hypothesis)]
+            )
+        )
+    text = normaliser.separator.join(said.words)
     return WordErrors(
-        substitutions=words.substitutions,
-        deletions=words.deletions,
-        insertions=words.insertions,
-        words=len(reference.split()),
-        character_errors=characters.substitutions + characters.deletions + characters.insertions,
-        characters=len(reference),
+        *kinds,
+        words=len(said.words),
+        character_errors=Levenshtein.distance(text, normaliser.separator.join(written)),
+        characters=len(text),
     )
 
 
@@ -114,43 +124,38 @@ def total(errors: Sequence[WordErrors]) -> WordErrors:
     )
 
 
-def word_difference(reference: str, hypothesis: str) -> list[WordChange]:
+def word_difference(reference: str, hypothesis: str, normaliser: Normaliser | None = None) -> list[WordChange]:
     """Return how a hypothesis differs from its reference, in normalised words from left to right.
 
     Raises:
-        DataError: If the reference has no words.
+        DataError: If the reference is not empty but has no words.
     """
-    output = jiwer.process_words(_normalised_reference(reference), normalise(hypothesis))
-    said, heard = output.references[0], output.hypotheses[0]
-    return [
-        WordChange(
-            chunk.type,
-            said[chunk.ref_start_idx : chunk.ref_end_idx],
-            heard[chunk.hyp_start_idx : chunk.hyp_end_idx],
-        )
-        for chunk in output.alignments[0]
-    ]
+    normaliser = normaliser or normaliser_of()
+    said, heard = _normalised_reference(reference, normaliser), normaliser.words(hypothesis)
+    changes: list[WordChange] = []
+    for edit in align(said, heard, joins_of(said, heard) if normaliser.joins else {}):
+        here, there = list(said.words[slice(*edit.reference)]), list(heard.words[slice(*edit.hypothesis)])
+        if changes and changes[-1].operation == edit.operation:
+            changes[-1].reference.extend(here)
+            changes[-1].hypothesis.extend(there)
+        else:
+            changes.append(WordChange(edit.operation, here, there))
+    return changes
+
+
+def _rate(errors: int, size: int) -> float:
+    if size == 0:
+        return math.inf if errors else 0.0
+    return errors / size
 
 
 @lru_cache(maxsize=20_000)
-def _normalised_reference(text: str) -> str:
+def _normalised_reference(text: str, normaliser: Normaliser) -> Words:
     # Every run, checkpoint and test set context of a job is judged by the same texts.
-    reference = normalise(text)
-    if not reference:
-        raise DataError(f"The reference {text!r} has no words after normalising. Correct or remove the utterance.")
+    reference = normaliser.words(text)
+    if text.strip() and not reference.words:
+        raise DataError(
+            f"The reference {text!r} has no words after normalising. Correct or remove the utterance; where nothing is "
+            "said, leave its text empty."
+        )
     return reference
-
-
-@cache
-def _whisper_normaliser() -> EnglishTextNormalizer:
-    # It reads a list of spellings, which takes longer than normalising.
-    return EnglishTextNormalizer()
-
-
-def _join_digit_strings(text: str) -> str:
-    # The normaliser writes a digit 1 that stands alone as "one".
-    return re.sub(
-        r"(?<!\S)(?:\d+|one)(?: (?:\d+|one))+(?!\S)",
-        lambda found: found.group().replace("one", "1").replace(" ", ""),
-        text,
-    )

@@ -12,6 +12,7 @@ import pytest
 from core.audio import write_flac
 from core.checking import check, check_fields, lacks, main
 from core.config import RunConfig, parse_run
+from core.normalisers import normaliser_of
 from core.store import JobEstimate
 from tests.engine import run_config
 
@@ -91,6 +92,31 @@ def test_the_quick_look_reads_the_speech_too_and_tells_it_with_other_mistakes(tm
     assert told["where"] == "evaluation.extra_tests"
     assert "nowhere.jsonl. Leave the field empty" in told["message"]
     assert "parameters" in other
+
+
+def test_a_check_says_what_makes_the_words_that_are_counted_and_what_is_to_be_known_of_it(tmp_path: Path) -> None:
+    english = check_fields(run_config().model_dump(mode="json"), runs_folder=tmp_path, measured=False)
+    assert english["normaliser"] == normaliser_of().name
+    assert english["notes"] == []
+    fields = run_config(teachers=[{"model": "./no-such-folder"}], language="hi").model_dump(mode="json")
+    hindi = check_fields(fields, runs_folder=tmp_path, measured=False)
+    assert hindi["normaliser"] == normaliser_of("auto", "hi").name
+    assert "numbers" in hindi["notes"][0]
+
+
+def test_the_quick_look_counts_the_references_that_decoding_would_cut(tmp_path: Path) -> None:
+    for name, seconds in (("train", 1), ("dev", 2), ("test", 3)):
+        write_flac(tmp_path / f"{name}.flac", np.sin(np.arange(seconds * 16_000) / 20).astype(np.float32) / 4)
+        rows = [{"audio_filepath": f"{name}.flac", "text": "one two three four five six seven eight " * 2}]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"kind": "manifest", "train": "train.jsonl", "development": "dev.jsonl", "test": "test.jsonl"}
+    paths = {name: value if name == "kind" else str(tmp_path / value) for name, value in source.items()}
+    many = {"source": paths, "evaluation": {"tokens_per_second": 0.1}}
+    (cut,) = looked(run_config(**many), folder=tmp_path)
+    (fine,) = looked(run_config(source=paths), folder=tmp_path)
+    assert fine["problems"] == []
+    assert [problem["where"] for problem in cut["problems"]] == ["evaluation.tokens_per_second"] * 2
+    assert ["cuts 1 of 1 references" in problem["message"] for problem in cut["problems"]] == [True] * 2
 
 
 def test_what_the_machine_lacks_is_a_mistake(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Runs side by side."""
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,28 @@ def test_runs_that_do_not_exist_are_all_named(store: Store, make_config: Callabl
     (run,) = store.runs(job_id=store.create_job("a", [make_config()]).id)
     with pytest.raises(NotFoundError, match="'r1', 'r2'"):
         compare(store, ["r1", run.id, "r2"])
+
+
+def test_sets_that_differ_are_told_by_their_sizes_and_never_by_hashes(store: Store) -> None:
+    long, short = [f"u{number}" for number in range(100)], [f"u{number}" for number in range(4)]
+    runs = [sample.add_read_run(store, name, 0.3, heard=heard) for name, heard in (("a", long), ("b", short))]
+    (problem,) = compare(store, [run.id for run in runs]).problems
+    assert (problem.where, problem.message) == ("test set, utterances", "differs: 100 utterances (a); 4 utterances (b)")
+
+
+def test_sets_of_one_size_are_told_by_their_words_or_called_others(store: Store) -> None:
+    heard = [["x0", "x1", "x2"], ["y0", "y1", "y2"]]
+    runs = [sample.add_read_run(store, name, 0.3, heard=each) for name, each in zip("ab", heard, strict=True)]
+    (problem,) = compare(store, [run.id for run in runs]).problems
+    words = sum(len(said.split()) for said in sample.SENTENCES[:3])
+    alike = f"3 utterances, {words} words"
+    assert problem.message == f"differs: {alike} (a); {alike}, but other clips or texts (b)"
+
+
+def test_contexts_that_differ_have_their_unit(store: Store) -> None:
+    first, second = (sample.add_read_run(store, name, 0.3) for name in "ab")
+    (record,) = store.evaluations(run_id=second.id)
+    changed = {**asdict(replace(record, audio_context=15.0)), "step": record.step}
+    store.add_evaluation(**{name: value for name, value in changed.items() if name != "id"})
+    (problem,) = compare(store, [first.id, second.id]).problems
+    assert (problem.where, problem.message) == ("test set, audio context", "differs: 30 s (a); 15 s (b)")

@@ -7,8 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import Ensemble
+from core.config import Dkd, Ensemble, FisherRao, Method, SoftLabels
 from core.ensemble import Teaching, mixed_logits, one_of, teacher_weights
+from core.losses import Objective
+from core.mapping import PointMaps
 from core.signals import Signals
 
 
@@ -21,6 +23,52 @@ def test_the_mean_of_probabilities_is_that_of_a_case_worked_out_by_hand() -> Non
     # The most likely token of a mean of logits would be the third: (0.07, 0.06, 0.06) before normalising is not.
     leaning = mixed_logits([one, other], torch.tensor([[0.25, 0.75]]))
     torch.testing.assert_close(leaning.exp(), torch.tensor([[0.25, 0.275, 0.475]]))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 4.0])
+def test_the_softened_mean_is_the_mean_of_the_softened_distributions(temperature: float) -> None:
+    sides = [3 * torch.randn(4, 9), 3 * torch.randn(4, 9)]
+    weights = torch.tensor([[0.3, 0.7]] * 4)
+    mean = 0.3 * (sides[0] / temperature).softmax(dim=-1) + 0.7 * (sides[1] / temperature).softmax(dim=-1)
+    mixed = mixed_logits(sides, weights, temperature=temperature)
+    torch.testing.assert_close((mixed / temperature).softmax(dim=-1), mean)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [SoftLabels(temperature=2), SoftLabels(temperature=4), Dkd(temperature=3), FisherRao(temperature=2)],
+    ids=lambda loss: f"{loss.kind} {loss.temperature:g}",
+)
+def test_a_loss_of_several_teachers_compares_with_the_mean_of_what_each_says_at_its_temperature(
+    loss: SoftLabels | Dkd | FisherRao,
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    mine, *theirs = (3 * torch.randn(5, 11, generator=generator) for _ in range(4))
+    weights = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.9, 0.0]])
+    speakers = tuple(Signals(decoder={0: side}, head=lambda states: states) for side in theirs)
+    targets = torch.tensor([1, 4, 0, 10, 7])
+    student = Signals(decoder={0: mine}, head=lambda states: states, targets=targets, token_counts=(2, 3))
+    objective = Objective(Method(losses=(loss,)), point_map=PointMaps([]), pairs=())
+    teaching = Teaching(speakers, weights, speakers, token_counts=(2, 3))
+    found = objective.terms(student=student, teacher=teaching, progress=0.5)[loss.kind]
+    each = torch.stack([(side.double() / loss.temperature).softmax(dim=-1) for side in theirs])
+    per_token = weights.double().repeat_interleave(torch.tensor([2, 3]), dim=0)
+    q = torch.einsum("tk,ktv->tv", per_token, each)
+    p = (mine.double() / loss.temperature).softmax(dim=-1)
+    match loss:
+        case SoftLabels():
+            expected = loss.temperature**2 * (q * (q / p).log()).sum(dim=-1).mean()
+        case FisherRao():
+            expected = 2 * (p * q).sqrt().sum(dim=-1).acos().mean()
+        case Dkd():
+            rows = torch.arange(5)
+            yes, mine_yes = q[rows, targets], p[rows, targets]
+            about = yes * (yes / mine_yes).log() + (1 - yes) * ((1 - yes) / (1 - mine_yes)).log()
+            others = torch.ones_like(q).scatter(1, targets[:, None], 0)
+            rest, mine_rest = q / (1 - yes)[:, None], p / (1 - mine_yes)[:, None]
+            spread = (others * rest * (rest / mine_rest).log()).sum(dim=-1)
+            expected = loss.temperature**2 * (about + 0.5 * spread).mean()
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_teacher_without_weight_has_no_say() -> None:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 from torch import Tensor, nn
+from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from core.config import Lora, Mixture
 from core.errors import ConfigError
@@ -94,8 +95,8 @@ def test_gates_and_shares_are_what_the_router_promises(settings: Mixture) -> Non
     router = Router(5, settings).double()
     routing = router(50 * torch.randn(40, 5, dtype=torch.float64))
     even = torch.ones(40, dtype=torch.float64)
-    for each in (routing.probabilities, routing.dispatch):
-        torch.testing.assert_close(each.sum(dim=-1), even)
+    torch.testing.assert_close(routing.probabilities.sum(dim=-1), even)
+    torch.testing.assert_close(routing.dispatch.sum(dim=-1), (settings.top_k or 1) * even)
     if settings.top_k is None:
         assert torch.equal(routing.gates, routing.probabilities)
         return
@@ -131,6 +132,17 @@ def test_the_balance_is_the_number_of_experts_times_shares_times_probabilities()
     sent = routing([[1.0, 0], [1, 0], [1, 0], [0, 1]], [[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
     by_hand = 2 * (3 / 4 * (0.9 + 0.6 + 0.7 + 0.2) / 4 + 1 / 4 * (0.1 + 0.4 + 0.3 + 0.8) / 4)
     assert float(balance_loss(sent)) == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3])
+def test_the_balance_of_the_k_largest_is_that_of_mixtral(top_k: int) -> None:
+    router = Router(5, Mixture(experts=4, top_k=top_k))
+    nn.init.normal_(router.weight)
+    states = torch.randn(60, 5)
+    logits = nn.functional.linear(states, router.weight)
+    expected = load_balancing_loss_func((logits,), num_experts=4, top_k=top_k)
+    assert isinstance(expected, torch.Tensor)
+    torch.testing.assert_close(balance_loss(router(states)), expected)
 
 
 @given(some.integers(2, 6), some.integers(0, 2**31))

@@ -1,10 +1,10 @@
 """Ablations: which part of the method matters, and is the difference real?"""
 
-import pandas as pd
 import streamlit as st
 
-from app import charts, parts, state, tables, text, tradeoffs
+from app import charts, parts, phases, state, tables, text, tradeoffs
 from core.errors import NotFoundError
+from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
 from core.runs import AblationTable, mean_angle
@@ -40,6 +40,8 @@ def show() -> None:
     job = jobs[state.chosen("job", value)]
     if job.active:
         _live(job.id)
+    else:
+        parts.tab_title(phases.of_job(job, ()), job.name, job)
     parts.expectation(job)
     table = state.ablation(job.id)
     if table.test_set != tables.TEST:
@@ -58,6 +60,7 @@ def _live(job_id: str) -> None:
     def strip() -> bool:
         store = state.studio().store
         job = store.job(job_id)
+        parts.tab_title(phases.of_job(job, store.runs(job_id=job_id)), job.name, job)
         with st.container(border=True):
             parts.progress(job)
         return not job.active or len(store.evaluations(job_id=job_id)) != drawn
@@ -118,17 +121,17 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
         st.caption("Nothing has been read yet. Rows fill as the job gets to them.")
         return
     st.caption("  \n".join(text.plain(note) for note in notes))
-    _downloads(table, frame, alone=not charted)
+    _downloads(table, alone=not charted)
     if charted:
         _charts(table)
         _seeds(table)
         _tradeoffs(table)
 
 
-def _downloads(table: AblationTable, frame: pd.DataFrame, *, alone: bool) -> None:
+def _downloads(table: AblationTable, *, alone: bool) -> None:
     """Offer a table as a file; the tables of the other test sets are in the Markdown and the LaTeX of the first."""
     stem = f"{table.job.name}-{table.test_set}"
-    files = [("CSV", ".csv", tables.csv(frame), "text/csv")]
+    files = [("CSV", ".csv", ablation_csv(table), "text/csv")]
     if not alone:
         files.append(("Markdown", ".md", ablation_markdown(table), "text/markdown"))
         files.append(("LaTeX", ".tex", ablation_latex(table), "application/x-tex"))
@@ -226,16 +229,19 @@ def _tradeoffs(table: AblationTable) -> None:
             about = f"WER against {title}. Front: {front}."
             chart = charts.tradeoff(shown, x=cost, title=title, description=about, digits=digits)
             st.altair_chart(chart, key=f"{cost}:{table.job.id}")
-            st.caption(text.plain(f"Filled: none is both cheaper and better. From the cheapest: {front}."))
+            said = f"Filled: none is both cheaper and better. From the cheapest: {front}."
+            st.caption(text.plain(tradeoffs.with_numbers(said, charts.numbered(shown, cost))))
     with third:
         st.markdown("**WER ↓ against the angle to the teacher ↓**")
-        said = tradeoffs.does_closer_mean_better(angles)
+        said, numbers = tradeoffs.does_closer_mean_better(angles), {}
         if len(angles) > 1:
+            numbers = charts.numbered(angles, "angle")
             chart = charts.tradeoff(
                 angles, x="angle", title="Mean angle, degrees", description=f"WER against the mean angle. {said}"
             )
             st.altair_chart(chart, key=f"angle:{table.job.id}")
-        st.caption(text.plain(f"{said} The angle is that of the last probe, over all layer pairs."))
+        said = f"{said} The angle is that of the last probe, over all layer pairs."
+        st.caption(text.plain(tradeoffs.with_numbers(said, numbers)))
     spread = max(frame["runs"].tolist())
     if spread > 1:
         st.caption(f"Dots are means over up to {spread} seeds; lines reach from the lowest to the highest of them.")

@@ -1,12 +1,14 @@
 """Compare: up to fifty runs side by side, differences only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
 
 from app import charts, parts, state, tables, text
 from core.errors import NotFoundError
+from core.reports.colours import run_colours
+from core.reports.csv_file import comparison_csv
 from core.runs import Comparison, RunSummary
 
 USUAL, TOTAL = "development/wer", "loss/total"
@@ -91,7 +93,7 @@ def _numbers(comparison: Comparison) -> None:
         lines = [f"- **{text.plain(problem.where)}** {text.plain(problem.message)}" for problem in comparison.problems]
         said = "These word error rates are not put side by side: they were measured in different ways."
         st.error("\n".join([said, "", *lines]), icon=":material/balance:")
-    frame = tables.compared(comparison)
+    frame = tables.compared(comparison, state.preparing())
     rates = {
         # In full, the longest name would push the last column out of a window of 1280 pixels.
         test_set: st.column_config.NumberColumn(
@@ -119,6 +121,7 @@ def _numbers(comparison: Comparison) -> None:
         },
         alt="Word error rates, trained parameters, training time and alignment of the runs",
     )
+    parts.download("CSV", lambda: comparison_csv(comparison).encode(), "runs.csv", "text/csv", key="csv:compared")
     records = [record for row in comparison.rows for record in row.evaluations.values()]
     if not records:
         st.caption("None of them has been read yet.")
@@ -162,6 +165,7 @@ def _curves(comparison: Comparison, *, active: bool) -> None:
     state.chosen_several("curves", shown)
     runs = [row.run for row in comparison.rows]
     labels = dict(zip((run.id for run in runs), tables.labels(comparison.rows), strict=True))
+    palette = run_colours([run.position for run in runs])
     last_step = max((run.steps for run in runs), default=None)
     apart = any(run.config["method"]["losses"] != runs[0].config["method"]["losses"] for run in runs)
     made: dict[str, tuple[pd.DataFrame, charts.Layers]] = {}
@@ -171,7 +175,7 @@ def _curves(comparison: Comparison, *, active: bool) -> None:
         for place, name in enumerate(shown):
             part = frame.loc[frame["name"] == name].reset_index(drop=True)
             if name not in made or not part.equals(made[name][0]):
-                made[name] = (part, _chart(part, name, labels, last_step))
+                made[name] = (part, _chart(part, name, labels, palette, last_step))
             with columns[place % 2].container(border=True):
                 st.markdown(f"**{text.plain(text.words(name))}**{' · %' if name.endswith('/wer') else ''}")
                 st.altair_chart(made[name][1], key=f"compared:{name}")
@@ -191,7 +195,9 @@ def _curves(comparison: Comparison, *, active: bool) -> None:
             draw(state.compared_curves(runs, shown))
 
 
-def _chart(part: pd.DataFrame, name: str, labels: Mapping[str, str], last_step: int | None) -> charts.Layers:
+def _chart(
+    part: pd.DataFrame, name: str, labels: Mapping[str, str], palette: Sequence[str], last_step: int | None
+) -> charts.Layers:
     rate = name.endswith("/wer")
     part = part.assign(value=part["value"] * (100 if rate else 1), series=part["run"].map(labels.__getitem__))
     ends = part.groupby("series", sort=False)["value"].last()
@@ -203,6 +209,7 @@ def _chart(part: pd.DataFrame, name: str, labels: Mapping[str, str], last_step: 
         markers=rate,
         last_step=last_step,
         series=list(labels.values()),
+        palette=palette,
     )
 
 

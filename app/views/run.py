@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import costs, curves, files, parts, starts, state, tables, teachers, text
+from app import costs, curves, files, parts, phases, starts, state, tables, teachers, text
 from core.config import dump_text
 from core.errors import NotFoundError
+from core.reports.csv_file import utterances_csv
 from core.runs import EvaluationRecord, JobRecord, RunRecord, UtteranceResult, mean_angle
 
 MOST_UTTERANCES = 200
@@ -16,6 +17,8 @@ SETS = {tables.TEST: 0, tables.DEVELOPMENT: 2}
 """Order of the evaluations; extra sets stand between."""
 
 TABS = ["Curves", "Results", "Teachers", "Costs", "Utterances", "Settings", "Files", "Log"]
+
+TABS_KEY = "run-tabs"
 
 ORDERS = {"worst": "Worst", "best": "Best", "improved": "Most improved"}
 
@@ -39,12 +42,14 @@ def show() -> None:
     with heading:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.title(text.plain(run.name), width="content")
-            parts.badge(run.state)
+            phase = phases.of_run(run, state.preparing())
+            parts.badge(phase)
         facts = (job.name, run.method, f"seed {run.seed}", text.moment(run.created_at))
         st.caption(text.plain(" · ".join(facts)))
+    parts.tab_title(phase, run.name, job)
     _said(run, job)
     if job.active:
-        _live(run, job)
+        _live(run, job, phase)
     if not run.active:
         # A job that ended its runs keeps the whole message, and they its first line.
         of_job = run.state != "finished" and job.message.startswith(run.message)
@@ -66,7 +71,8 @@ def show() -> None:
     with st.container(horizontal=True):
         state.link("alignment", "Alignment", ":material/scatter_plot:", run=run.id)
         state.link("ablations", "Ablation table", ":material/table_chart:", job=run.job_id)
-        state.link("new_run", "Clone and change", ":material/content_copy:", start=run.id, launch="one")
+        if run.state != "failed":
+            state.link("new_run", "Clone and change", ":material/content_copy:", start=run.id, launch="one")
     _tabs(run, job)
 
 
@@ -86,18 +92,28 @@ def _said(run: RunRecord, job: JobRecord) -> None:
 
 
 def _again(run: RunRecord, job: JobRecord) -> None:
-    """Offer to start a run as it was, after the runs of its job whose students it needs."""
-    # Who stopped a run had a reason: starting it again is offered, not urged.
-    kind = "secondary" if run.state == "stopped" else "primary"
-    if st.button("Start it again", type=kind, icon=":material/replay:", help="As it was, in a job of its own."):
-        store = state.studio().store
-        with state.sentences():
-            configs = starts.again(run, store.runs(1000, job_id=job.id))
-            started = state.studio().start(configs, name=job.name, expectation=job.expectation)
-            state.go_to("run", run=store.runs(job_id=started.id)[-1].id)
+    """Offer what comes after a run that did not finish: other settings where it failed, else the same once more."""
+    with st.container(horizontal=True):
+        # What failed would fail again as it was.
+        failed = run.state == "failed"
+        if failed and st.button("Change settings", type="primary", icon=":material/tune:"):
+            state.go_to("new_run", start=run.id, launch="one")
+        # Who stopped a run had a reason: starting it again is offered, not urged.
+        kind = "primary" if run.state == "interrupted" else "secondary"
+        if st.button("Start it again", type=kind, icon=":material/replay:", help="As it was, in a job of its own."):
+            _start_again(run, job)
 
 
-def _live(run: RunRecord, job: JobRecord) -> None:
+def _start_again(run: RunRecord, job: JobRecord) -> None:
+    """Start a run as it was, after the runs of its job whose students it needs."""
+    store = state.studio().store
+    with state.sentences():
+        configs = starts.again(run, store.runs(1000, job_id=job.id))
+        started = state.studio().start(configs, name=job.name, expectation=job.expectation)
+        state.go_to("run", run=store.runs(job_id=started.id)[-1].id)
+
+
+def _live(run: RunRecord, job: JobRecord, phase: str) -> None:
     """Show how far the job is; the page is drawn anew when run or job change their state, and when speech was read."""
 
     def read() -> int:
@@ -117,7 +133,9 @@ def _live(run: RunRecord, job: JobRecord) -> None:
         with st.container(border=True):
             parts.progress(now, first=waiting)
             parts.stop_buttons(now)
-        return own.state != run.state or now.state != job.state or read() != drawn
+        shown = phases.of_run(own, state.preparing())
+        parts.tab_title(shown, run.name, now)
+        return shown != phase or own.state != run.state or now.state != job.state or read() != drawn
 
     state.live(strip)
 
@@ -151,10 +169,18 @@ def _metrics(run: RunRecord) -> bool:
 def _tabs(run: RunRecord, job: JobRecord) -> None:
     default = "Results" if run.state == "finished" else "Curves"
     tabs = [tab for tab in TABS if tab != "Teachers" or teachers.several(run.config)]
+    led_here = state.opened() and state.query("tab") in tabs
     key = state.choice("tab", tabs, default=default)
     # Segments, not tabs: only the part that is looked at is read and drawn, and the address has it.
-    tab = st.segmented_control("Show", tabs, key=key, required=True, label_visibility="collapsed")
+    with st.container(key=TABS_KEY):
+        tab = st.segmented_control("Show", tabs, key=key, required=True, label_visibility="collapsed")
     tab = state.chosen("tab", tab or default)
+    _part(tab, run, job)
+    if led_here:
+        parts.show_from(TABS_KEY)
+
+
+def _part(tab: str, run: RunRecord, job: JobRecord) -> None:
     if tab == "Curves":
         curves.show(run)
     elif tab == "Results":
@@ -282,9 +308,8 @@ def _utterances(run: RunRecord) -> None:
     listed, card = st.columns([3, 2], gap="medium")
     with listed:
         # Above the table, whose own buttons appear over what stands there.
-        st.caption(
-            f"{len(worst)} of {len(results)} utterances, {said} first. Tick a row to hear it. {parts.BY_KEYBOARD}"
-        )
+        st.caption(f"{len(worst)} of {len(results)} utterances, {said} first. Tick a row to hear it.")
+        parts.by_keyboard("utterances")
         st.dataframe(
             tables.utterances(worst, before),
             hide_index=True,
@@ -302,6 +327,8 @@ def _utterances(run: RunRecord) -> None:
             },
             alt=f"Utterances of this evaluation, {said} first",
         )
+        name = f"{run.id}-{evaluations[shown].test_set}.csv"
+        parts.download("CSV", lambda: utterances_csv(results).encode(), name, "text/csv", key=f"csv:{shown}")
     # Until one is ticked, the first is heard: it is what the order asks for.
     wanted = state.query("utterance")
     item = worst[ids.index(wanted) if wanted in ids else 0]

@@ -4,15 +4,16 @@ import time
 
 import streamlit as st
 
-from app import parts, state, tables, text
+from app import best, parts, phases, state, tables, text
 from core.bundles import example_bundle, import_bundle
+from core.reports.csv_file import runs_csv
 from core.runs import JobRecord, RunSummary
 
 MOST_TROUBLE = 3
 """So many jobs that ended badly are told, and so many runs that training made worse."""
 
 MOST_SETS = 3
-"""Of so many sets, which cannot stand side by side, the best run is told."""
+"""Of so many sets, which cannot stand side by side, the best run is told; the largest first."""
 
 FOREIGN = ("run", "job", "runs")
 """Parameters of the pages that are opened from the list."""
@@ -102,11 +103,15 @@ def _live(jobs: list[JobRecord], version: tuple[object, ...]) -> None:
     def strip() -> bool:
         store = state.studio().store
         now = [store.job(job.id) for job in jobs]
-        for job in now:
+        for place, job in enumerate(now):
+            phase = phases.of_job(job, store.runs(job_id=job.id))
+            if place == len(now) - 1:
+                # The oldest is at work; the others wait for it.
+                parts.tab_title(phase, "Runs", job)
             with st.container(border=True):
                 with st.container(horizontal=True, vertical_alignment="center"):
                     st.markdown(f"**{text.plain(job.name)}**", width="content")
-                    parts.badge(job.state)
+                    parts.badge(phase)
                 parts.progress(job)
                 parts.stop_buttons(job)
         old = bool(jobs) and time.monotonic() - drawn > REDRAWN_SECONDS
@@ -135,34 +140,72 @@ def _trouble(jobs: list[JobRecord], runs: list[RunSummary]) -> None:
 
 
 def _best(runs: list[RunSummary]) -> None:
-    """Show the best run of each comparable set, the newest set in front, and which runs training made worse."""
+    """Show the best run of the largest test set, or of the one that was chosen, and which runs training made worse."""
     named = {run.id: run.name if run.name == run.job else f"{run.name} of {run.job}" for run in runs}
-    found = state.best_runs(runs)[:MOST_SETS]
-    for place, best in enumerate(found):
-        record = best.record
-        rates = ((best.teacher, "Its teacher"), (best.before, "Student before training"))
-        among = f"the best of {best.runs} runs" if best.runs > 1 else "the only run"
-        said = f"{named[record.run_id or '']} · {among} on this {record.test_set} set"
-        if place == 0:
-            st.header("Best so far")
-            with st.container(horizontal=True):
-                st.metric(f"WER ↓, {text.plain(record.test_set)} set", text.percent(record.wer), border=True)
-                for rate, label in rates:
-                    if rate is not None:
-                        st.metric(label, text.percent(rate), border=True)
-            st.caption(text.plain(said))
-        else:
-            beside = [
-                f"{label[:1].lower()}{label[1:]} {text.percent(rate)}" for rate, label in rates if rate is not None
-            ]
-            said = ", ".join([f"another {record.test_set} set: {text.percent(record.wer)}, {said}", *beside])
-            st.caption(text.plain(f"{said[:1].upper()}{said[1:]}"))
-    worse = [record for best in found for record in best.worse]
+    found = state.best_runs(runs)
+    if not found:
+        if any(run.wer is not None for run in runs):
+            st.caption(f"Only trials of fewer than {best.FEWEST_STEPS} steps so far: none is called the best.")
+        return
+    shown = _chosen_set(found)
+    record = shown.record
+    if shown.learned:
+        st.header("Best so far")
+    else:
+        st.header("Nothing learned so far")
+        st.markdown("The best run is no better than its student before training.")
+    with st.container(horizontal=True):
+        st.metric(f"WER ↓, {text.plain(record.test_set)} set", text.percent(record.wer), border=True)
+        for rate, label in _beside(shown):
+            st.metric(label, text.percent(rate), border=True)
+    st.caption(text.plain(_among(shown, named)))
+    others = [each for each in found if each is not shown][: MOST_SETS - 1]
+    for each in others:
+        rates = [f"{label[:1].lower()}{label[1:]} {text.percent(rate)}" for rate, label in _beside(each)]
+        said = f"Another {each.record.test_set} set: {text.percent(each.record.wer)}, {_among(each, named)}"
+        st.caption(text.plain(", ".join([said, *rates])))
+    worse = [record for each in (shown, *others) for record in each.worse]
     if worse:
         told = [f"{named[record.run_id or '']} ({text.percent(record.wer)})" for record in worse[:MOST_TROUBLE]]
         more = f" and {len(worse) - MOST_TROUBLE} more" if len(worse) > MOST_TROUBLE else ""
         said = f"Worse than the student before training: {', '.join(told)}{more}."
         st.markdown(f":material/trending_down: {text.plain(said)}")
+
+
+def _chosen_set(found: list[best.Best]) -> best.Best:
+    """Let the set be chosen on which runs are judged, where there are several: the largest, until another is."""
+    if len(found) == 1:
+        return found[0]
+    sets = {each.key: each for each in found}
+    key = state.choice("set", list(sets), default=state.kept("chosen set"))
+    value = st.selectbox(
+        "Judged on",
+        list(sets),
+        format_func=lambda name: _set_in_words(sets[name]),
+        key=key,
+        width=420,
+    )
+    state.keep("chosen set", value)
+    return sets[state.chosen("set", value)]
+
+
+def _set_in_words(each: best.Best) -> str:
+    record = each.record
+    runs = "one run" if each.runs == 1 else f"{each.runs} runs"
+    how = f"{record.audio_context:g} s of audio context"
+    return f"{text.words(record.test_set)} set of {text.count(record.words)} words · {runs} · {how}"
+
+
+def _beside(each: best.Best) -> list[tuple[float, str]]:
+    rates = ((each.teacher, "Its teacher"), (each.before, "Student before training"))
+    return [(rate, label) for rate, label in rates if rate is not None]
+
+
+def _among(each: best.Best, named: dict[str, str]) -> str:
+    among = f"the best of {each.runs} runs" if each.runs > 1 else "the only run"
+    trials = "one trial" if each.trials == 1 else f"{each.trials} trials"
+    left_out = f", {trials} of a few steps left out" if each.trials else ""
+    return f"{named[each.record.run_id or '']} · {among} on this {each.record.test_set} set{left_out}"
 
 
 def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
@@ -172,10 +215,11 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
     many = "One run" if len(found) == 1 else f"{len(found) or 'No'} runs"
     shown = many if len(found) == len(runs) else f"{many} of {len(runs)}"
     # Above the table, whose own buttons appear over what stands there: over a line they hide nothing that is pressed.
-    st.caption(
-        f"{shown}, newest first. Press a name to open its run; tick rows to compare or label them. {parts.BY_KEYBOARD}"
-    )
+    st.caption(f"{shown}, newest first. Press a name to open its run; tick rows to compare or label them.")
+    parts.by_keyboard("runs")
     ticked, opened = _table(found)
+    if found:
+        parts.download("CSV", lambda: runs_csv(found).encode(), "runs.csv", "text/csv", key="csv:runs")
     if opened:
         state.go_to("run", run=opened.id)
     hidden = set(state.kept("ticked runs", ())) - {run.id for run in found}
@@ -186,7 +230,7 @@ def _list(runs: list[RunSummary], *, in_bin: bool) -> None:
 
 
 def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
-    states, tags = list(parts.STATES), _tags(runs)
+    states, tags = list(phases.STATES), _tags(runs)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input(
             "Search",
@@ -198,7 +242,9 @@ def _filtered(runs: list[RunSummary], *, in_bin: bool) -> list[RunSummary]:
             live=True,
         )
         key = state.several("states", states)
-        wanted = st.multiselect("State", states, key=key, placeholder="All", width=220)
+        wanted = st.multiselect(
+            "State", states, format_func=phases.STATES.__getitem__, key=key, placeholder="All", width=220
+        )
         key = state.several("tags", tags)
         tagged = st.multiselect("Tags", tags, key=key, placeholder="All", width=220)
         if in_bin:
@@ -224,7 +270,7 @@ def _tags(runs: list[RunSummary]) -> list[str]:
 
 def _table(runs: list[RunSummary]) -> tuple[set[str], RunSummary | None]:
     """Show runs; return the ids of those that are ticked, and the run whose name was pressed."""
-    frame = tables.runs(runs)
+    frame = tables.runs(runs, state.preparing())
     ticked = state.kept("ticked runs", ())
     event = st.dataframe(
         frame,

@@ -38,6 +38,8 @@ def print_checks(found: dict[str, Any], console: Console) -> None:
         console.print(_table(found["name"], counted))
         for line in _about(counted[0]):
             console.print(Text(line, style="dim"))
+    for line in _words(found["runs"]):
+        console.print(Text(line, style="dim"))
     if found["job"] is not None:
         for line in _job(found["job"], counted):
             console.print(Text(line))
@@ -93,6 +95,13 @@ def _about(run: dict[str, Any]) -> list[str]:
     if "gradients" in run:
         lines.append("Every term and every adapter has a gradient.")
     return lines
+
+
+def _words(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what makes the words that are counted, and what is to be known of it."""
+    names = dict.fromkeys(run["normaliser"] for run in runs if "normaliser" in run)
+    notes = dict.fromkeys(note for run in runs for note in run.get("notes", ()))
+    return [f"Words are counted by {'; '.join(names)}."] * bool(names) + [f"Note: {note}." for note in notes]
 
 
 def _job(job: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:

@@ -19,10 +19,11 @@ from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest
 from core.cli.planning import plan
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.sharing import bundle, report
-from core.cli.tables import ablation_csv, ablation_json, output, print_ablation, print_runs, runs_json
+from core.cli.tables import ablation_json, output, print_ablation, print_runs, runs_json
 from core.cli.watching import counted, follow, follow_maps
 from core.config import method_rows
 from core.errors import ConfigError, JobError
+from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
 from core.runs import ACTIVE, JobRecord, Studio

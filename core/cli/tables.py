@@ -1,7 +1,5 @@
-"""Results as text for people, and as JSON and CSV for programs; all from the same records."""
+"""Results as text for people, and as JSON for programs; all from the same records."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,9 +17,6 @@ WIDTH = 148
 
 RECORDED = "real"
 """Name of the recorded utterances among the extra test sets."""
-
-INERT = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings that a spreadsheet would take for a formula."""
 
 
 def output() -> Console:
@@ -167,56 +162,6 @@ def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
         "real_time_factor": item.real_time_factor,
         "memory": item.memory,
     }
-
-
-CSV_COLUMNS = (
-    "name",
-    "method",
-    "wer",
-    "substitutions",
-    "deletions",
-    "insertions",
-    "words",
-    "heldout_kl",
-    "real_time_factor",
-    "difference",
-    "low",
-    "high",
-    "p_value",
-    "memory",
-    "adapters",
-    "projections",
-    "share_of_teacher",
-    "student",
-    "student_active",
-    "load",
-    "step_seconds",
-    "seconds",
-    "seed",
-)
-
-
-def ablation_csv(table: AblationTable) -> str:
-    """Return the table as CSV, with the units of `ablation_json`; text that looks like a formula is made inert."""
-    data = ablation_json(table)
-    rows = [
-        {"name": "teacher", **(data["teacher"] or {})},
-        {"name": "student before", **(data["student_before"] or {})},
-    ]
-    for run in [*data["several"], *data["runs"]]:
-        low, high = run["interval"] or (None, None)
-        load = " ".join(f"{share:.4f}" for share in run["load"] or ())
-        counts = {name: run.get("parameters", {}).get(name) for name in ("student", "student_active")}
-        rows.append({**run, **run.get("trainable", {}), **counts, "load": load, "low": low, "high": high})
-    file = io.StringIO()
-    writer = csv.DictWriter(file, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _inert(value) for key, value in row.items()} for row in rows)
-    return file.getvalue()
-
-
-def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(INERT) else value
 
 
 def print_runs(runs: Sequence[RunRecord], wer: dict[str, float], console: Console) -> None:

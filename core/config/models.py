@@ -107,7 +107,9 @@ class Mixture(Settings):
         default=0.01,
         ge=0,
         le=10,
-        description="Weight of the load-balancing term, which is 1 where all loads are equal; 0 leaves it out.",
+        description=(
+            "Weight of the load-balancing term, which is 1 at equal loads, or top_k where that is set; 0 leaves it out."
+        ),
     )
 
     @model_validator(mode="after")

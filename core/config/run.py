@@ -97,6 +97,15 @@ class Evaluation(Settings):
         le=50,
         description="Decoding stops at 10 tokens plus this many per second of audio, so that loops end.",
     )
+    normaliser: Literal["auto", "english", "open-asr-leaderboard", "whisper", "basic"] = Field(
+        default="auto",
+        description=(
+            "What makes words of a text before they are compared. auto: english for English, basic for other "
+            "languages. english: the Open ASR Leaderboard's rules with digits and typographic apostrophes kept. "
+            "open-asr-leaderboard: as it counts since August 2026. whisper: Whisper's English normaliser as published. "
+            "basic: case and punctuation dropped, marks kept; characters are counted in languages without spaces."
+        ),
+    )
     test: bool = Field(
         default=True,
         description="Read the test sets at the end; false leaves them unread, to tune on the development set.",
@@ -145,6 +154,17 @@ class RunConfig(Settings):
     training: Training = Field(default=Training(), description="The optimisation.")
     evaluation: Evaluation = Field(default=Evaluation(), description="How the result is measured.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of initialisation and data order.")
+
+    @field_validator("evaluation")
+    @classmethod
+    def _normaliser_of_the_language(cls, evaluation: Evaluation, info: ValidationInfo) -> Evaluation:
+        language = info.data.get("language", "en")
+        if language != "en" and evaluation.normaliser not in ("auto", "basic"):
+            raise ValueError(
+                f"normaliser is '{evaluation.normaliser}', which is for English, but the language is '{language}'; "
+                "choose 'auto' or 'basic'"
+            )
+        return evaluation
 
     @field_validator("freeze_below")
     @classmethod

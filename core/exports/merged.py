@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from core.audio import SAMPLE_RATE, read_audio
 from core.config import Evaluation, RunConfig
 from core.errors import ConfigError, ModelError, NotFoundError, StoreError
-from core.evaluation import TOKENS_BESIDES_SPEECH
+from core.evaluation import token_cap
 from core.families.whisper import Whisper
 from core.lora import deployed
 from core.paths import exists, expanded, is_file, is_folder
@@ -165,7 +165,7 @@ def _hear(model: Whisper, clips: list[Path], settings: Evaluation) -> dict[Path,
     for clip in clips:
         audio = read_audio(clip)
         states = model.encode_rest(model.encode_start(model.mel([audio], settings.audio_context), 0), 0)
-        cap = TOKENS_BESIDES_SPEECH + int(settings.tokens_per_second * len(audio) / SAMPLE_RATE)
+        cap = token_cap(settings, len(audio) / SAMPLE_RATE)
         (texts[clip],) = model.transcribe(states[model.encoder_layers - 1], token_caps=[cap])
     return texts
 

@@ -14,6 +14,7 @@ from core.errors import StoreError
 from core.evaluation import Listener, Transcription, transcribe_set
 from core.families.whisper import Whisper
 from core.listening.live import Advance
+from core.normalisers import normaliser_of
 from core.teacher_outputs import Prepared
 from core.wer import word_errors
 
@@ -64,8 +65,8 @@ def kept_transcription(
     shelf.touch()
     entries = [read(shelf, key) for key in keys]
     texts = [entry["text"].tobytes().decode()[:-1] for entry in entries]
-    references = [item.utterance.text for item in prepared]
-    errors = [word_errors(known, text) for known, text in zip(references, texts, strict=True) if known]
+    normaliser = normaliser_of(settings.normaliser, listener.models[0].language)
+    errors = [word_errors(item.utterance.text, text, normaliser) for item, text in zip(prepared, texts, strict=True)]
     return Transcription(texts, errors, sum(float(entry["seconds"][0]) for entry in entries), None)
 
 

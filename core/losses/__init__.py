@@ -173,11 +173,12 @@ class Objective:
             case CrossEntropy():
                 return cross_entropy_loss(student.logits, _targets(student))
             case SoftLabels():
-                return soft_labels_loss(student.logits, teacher.logits, temperature=loss.temperature)
+                theirs = teacher.logits_at(loss.temperature)
+                return soft_labels_loss(student.logits, theirs, temperature=loss.temperature)
             case Dkd():
                 return dkd_loss(
                     student.logits,
-                    teacher.logits,
+                    teacher.logits_at(loss.temperature),
                     _targets(student),
                     target_weight=loss.target_weight,
                     other_weight=loss.other_weight,
@@ -190,12 +191,18 @@ class Objective:
                 if batch.team.size > 1:
                     radius = batch.team.summed(batch.share("decoder") * radius)
                 return spherical_logits_loss(
-                    student.logits, teacher.logits, temperature=loss.temperature, radius=radius
+                    student.logits,
+                    teacher.logits,
+                    temperature=loss.temperature,
+                    radius=radius,
+                    targets=_targets(student) if loss.cross_entropy else None,
+                    cross_entropy=loss.cross_entropy,
                 )
             case Taid():
                 return taid_loss(student.logits, teacher.logits, share=self._paces[loss.kind].share)
             case FisherRao():
-                return fisher_rao_loss(student.logits, teacher.logits, temperature=loss.temperature)
+                theirs = teacher.logits_at(loss.temperature)
+                return fisher_rao_loss(student.logits, theirs, temperature=loss.temperature)
             case _:
                 raise TypeError(f"{type(loss).__name__} has settings but no formula: name it in core.losses")
 

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
+from core.reports.colours import RUNS
+
 WIDTH = 640
 LABELS = 190
 """Where the plot begins: names stand left of it."""
@@ -35,6 +37,7 @@ class Dot:
 
     Attributes:
         kind: "teacher" or "student", as the style has them.
+        place: Of the run in its job, which gives the colour; None for what is no run of the job.
         hollow: The value is not more than chance.
     """
 
@@ -44,6 +47,7 @@ class Dot:
     high: float | None = None
     kind: str = "student"
     hollow: bool = False
+    place: int | None = None
 
 
 def dots(rows: Sequence[Dot], *, label: str, unit: str, signed: bool = False) -> Markup:
@@ -75,13 +79,19 @@ def dots(rows: Sequence[Dot], *, label: str, unit: str, signed: bool = False) ->
         value = f"{row.value:{'+' if signed else ''}.1f}".replace("-", "−")
         _text(svg, LABELS - 12, y + 4, f"{name} · {value}", "end")
         if row.low is not None and row.high is not None:
-            _line(svg, (across(row.low), y), (across(row.high), y), f"whisker {row.kind}")
-        _mark(svg, (across(row.value), y), row.kind, 6, hollow=row.hollow)
+            _line(svg, (across(row.low), y), (across(row.high), y), f"whisker {_colour(row.place)}".strip())
+        _mark(svg, (across(row.value), y), row.kind, 6, hollow=row.hollow, place=row.place)
     return _markup(svg)
 
 
 def lines(
-    series: Mapping[str, Sequence[Point]], *, label: str, unit: str, along: str = "step", most: float = math.inf
+    series: Mapping[str, Sequence[Point]],
+    *,
+    label: str,
+    unit: str,
+    along: str = "step",
+    most: float = math.inf,
+    places: Mapping[str, int] | None = None,
 ) -> Markup:
     """Draw values over the steps of some runs, told apart by colour, dashes and a legend.
 
@@ -91,7 +101,9 @@ def lines(
         unit: Of the values, above the axis.
         along: What the other axis counts.
         most: What the values cannot exceed, where there is such a number: the axis does not, either.
+        places: Place of each run in its job, which gives its colour and dashes; by default in the order given.
     """
+    places = places or {name: place for place, name in enumerate(series)}
     known = {name: [point for point in points if math.isfinite(point[1])] for name, points in series.items()}
     known = {name: points for name, points in known.items() if points}
     every = [point for points in known.values() for point in points]
@@ -118,7 +130,7 @@ def lines(
     _text(svg, 0, 12, unit, "start")
     _text(svg, WIDTH - RIGHT, bottom + 32, along, "end")
     for place, (name, points) in enumerate(known.items()):
-        kind = f"series s{place % 8}"
+        kind = f"series {_colour(places[name])}"
         path = " ".join(f"{across(step):.1f},{up(value):.1f}" for step, value in points)
         SubElement(svg, "polyline", {"points": path, "class": f"line {kind}"})
         for step, value in points:
@@ -171,9 +183,14 @@ def _axis(
     _text(svg, WIDTH - RIGHT, bottom + 32, unit, "end")
 
 
-def _mark(svg: Element, at: Point, kind: str, size: float, *, hollow: bool = False) -> None:
+def _colour(place: int | None) -> str:
+    """Return the class that gives a run its colour."""
+    return "" if place is None else f"r{place % len(RUNS)}"
+
+
+def _mark(svg: Element, at: Point, kind: str, size: float, *, hollow: bool = False, place: int | None = None) -> None:
     x, y = at
-    look = {"class": f"mark {kind}{' hollow' if hollow else ''}"}
+    look = {"class": " ".join(filter(None, ("mark", kind, "hollow" if hollow else "", _colour(place))))}
     if kind == "teacher":
         SubElement(svg, "circle", {"cx": _n(x), "cy": _n(y), "r": _n(size), **look})
     else:

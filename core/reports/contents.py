@@ -19,6 +19,7 @@ from core.runs import (
     AblationRow,
     AblationTable,
     AlignmentRecord,
+    Compared,
     EvaluationRecord,
     MapPoints,
     MapRecord,
@@ -164,7 +165,9 @@ def _figures(studio: Studio, table: AblationTable) -> list[Figure]:
 def _rates(table: AblationTable) -> Figure | None:
     rows = [charts.Dot("Teacher", 100 * table.teacher.wer, kind="teacher")] if table.teacher else []
     rows += [
-        charts.Dot(name, 100 * row.evaluation.wer, kind="student" if role == "Student" else "teacher")
+        charts.Dot(
+            name, 100 * row.evaluation.wer, kind="student" if role == "Student" else "teacher", place=_place_in_job(row)
+        )
         for name, role, row in table.compared
         if row.evaluation
     ]
@@ -172,11 +175,10 @@ def _rates(table: AblationTable) -> Figure | None:
         return None
     before = table.student_before
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
-    chart = charts.dots(
-        rows, label=f"Word error rates in percent, {table.test_set} set", unit="WER, %, lower is better"
-    )
-    several = "teachers and ensembles" if table.several else "teacher"
-    return Figure("Word error rate", chart, f"Circle: {several}. Diamond: student.{outside}")
+    label = f"Word error rates in percent, {table.test_set} set"
+    chart = charts.dots(rows, label=label, unit="WER, %, lower is better")
+    circle = "teachers and ensembles" if table.several else "teacher"
+    return Figure("Word error rate", chart, f"Circle: {circle}. Diamond: student.{outside}")
 
 
 def _differences(table: AblationTable) -> Figure | None:
@@ -187,6 +189,7 @@ def _differences(table: AblationTable) -> Figure | None:
             low=100 * row.interval[0],
             high=100 * row.interval[1],
             hollow=not row.significant,
+            place=_place_in_job(row),
         )
         for name, _, row in table.compared
         if row.difference is not None and row.interval is not None
@@ -208,7 +211,8 @@ def _development(studio: Studio, table: AblationTable) -> Figure | None:
         series[_distinct(row, table)] = sorted((float(each.step or 0), 100 * each.wer) for each in read)
     if not any(len(points) > 1 for points in series.values()):
         return None
-    chart = charts.lines(series, label="Word error rate on the development set over the steps", unit="WER, %")
+    label, places = "Word error rate on the development set over the steps", _places(table)
+    chart = charts.lines(series, label=label, unit="WER, %", places=places)
     return Figure("While it learned", chart, "The development set, which chooses each run's checkpoint.")
 
 
@@ -227,7 +231,7 @@ def _alignment(studio: Studio, table: AblationTable) -> list[Figure | None]:
     if not any(len(points) > 1 for points in series.values()):
         return [_map(studio, table)]
     label = f"Linear CKA of the {place[0]}'s student layer {place[1]} and teacher layer {place[2]} over the steps"
-    chart = charts.lines(series, label=label, unit="CKA", most=1.0)
+    chart = charts.lines(series, label=label, unit="CKA", most=1.0, places=_places(table))
     return [Figure("How alike the states became", chart, f"{label}, debiased."), _map(studio, table)]
 
 
@@ -279,6 +283,15 @@ def _distinct(row: AblationRow, table: AblationTable) -> str:
     """Return a run's name, with its place where another run is called the same."""
     same = sum(other.run.name == row.run.name for other in table.rows)
     return row.run.name if same == 1 else f"{row.run.name} ({row.run.position + 1})"
+
+
+def _place_in_job(row: Compared) -> int | None:
+    return row.run.position if isinstance(row, AblationRow) else None
+
+
+def _places(table: AblationTable) -> dict[str, int]:
+    """Return the place of each run in the job, by what it is called in the charts."""
+    return {_distinct(row, table): row.run.position for row in table.rows}
 
 
 def _wer(record: EvaluationRecord | None) -> float:

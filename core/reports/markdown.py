@@ -7,6 +7,10 @@ from core.reports.sheets import Sheet, sheets
 from core.runs import AblationTable
 
 _SIGNS = re.compile(r"([\\`*_\[\]{}<>|~&$#!])")
+_READ_LATER = re.compile(r":(?=[\w+-]+:)|(?<=http)(?=s?://)|(?<=www)(?=\.)|@(?=\w)", re.IGNORECASE)
+_JOINER = "\u2060"
+"""A word joiner, which nobody sees: short names of emoji, addresses and people are found where signs are escaped, too,
+unless it parts them."""
 
 
 def ablation_markdown(table: AblationTable) -> str:
@@ -16,7 +20,8 @@ def ablation_markdown(table: AblationTable) -> str:
 
 def plain(text: str) -> str:
     """Return text that Markdown shows letter by letter, on one line."""
-    return _SIGNS.sub(r"\\\1", " ".join(text.split()))
+    parted = _READ_LATER.sub(lambda found: found.group() + _JOINER, " ".join(text.split()))
+    return _SIGNS.sub(r"\\\1", parted)
 
 
 def _section(sheet: Sheet) -> str:

@@ -86,10 +86,21 @@ def quick_start() -> list[RunConfig]:
     return [parse_run({**each, "training": {**each["training"], "steps": STEPS}}) for each in fields]
 
 
-def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:
-    """Store a finished quick start with everything that its pages show, and return its runs."""
+def add_finished_job(
+    store: Store, runs_folder: Path, *, called: str = "quickstart", names: Sequence[str] = ()
+) -> list[RunRecord]:
+    """Store a finished quick start with everything that its pages show, and return its runs.
+
+    Args:
+        store: Where.
+        runs_folder: Where its files are.
+        called: Name of the job.
+        names: Of its four runs; what the quick start calls them, if not given.
+    """
     configs = rows("quickstart")
-    job = store.create_job("quickstart", configs)
+    if names:
+        configs = [config.model_copy(update={"name": name}) for config, name in zip(configs, names, strict=True)]
+    job = store.create_job(called, configs)
     write_log(runs_folder, job.id, ["Training LoRA + CE", "Finished"])
     utterances = [f"test-{number:03d}" for number in range(UTTERANCES)]
     write_audio(runs_folder / "data" / "sample", utterances)
@@ -121,7 +132,9 @@ def add_finished_job(store: Store, runs_folder: Path) -> list[RunRecord]:
     return store.runs(job_id=job.id)
 
 
-def add_read_run(store: Store, name: str, rate: float, *, before: float = 1.0, heard: Sequence[str] = ()) -> RunRecord:
+def add_read_run(
+    store: Store, name: str, rate: float, *, before: float = 1.0, heard: Sequence[str] = (), steps: int = STEPS
+) -> RunRecord:
     """Store a finished job of one run that was read on the test set, and return the run.
 
     Args:
@@ -130,9 +143,11 @@ def add_read_run(store: Store, name: str, rate: float, *, before: float = 1.0, h
         rate: Its word error rate, about.
         before: That of its student before training.
         heard: What the test set consists of; what the finished quick start has, if not given.
+        steps: Of the run.
     """
     fields = rows("quickstart")[3].model_dump(mode="json")
-    job = store.create_job(name, [parse_run({**fields, "name": name})])
+    training = {**fields["training"], "steps": steps}
+    job = store.create_job(name, [parse_run({**fields, "name": name, "training": training})])
     (run,) = store.runs(job_id=job.id)
     utterances = heard or [f"test-{number:03d}" for number in range(UTTERANCES)]
     evaluate(store, job.id, None, "student_before", "test", None, before, utterances, hashed="|".join(heard))

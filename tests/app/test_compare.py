@@ -67,7 +67,10 @@ def test_rates_that_were_measured_differently_are_refused_with_what_differs(
     said = page.error[0].value.replace("\\", "")
     assert "test set, normaliser" in said
     assert "none (+ logit KD)" in said
-    assert "test set, test set hash" in said
+    assert (
+        "test set, utterances** differs: 237 words (LoRA + CE, + cosine); 237 words, but other clips or texts" in said
+    )
+    assert "another set" not in said
     assert "test" not in page.dataframe[0].value.columns
     assert "development" in page.dataframe[0].value.columns
 

@@ -66,18 +66,40 @@ def test_a_name_stands_on_a_line_only_where_it_must() -> None:
     assert labels.places([at], name, everywhere)[0] == labels.PLACES[0]
 
 
-def test_what_none_beats_is_named_and_a_long_name_is_cut() -> None:
+def trials(number: int, *, apart: float = 1.0) -> pd.DataFrame:
+    rows = [(f"run number {place} of many", 20 + place * apart, 1 + place % 3) for place in range(number)]
+    return pd.DataFrame(rows, columns=["name", "wer", "minutes"]).assign(colour="#D55E00")
+
+
+def test_every_dot_is_named_and_a_long_name_is_cut() -> None:
     frame = pd.DataFrame(
         {
             "name": ["LoRA + CE", "+ logit KD", "a student of the best of several teachers"],
             "wer": [24.6, 30.5, 15.4],
             "minutes": [0.9, 1.0, 1.1],
             "best": [True, False, True],
+            "colour": ["#D55E00", "#0E9F7E", "#A65FB5"],
         }
     )
-    drawn = charts.tradeoff(frame, x="minutes", title="", description="").to_dict()
-    (rows,) = drawn["datasets"].values()
-    assert [row["label"] for row in rows] == ["LoRA + CE", "", "a student…al teachers"]
-    whole = charts.tradeoff(frame.drop(columns="best"), x="minutes", title="", description="").to_dict()
-    (rows,) = whole["datasets"].values()
-    assert "+ logit KD" in [row["label"] for row in rows]
+    for each in (frame, frame.drop(columns="best")):
+        drawn = charts.tradeoff(each, x="minutes", title="", description="").to_dict()
+        (rows,) = drawn["datasets"].values()
+        assert [row["label"] for row in rows] == ["LoRA + CE", "+ logit KD", "a student…al teachers"]
+        assert charts.numbered(each, "minutes") == {}
+
+
+def test_a_name_without_room_has_a_number_that_is_told() -> None:
+    for number, apart in ((10, 1.0), (25, 0.1), (2, 0.0), (12, 0.0)):
+        frame = trials(number, apart=apart)
+        drawn = charts.tradeoff(frame, x="minutes", title="", description="").to_dict()
+        (rows,) = drawn["datasets"].values()
+        numbers = charts.numbered(frame, "minutes")
+        assert sorted(numbers) == list(range(1, len(numbers) + 1))
+        for row in rows:
+            named = row["label"] == row["name"] or ("…" in row["label"])
+            assert named or numbers[int(row["label"])] == row["name"]
+
+
+def test_a_name_of_digits_is_not_taken_for_a_number() -> None:
+    frame = trials(3).assign(name=["1", "2", "lr 1e-3"])
+    assert charts.numbered(frame, "minutes") == {1: "1", 2: "2"}

@@ -82,3 +82,39 @@ def test_the_grid_writes_its_numbers_and_frames_what_is_compared() -> None:
     drawn = map_charts.layer_grid(frame, description="grid").to_dict()
     assert drawn["layer"][1]["encoding"]["text"]["field"] == "cka"
     assert drawn["layer"][0]["encoding"]["strokeWidth"]["condition"] == {"test": "datum.compared", "value": 2.5}
+
+
+# WCAG 2.2: relative luminance of sRGB, written again here.
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_the_number_of_every_cell_stands_out_from_it() -> None:
+    values = [*np.linspace(-0.1, 1.1, 241), float("nan")]
+    frame = pd.DataFrame({"student": range(242), "teacher": 0, "cka": values, "compared": False})
+    drawn = map_charts.layer_grid(frame, description="grid").to_dict()
+    assert drawn["layer"][1]["encoding"]["color"] == {"field": "ink", "scale": None, "type": "nominal"}
+    scale = drawn["layer"][0]["encoding"]["color"]["scale"]
+    low, high = (np.array([int(end[place : place + 2], 16) for place in (1, 3, 5)]) for end in scale["range"])
+    assert (scale["domain"], scale["clamp"], scale["interpolate"]) == ([0, 1], True, "rgb")
+    (rows,) = drawn["datasets"].values()
+    for row in rows:
+        share = 0.0 if row["cka"] is None else min(1.0, max(0.0, row["cka"]))
+        drawn_as = "#" + "".join(f"{round(channel):02x}" for channel in low + share * (high - low))
+        lighter, darker = sorted((luminance(drawn_as), luminance(row["ink"])), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, row
+
+
+def test_names_on_the_map_are_no_markup() -> None:
+    spot = np.zeros((1, 2), dtype=np.float32)
+    figure = map_charts.alignment_map(
+        student=spot,
+        teacher=spot,
+        apart=np.zeros(1),
+        labels=["<b>x</b> <a href='y'>&amp;"],
+        extent=np.array([[0, 0], [1, 1]]),
+    )
+    sent = figure.to_plotly_json()["data"][1]["customdata"]
+    assert list(sent) == ["&lt;b&gt;x&lt;/b&gt; &lt;a href='y'&gt;&amp;amp;"]

@@ -1,5 +1,6 @@
 """Home: the list of runs, what is looked for in it, and what is done with those that are ticked."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,16 +155,41 @@ def test_a_worse_run_does_not_hide_the_best_on_its_set_and_is_named(
     assert f"Worse than the student before training: lr one ({100 * rate:.1f} %)." in said
 
 
-def test_of_sets_that_cannot_stand_side_by_side_each_has_its_best_the_newest_in_front(
+def test_of_sets_that_cannot_stand_side_by_side_the_largest_is_in_front_and_another_can_be_chosen(
     open_page: OpenPage, store: Store, runs: list[RunRecord]
 ) -> None:
     for number in range(3):
-        sample.add_read_run(store, f"elsewhere {number}", 0.5, heard=(f"other-{number}-a", f"other-{number}-b"))
-    said = texts(open_page("runs"))
-    assert "elsewhere 2 · the only run on this test set" in said
+        sample.add_read_run(store, f"elsewhere {number}", 0.01, heard=(f"other-{number}-a", f"other-{number}-b"))
+    page = open_page("runs")
+    said = texts(page)
+    assert f"{runs[3].name} of quickstart · the best of 4 runs on this test set" in said
     assert said.count("Another test set") == 2
-    assert said.index("elsewhere 1") < said.index("elsewhere 0")
-    assert "of quickstart ·" not in said
+    judged = next(item for item in page.selectbox if item.label == "Judged on")
+    assert judged.options[0].startswith("Test set of 237 words · 4 runs")
+    judged.set_value(judged.options[1]).run()
+    assert page.query_params["set"]
+    assert re.search(r"^elsewhere \d · the only run on this test set$", texts(page), re.MULTILINE)
+    assert open_page("runs", set=page.query_params["set"]).metric[0].value == page.metric[0].value
+
+
+def test_a_trial_of_six_steps_is_never_the_best(open_page: OpenPage, store: Store) -> None:
+    sample.add_read_run(store, "a trial", 0.01, steps=6)
+    page = open_page("runs")
+    assert not page.metric
+    assert "Only trials of fewer than 20 steps so far" in texts(page)
+    sample.add_read_run(store, "a run", 0.5)
+    page = open_page("runs")
+    assert "a run · the only run on this test set, one trial of a few steps left out" in texts(page)
+    sample.add_read_run(store, "a long one", 0.6, steps=20_000)
+    assert "a long one · the only run on this test set, 2 trials of a few steps left out" in texts(open_page("runs"))
+
+
+def test_when_no_run_is_better_than_before_training_nothing_was_learned(open_page: OpenPage, store: Store) -> None:
+    sample.add_read_run(store, "worse", 0.9, before=0.3)
+    page = open_page("runs")
+    assert [item.value for item in page.header] == ["Nothing learned so far"]
+    sample.add_read_run(store, "better", 0.1, before=0.3)
+    assert "Best so far" in [item.value for item in open_page("runs").header]
 
 
 def test_trouble_stays_when_another_job_finishes_and_goes_when_the_same_run_has(
@@ -195,9 +221,9 @@ def test_a_job_in_the_queue_says_what_it_waits_for_and_nothing_else(
     sample.add_job(store, runs_folder, "queued")
     page = open_page("runs")
     told = [bar.proto.text.replace("\\", "") for bar in page.get("progress")]
-    assert told[0] == "Waits for a job that is running, which is running."
+    assert told[0] == "Waits for a job that is running, which is training."
     assert "42 %" in told[1]
-    assert "Queued just now." in texts(page)
+    assert "Asked for just now." in texts(page)
 
 
 def test_as_many_runs_can_be_compared_from_the_list_as_beside_each_other(open_page: OpenPage, store: Store) -> None:

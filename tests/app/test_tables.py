@@ -25,7 +25,7 @@ def test_an_ablation_lists_teacher_student_before_and_every_run(table: AblationT
 
 def test_what_decides_stands_before_its_parts(table: AblationTable) -> None:
     columns = list(tables.ablation(table).columns)
-    assert columns[:8] == ["Model", "WER", "Difference", "95 % interval", "Verdict", "S", "D", "I"]
+    assert columns[:8] == ["Model", "WER", "Verdict", "Difference", "95 % interval", "S", "D", "I"]
 
 
 def test_a_run_is_judged_by_its_test_set(store: Store, tmp_path: Path) -> None:
@@ -68,13 +68,6 @@ def test_the_notes_say_size_seed_and_normaliser(table: AblationTable) -> None:
     notes = " ".join(tables.ablation_notes(table))
     for said in (f"{sample.UTTERANCES} utterances", "seed 0", "whisper-english", "paired bootstrap"):
         assert said in notes
-
-
-def test_no_cell_of_a_csv_runs_as_a_formula(table: AblationTable) -> None:
-    lines = tables.csv(tables.ablation(table)).splitlines()
-    cells = [cell.strip('"') for line in lines for cell in line.split(",")]
-    assert not [cell for cell in cells if cell[:1] in ("=", "+", "@") or (cell[:1] == "-" and not cell[1:2].isdigit())]
-    assert any(cell == "'+ manifold" for cell in cells)
 
 
 def test_two_rows_of_the_quick_start_differ_in_their_losses_alone() -> None:

@@ -62,6 +62,33 @@ def test_an_address_in_a_name_is_letters_and_no_link(address: str) -> None:
     assert shown.replace("\u2060", "") == f"see {address}"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        ":material/delete: lr 1e-3",
+        "lr :material/delete:",
+        ":streamlit: :smile: :+1: :-1: :red[hot] :small[x]",
+        "a -> b <- c <-> d -- e >= f <= g ~= h",
+        "->",
+        "$x^2$ `c` <b>b</b> ~~s~~ [l](http://e.com)",
+    ],
+)
+def test_no_sign_of_a_name_is_left_for_what_streamlit_looks_for_once_the_escapes_are_gone(name: str) -> None:
+    # What its page replaces in plain text, as it is written there.
+    icons = r":material[/_]\w+:|:streamlit:|:\+1:|:-1:|:[\w-]+:"
+    arrows = r"(^|\s)(<->|->|<-|--|>=|<=|~=)(\s|$)"
+    shown = text.plain(name).replace("\\", "")
+    assert not re.search(f"{icons}|{arrows}", shown)
+    assert shown.replace("\u2060", "") == name
+
+
+def test_a_name_on_a_button_of_a_table_is_no_icon_and_no_menu() -> None:
+    assert not re.match(r":material/\w+:", text.pressed(":material/delete: lr"))
+    assert not text.pressed("[a, b]").strip().endswith("]")
+    assert text.pressed("[a, b] c") == "[a, b] c"
+    assert text.pressed("+ logit KD") == "+ logit KD"
+
+
 def test_the_first_sentence_ends_where_the_second_begins() -> None:
     assert text.first_sentence("The disk is full. Make room.") == "The disk is full."
     assert text.first_sentence("Mistakes in a.yaml:\n- one\n- two") == "Mistakes in a.yaml."

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pandas
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -236,6 +237,9 @@ def test_an_ablation_is_opened_and_each_of_its_files_taken(page: Page, studio: O
         with page.expect_download() as started:
             page.keyboard.press("Enter")
         assert started.value.suggested_filename == f"quickstart-test{suffix}"
+        if name == "CSV":
+            frame = pandas.read_csv(started.value.path())
+            assert frame["wer_percent"].dtype == frame["difference_points"].dtype == float
 
 
 def test_a_job_is_frozen_and_packed(page: Page, studio: OpenStudio, store: Store, tmp_path: Path) -> None:

@@ -68,6 +68,15 @@ def test_text_and_json_tell_what_runs_and_their_job_take(configs: tuple[RunConfi
     assert "Another job" not in text
 
 
+def test_a_check_says_what_makes_the_words_that_are_counted(configs: tuple[RunConfig, ...]) -> None:
+    words = {"normaliser": "basic 1", "notes": ["language hi: numbers stay as they are written"]}
+    text = printed(checks_json("one", configs[:1], [result(**words)]))
+    assert "Words are counted by basic 1." in text
+    assert "Note: language hi: numbers stay as they are written." in text
+    failed = printed(checks_json("one", configs[:1], [{"problems": [{"where": "", "message": "no model"}], **words}]))
+    assert "Words are counted by basic 1." in failed
+
+
 def test_a_mistake_of_some_runs_names_them_and_one_of_all_stands_once(configs: tuple[RunConfig, ...]) -> None:
     disk = ("disk", "make room")
     found = checks_json("three", configs[:3], [result(disk), result(disk, ("lora", "no match")), result(disk)])

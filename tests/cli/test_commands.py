@@ -89,7 +89,7 @@ def test_the_newest_finished_job_is_compared(
         code, output, _ = manifold("ablation", *arguments, *places, "--json")
         assert (code, json.loads(output)["job"]) == (0, finished.id)
     assert "+ manifold" in manifold("ablation", "show", *places)[1]
-    assert manifold("ablation", "show", "--csv", *places)[1].startswith("name,method,wer,")
+    assert manifold("ablation", "show", "--csv", *places)[1].startswith('"name","role","method",')
 
 
 def test_without_a_finished_job_there_is_no_comparison(manifold: Command, places: list[str]) -> None:

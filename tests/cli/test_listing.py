@@ -51,5 +51,5 @@ def test_the_presets_hold_every_method_between_them() -> None:
 
 
 def test_a_method_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(NotFoundError, match=r"no method 'kdd'.*kd, dkd"):
+    with pytest.raises(NotFoundError, match=r"no method 'kdd'.*kd, kd-t1, dkd"):
         method_row("kdd")

@@ -1,4 +1,3 @@
-import csv
 import io
 import json
 from collections.abc import Callable
@@ -7,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from core.cli.tables import ablation_csv, ablation_json, print_ablation, print_runs, runs_json
+from core.cli.tables import ablation_json, print_ablation, print_runs, runs_json
 from core.config import RunConfig
 from core.reports.sheets import notes
 from core.runs import AblationTable, JobRecord, ParameterCounts, Studio
@@ -92,8 +91,6 @@ def test_a_mixture_tells_what_it_stores_what_is_active_and_its_load(table: Ablat
     assert data[1]["load"] == [0.75, 0.25]
     assert data[1]["parameters"]["student_active"] == 36_050_000
     assert data[0]["load"] is None
-    row = list(csv.DictReader(io.StringIO(ablation_csv(mixed))))[3]
-    assert (row["load"], row["student_active"]) == ("0.7500 0.2500", "36050000")
 
 
 def test_a_difference_beyond_chance_is_marked(table: AblationTable) -> None:
@@ -123,7 +120,6 @@ def test_rows_that_were_not_tested_yet_are_left_open(studio: Studio, configs: tu
     data = ablation_json(table)
     assert (data["teacher"], data["student_before"]) == (None, None)
     assert all("wer" not in run and run["state"] == "queued" for run in data["runs"])
-    assert ablation_csv(table).count("\n") == 1 + 2 + len(configs)
 
 
 def test_a_manifest_as_source_is_not_called_generated(
@@ -134,27 +130,6 @@ def test_a_manifest_as_source_is_not_called_generated(
     table = studio.ablation(complete(studio.store.create_job("mine", [own])).id)
     assert "speech from a manifest" in notes(table)[0]
     assert table.test == ""
-
-
-def test_every_column_of_the_csv_is_there_once(table: AblationTable) -> None:
-    head = ablation_csv(table).splitlines()[0].split(",")
-    assert sorted(head) == sorted(set(head))
-
-
-def test_csv_holds_the_numbers_and_no_formula(table: AblationTable) -> None:
-    rows = list(csv.DictReader(io.StringIO(ablation_csv(table))))
-    data = ablation_json(table)
-    assert [row["name"] for row in rows] == [
-        "teacher",
-        "student before",
-        "LoRA + CE",
-        *(f"'+ {m}" for m in ("logit KD", "cosine", "manifold")),
-    ]
-    assert [float(row["wer"]) for row in rows[2:]] == [run["wer"] for run in data["runs"]]
-    assert [row["difference"] for row in rows[:3]] == ["", "", ""]
-    assert float(rows[4]["low"]) == data["runs"][2]["interval"][0]
-    assert rows[0]["adapters"] == ""
-    assert rows[2]["adapters"] == "200000"
 
 
 def test_a_name_that_looks_like_markup_is_printed_as_it_is(

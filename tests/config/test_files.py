@@ -50,6 +50,11 @@ def printed(error: ConfigError) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("fields", "path", "message"),
     [
+        (
+            {"language": "hi", "evaluation": {"normaliser": "whisper"}},
+            "evaluation",
+            "normaliser is 'whisper', which is for English, but the language is 'hi'; choose 'auto' or 'basic'",
+        ),
         ({"lora": {"rank": 0}}, "lora.rank", "must be a whole number from 1 to 512, not 0"),
         ({"lora": {"rank": 7.5}}, "lora.rank", "must be a whole number from 1 to 512, not 7.5"),
         ({"lora": {"rank": "many"}}, "lora.rank", "must be a whole number from 1 to 512, not 'many'"),

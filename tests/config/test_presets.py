@@ -32,9 +32,11 @@ def test_all_rows_have_the_same_hyper_parameters(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARING)
 def test_a_term_weighs_the_same_in_every_row_that_adds_to_another(name: str) -> None:
     # A row that stands on cross-entropy and soft labels must not weigh these two in its own favour.
+    # Distil-Whisper's recipe adds to none: it learns other transcripts, with the weights of its own script.
     _, runs = read_preset(name)
     for kind in ("cross_entropy", "soft_labels"):
-        assert len({weights(run)[kind] for run in runs if kind in weights(run)}) <= 1
+        standing = [run for run in runs if kind in weights(run) and run.method.transcripts == "reference"]
+        assert len({weights(run)[kind] for run in standing}) <= 1
 
 
 def test_there_is_a_preset_to_tune_with() -> None:

@@ -15,12 +15,13 @@ from core.config import GeneratedSpeech, RunConfig
 from core.errors import ConfigError, ModelError, NotFoundError, StoreError
 from core.exports.merged import export_merged, require_same
 from core.lora import add_adapters
+from core.normalisers import normaliser_of
 from core.preflight import load_models, point_map_of
 from core.sources import Utterance
 from core.sources.generated import generated_splits
 from core.store import Store
 from core.store.records import RunRecord, UtteranceResult
-from core.wer import NORMALISER, normalise
+from core.wer import normalise
 
 # PEFT still asks transformers by a name that transformers deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -63,7 +64,7 @@ def heard(store: Store, run: RunRecord, clips: tuple[Utterance, ...]) -> None:
         test_set_hash="",
         step=3,
         audio_context=30,
-        normaliser=NORMALISER,
+        normaliser=normaliser_of().name,
         decoding="greedy",
         wer=0,
         cer=0,

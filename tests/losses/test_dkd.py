@@ -159,4 +159,4 @@ def test_targets_of_another_number_of_tokens_are_refused() -> None:
 def test_settings_without_either_part_are_refused() -> None:
     with pytest.raises(ValidationError, match="both 0"):
         Dkd(target_weight=0, other_weight=0)
-    assert Dkd(target_weight=0).other_weight == 8
+    assert Dkd(target_weight=0).other_weight == 0.5

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from scipy.linalg import orthogonal_procrustes
 from torch import Tensor
 
+from core.alignment.measures import linear_cka
 from core.config import Rkd
 from core.losses import cka, gram, procrustes, rkd, similarity_preserving
 
@@ -129,19 +130,69 @@ def test_similarities_take_at_most_so_many_points_evenly() -> None:
 
 
 def by_kernels(student: Tensor, teacher: Tensor) -> float:
-    """Return one minus CKA by way of HSIC, from the kernels of points and the centring matrix."""
-    centring = np.eye(len(student)) - 1 / len(student)
-    kernels = [centring @ (side @ side.T) @ centring for side in doubles(student, teacher)]
-    across, mine, theirs = (
-        np.trace(a @ b) for a, b in ((kernels[0], kernels[1]), (kernels[0],) * 2, (kernels[1],) * 2)
-    )
-    return float(1 - across / math.sqrt(mine * theirs))
+    """Return one minus debiased CKA from kernels of points by points that are U-centred (Szekely and Rizzo 2014)."""
+
+    def u_centred(states: np.ndarray) -> np.ndarray:
+        points = len(states)
+        kernel = states @ states.T
+        np.fill_diagonal(kernel, 0)
+        rows = kernel.sum(axis=1) / (points - 2)
+        centred = kernel - rows[:, None] - rows[None] + kernel.sum() / ((points - 1) * (points - 2))
+        np.fill_diagonal(centred, 0)
+        return centred
+
+    mine, theirs = (u_centred(side) for side in doubles(student, teacher))
+    return float(1 - np.sum(mine * theirs) / math.sqrt(np.sum(mine**2) * np.sum(theirs**2)))
 
 
-@FEW_AND_MANY
-def test_kernel_alignment_is_that_of_the_kernels_of_points(points: int, width: int) -> None:
+@pytest.mark.parametrize(("points", "width"), [(4, 9), (9, 9), (30, 5), (26, 384), (300, 64)])
+def test_kernel_alignment_is_that_of_u_centred_kernels_and_the_measure_of_the_same_name(
+    points: int, width: int
+) -> None:
     student, teacher = sides(points, width)
-    assert float(cka_loss(student, teacher)) == pytest.approx(by_kernels(student, teacher), rel=1e-5, abs=1e-6)
+    expected = by_kernels(student, teacher)
+    assert float(cka_loss(student, teacher)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert 1 - linear_cka(*doubles(student, teacher)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kernel_alignment_tells_a_related_side_from_an_unrelated_one_where_points_are_few() -> None:
+    """Twenty-six tokens of width 384: the usual estimate is above 0.9 for either."""
+    generator = torch.Generator().manual_seed(0)
+    teacher, other, noise = torch.randn(3, 26, 384, generator=generator)
+    assert float(cka_loss(other, teacher)) == pytest.approx(1, abs=0.15)
+    # Half of the related side's variance is the teacher's: 1 - 1 / sqrt(2) without the noise's own overlap.
+    assert float(cka_loss(teacher + noise, teacher)) == pytest.approx(0.45, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [1e-1, 1e-3, 1e-4])
+def test_kernel_alignment_keeps_its_digits_near_the_teacher(size: float) -> None:
+    teacher = sides(40, 5)[1]
+    student = teacher + size * torch.randn(40, 5, generator=torch.Generator().manual_seed(9))
+    assert float(cka_loss(student, teacher)) == pytest.approx(by_kernels(student, teacher), rel=2e-3)
+
+
+def test_the_gradient_of_kernel_alignment_is_that_of_double_precision() -> None:
+    student, teacher = sides(12, 30)
+    leaf, precise = student.clone().requires_grad_(), student.double().requires_grad_()
+    found = gradient(cka_loss(leaf, teacher), leaf)
+    off = 1 - torch.eye(12, dtype=torch.float64)
+
+    def u_centred(states: Tensor) -> Tensor:
+        kernel = off * (states @ states.T)
+        rows = kernel.sum(dim=1) / 10
+        return off * (kernel - rows[:, None] - rows[None] + kernel.sum() / 110)
+
+    mine, theirs = u_centred(precise), u_centred(teacher.double())
+    expected = gradient(1 - (mine * theirs).sum() / (mine.norm() * theirs.norm()), precise)
+    assert torch.allclose(found.double(), expected, atol=1e-6, rtol=1e-4)
+
+
+def test_fewer_than_four_points_have_no_debiased_alignment_and_no_gradient() -> None:
+    student, teacher = sides(3, 7)
+    leaf = student.clone().requires_grad_()
+    loss = cka_loss(leaf, teacher)
+    assert float(loss.detach()) == 1
+    assert not gradient(loss, leaf).any()
 
 
 @settings(max_examples=25, deadline=None)

@@ -116,3 +116,27 @@ def test_half_precision_is_widened() -> None:
 def test_tables_of_two_vocabularies_are_refused() -> None:
     with pytest.raises(TypeCheckError):
         spherical_logits_loss(logits(0, vocabulary=12), logits(0, vocabulary=13), temperature=1.0)
+
+
+def test_the_cross_entropy_inside_reads_the_scaled_logits_at_temperature_1() -> None:
+    student, teacher = logits(0), logits(1)
+    targets = torch.tensor([0, 7, 3, 3, 11, 5])
+    rows = [centred(row) for row in student.tolist()]
+    radius = math.fsum(math.hypot(*centred(row)) for row in teacher.tolist()) / len(teacher)
+    expected = 0.0
+    for row, target in zip(rows, targets.tolist(), strict=True):
+        scaled = [radius * value / math.hypot(*row) for value in row]
+        expected += math.log(math.fsum(math.exp(value) for value in scaled)) - scaled[target]
+    plain = float(spherical_logits_loss(student, teacher, temperature=4.0))
+    found = float(spherical_logits_loss(student, teacher, temperature=4.0, targets=targets, cross_entropy=0.5))
+    assert found - plain == pytest.approx(0.5 * expected / len(rows), rel=1e-4)
+
+
+def test_it_is_what_the_authors_two_lines_make_of_layer_norm() -> None:
+    """Their README: both sides through a layer norm times a multiplier, then KD; ours is the teacher's mean length."""
+    student, teacher = logits(0, vocabulary=40), logits(1, vocabulary=40)
+    multiplier = (teacher - teacher.mean(dim=-1, keepdim=True)).norm(dim=-1).mean() / 40**0.5
+    s, t = (torch.nn.functional.layer_norm(side.double(), (40,), eps=1e-12) * multiplier for side in (student, teacher))
+    p, q = ((side / 4).log_softmax(dim=-1) for side in (s, t))
+    expected = 16 * torch.nn.functional.kl_div(p, q, reduction="batchmean", log_target=True)
+    assert float(spherical_logits_loss(student, teacher, temperature=4.0)) == pytest.approx(float(expected), rel=1e-5)

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from core.cli.tables import ablation_json, print_ablation
-from core.reports.markdown import ablation_markdown
+from core.reports.markdown import ablation_markdown, plain
 from core.reports.sheets import duration, notes, sheets
 from core.runs import AblationTable
 from tests.reports.conftest import NAME
@@ -115,3 +115,10 @@ def test_a_name_breaks_no_table_in_markdown(foreign: AblationTable) -> None:
         )
     (title, *_) = written.splitlines()
     assert NAME in title.replace("\\\\", "\0").replace("\\", "").replace("\0", "\\")
+
+
+def test_markdown_has_no_emoji_and_no_address_in_a_name() -> None:
+    for name in (":smile:", ":+1: x", "http://e.com", "www.e.com", "@someone"):
+        written = plain(f"lr {name}").replace("\\", "")
+        assert name not in written
+        assert written.replace("\u2060", "") == f"lr {name}"

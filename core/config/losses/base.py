@@ -63,6 +63,9 @@ class AlignmentSettings(LossSettings):
     decoder: bool = Field(default=True, description="Align decoder states (tokens); needs transcripts.")
 
     needs_states: ClassVar[bool] = True
+    turns_freely: ClassVar[bool] = False
+    """Whether a rotation is fitted to the points of a batch: fewer points than the common space is wide are turned onto
+    each other whatever they are."""
     mean_over: ClassVar[Literal["points", "utterances", "batch"]] = "batch"
     """Of what it is a plain mean, so that processes that train together need no others' states; a batch has to be seen
     whole."""

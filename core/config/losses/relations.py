@@ -41,13 +41,15 @@ class SimilarityPreserving(AlignmentSettings):
 
 
 class Cka(AlignmentSettings):
-    """Centred kernel alignment of the two point sets."""
+    """Centred kernel alignment of the two point sets, debiased."""
 
     kind: Literal["cka"] = "cka"
 
     meaning: ClassVar[str] = "Be the teacher's point set up to rotation and scale."
-    formula: ClassVar[str] = "1 - |G^T H|_F^2 / (|H^T H|_F |G^T G|_F), centred"
-    source: ClassVar[str] = "Kornblith et al. 2019, arXiv 1905.00414"
+    formula: ClassVar[str] = "1 - HSIC(H, G) / sqrt(HSIC(H, H) HSIC(G, G)), linear kernels, unbiased HSIC"
+    source: ClassVar[str] = (
+        "Kornblith et al. 2019, arXiv 1905.00414; debiased as in Nguyen et al. 2021, arXiv 2010.15327"
+    )
 
 
 class Procrustes(AlignmentSettings):
@@ -57,6 +59,7 @@ class Procrustes(AlignmentSettings):
 
     meaning: ClassVar[str] = "Be the teacher's point set up to rotation; its scale counts."
     formula: ClassVar[str] = "(|H|_F^2 + |G|_F^2 - 2 |H^T G|_*) / |G|_F^2, centred"
+    turns_freely: ClassVar[bool] = True
     source: ClassVar[str] = "Schoenemann 1966; as a distillation loss in Bhattarai et al. 2025, arXiv 2509.25253"
 
 
