@@ -21,6 +21,11 @@ from core.runs import (
     UtteranceResult,
 )
 
+ABOUT_KEPT = (
+    "Of which of the teacher's tokens: kept likeliest ones and one class for all others (teacher outputs 'compact') "
+    "give less than all tokens do."
+)
+
 SUBJECTS = {"teacher": "Teacher", "ensemble": "Ensemble", "student_before": "Student before", "student": "Student"}
 TEST, DEVELOPMENT = "test", "development"
 
@@ -88,6 +93,7 @@ def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
             "I": [record.insertions for record in records],
             "Words": [record.words for record in records],
             "Held-out KL": [record.heldout_kl for record in records],
+            **_kept([record.heldout_kl_tokens if record.heldout_kl is not None else 0 for record in records]),
             "Real-time factor": [record.real_time_factor for record in records],
             "Context": [record.audio_context for record in records],
         }
@@ -124,8 +130,19 @@ def ablation(table: AblationTable) -> pd.DataFrame:
     numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step", "Weights")
     frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float"))
     left_out = [] if any(row.load for row in table.rows) else ["Stored", "Active", "Load per expert"]
+    left_out += [] if frame["KL of"].str.startswith("top").any() else ["KL of"]
     left_out += [] if table.several else ["Weights"]
     return frame.drop(columns=left_out)
+
+
+def _tokens(kept: int | None) -> str:
+    """Return of which of the teacher's tokens a divergence is: the likeliest, or all (None); 0 where there is none."""
+    return "all tokens" if kept is None else f"top {kept} tokens" if kept else ""
+
+
+def _kept(counts: Sequence[int | None]) -> dict[str, list[str]]:
+    """Return the column that tells divergences apart, where not all are of all tokens."""
+    return {"KL of": [_tokens(kept) for kept in counts]} if any(counts) else {}
 
 
 def _ablation_row(
@@ -144,6 +161,7 @@ def _ablation_row(
         "D": record.deletions if record else None,
         "I": record.insertions if record else None,
         "Held-out KL": record.heldout_kl if record else None,
+        "KL of": _tokens(record.heldout_kl_tokens if record and record.heldout_kl is not None else 0),
         "Real-time factor": record.real_time_factor if record else None,
         "Weights": record.memory / 1e6 if record and record.memory else None,
         "Trainable": _scaled(parameters.share_of_teacher if parameters else None),

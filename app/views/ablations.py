@@ -93,6 +93,7 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             "Held-out KL": st.column_config.NumberColumn(
                 "KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token of the test set."
             ),
+            "KL of": st.column_config.TextColumn(help=tables.ABOUT_KEPT),
             "Trainable": st.column_config.NumberColumn(
                 "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
             ),

@@ -61,6 +61,12 @@ def notes(table: AblationTable) -> list[str]:
         "KL: divergence from the teacher on reference tokens, in nats per token. RTF: time of the whole encoder and of "
         "decoding over audio time.",
     ]
+    kept = sorted({item.heldout_kl_tokens for item in evaluations(table) if item.heldout_kl_tokens})
+    if kept:
+        lines.append(
+            f"top {', '.join(map(str, kept))}: of so many of the teacher's likeliest tokens and one class for all "
+            "others, which is less than the KL of all tokens and not to be compared with it."
+        )
     if table.several:
         lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")
     if table.test:
@@ -173,7 +179,8 @@ def _counts(item: EvaluationRecord) -> tuple[str, ...]:
 
 
 def _divergence(item: EvaluationRecord) -> str:
-    return "" if item.heldout_kl is None else f"{item.heldout_kl:.3f}"
+    kept = f" (top {item.heldout_kl_tokens})" if item.heldout_kl_tokens else ""
+    return "" if item.heldout_kl is None else f"{item.heldout_kl:.3f}{kept}"
 
 
 def _trainable(counts: ParameterCounts | None) -> str:

@@ -128,3 +128,21 @@ def test_kinds_of_runs_have_a_mean_a_spread_and_a_difference_over_their_seeds(st
 
 def test_one_seed_has_no_table_over_seeds(table: AblationTable) -> None:
     assert tables.over_seeds(table).empty
+
+
+def test_a_divergence_of_kept_tokens_never_stands_unmarked_beside_one_of_all(
+    table: AblationTable, store: Store
+) -> None:
+    assert "KL of" not in tables.ablation(table)
+    records = store.evaluations(job_id=table.job.id)
+    assert "KL of" not in tables.evaluations(records)
+    first, *others = table.rows
+    assert first.evaluation is not None
+    compact = replace(first, evaluation=replace(first.evaluation, heldout_kl_tokens=32))
+    frame = tables.ablation(replace(table, rows=(compact, *others))).set_index("Model")
+    marks = frame["KL of"].to_dict()
+    assert marks.pop(first.run.name) == "top 32 tokens"
+    assert marks.pop("Teacher") == ""
+    assert set(marks.values()) == {"all tokens"}
+    kept = [replace(record, heldout_kl_tokens=16) if record.heldout_kl is not None else record for record in records]
+    assert set(tables.evaluations([*records, *kept])["KL of"]) == {"", "all tokens", "top 16 tokens"}

@@ -92,7 +92,7 @@ def test_it_says_where_the_numbers_come_from(studio: Studio, page: str) -> None:
 
 def test_it_has_every_chart_with_words_for_those_who_do_not_see_it(page: str) -> None:
     labels = [value for tag, name, value in Read(page).attributes if tag == "svg" and name == "aria-label"]
-    beginnings = ("Word error rates in", "Differences from", "Word error rate on the", "Linear CKA", "Map of")
+    beginnings = ("Word error rates in", "Differences from", "Word error rate on the", "Debiased linear CKA", "Map of")
     assert len(labels) == len(beginnings)
     assert all(label.startswith(start) for label, start in zip(labels, beginnings, strict=True))
 

@@ -122,3 +122,16 @@ def test_markdown_has_no_emoji_and_no_address_in_a_name() -> None:
         written = plain(f"lr {name}").replace("\\", "")
         assert name not in written
         assert written.replace("\u2060", "") == f"lr {name}"
+
+
+def test_a_divergence_of_kept_tokens_is_marked_in_the_table_the_notes_and_the_data(table: AblationTable) -> None:
+    first, *others = table.rows
+    assert first.evaluation is not None
+    compact = replace(table, rows=(replace(first, evaluation=replace(first.evaluation, heldout_kl_tokens=32)), *others))
+    assert not any("likeliest tokens" in note for note in notes(table))
+    assert any(note.startswith("top 32: of so many of the teacher's likeliest tokens") for note in notes(compact))
+    sheet = sheets(compact)[0]
+    shown = [cells[sheet.columns.index("KL")] for cells in sheet.rows]
+    assert [cell.endswith("(top 32)") for cell in shown] == [number == sheet.fixed for number in range(len(shown))]
+    kept = [run["heldout_kl_tokens"] for run in ablation_json(compact)["runs"]]
+    assert kept == [32, *[None] * len(others)]
