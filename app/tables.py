@@ -155,7 +155,7 @@ def _ablation_row(
         "Model": name,
         "WER": _scaled(record.wer if record else None),
         "Verdict": verdict(compared) if compared else "",
-        "Difference": text.points(compared.difference) if compared and interval else "",
+        "Difference": text.points(compared.difference) if compared and compared.difference is not None else "",
         "95 % interval": text.interval(interval) if interval else "",
         "S": record.substitutions if record else None,
         "D": record.deletions if record else None,
@@ -239,7 +239,7 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
 
 
 def contrasts(table: AblationTable) -> pd.DataFrame:
-    """Return what the chart of differences shows: each model against the baseline, in points."""
+    """Return what the chart of differences shows: each model, or all its seeds, against the baseline, in points."""
     return pd.DataFrame(
         [
             {
@@ -247,11 +247,11 @@ def contrasts(table: AblationTable) -> pd.DataFrame:
                 "difference": 100 * row.difference,
                 "low": 100 * row.interval[0],
                 "high": 100 * row.interval[1],
-                "verdict": verdict(row),
+                "verdict": row.verdict,
                 "clear": row.significant,
-                "colour": colour(row),
+                "colour": TEACHER if place is None else run_colour(place),
             }
-            for name, _, row in table.compared
+            for name, row, place in table.tested
             if row.difference is not None and row.interval is not None
         ],
         columns=["name", "difference", "low", "high", "verdict", "clear", "colour"],

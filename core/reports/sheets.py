@@ -38,6 +38,7 @@ def sheets(table: AblationTable) -> list[Sheet]:
     for name, extra in table.extra.items():
         title = f"{name}: {extra.utterances} utterances, on their own"
         found.append(_sheet(extra, title, [extra.test] if extra.test else []))
+        found += [_seeds(extra.over_seeds, f"{name}, over seeds")] if extra.over_seeds else []
     return found
 
 
@@ -70,7 +71,9 @@ def notes(table: AblationTable) -> list[str]:
     if table.several:
         lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")
     if table.test:
-        lines.append(f"{table.test} * p < 0.05 against '{table.against}'.")
+        lines.append(table.test)
+        if any(row.significant for _, _, row in table.compared):
+            lines.append(f"* p < 0.05 against '{table.against}': of these two runs, whatever other seeds would give.")
     return lines
 
 
@@ -84,12 +87,14 @@ def duration(seconds: float) -> str:
 
 
 def difference(row: Compared | KindRow) -> str:
-    """Return how far a model is from the baseline, in points with their interval; * where it is more than chance."""
-    if row.difference is None or row.interval is None:
+    """Return how far a model is from the baseline, in points, its interval, and * where it is more than chance."""
+    if row.difference is None:
         return "baseline" if isinstance(row, AblationRow | KindRow) and row.is_baseline else ""
+    said = f"{100 * row.difference:+.1f}"
+    if row.interval is None:
+        return said
     low, high = row.interval
-    mark = " *" if row.significant else ""
-    return f"{100 * row.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{mark}"
+    return f"{said} [{100 * low:+.1f}, {100 * high:+.1f}]{' *' if row.significant else ''}"
 
 
 def _sheet(table: AblationTable, title: str, said: Sequence[str]) -> Sheet:
@@ -132,7 +137,7 @@ def _costs(item: EvaluationRecord, *, memory: bool) -> tuple[str, ...]:
     return (_divergence(item), f"{item.real_time_factor:.3f}", *([size] if memory else []))
 
 
-def _seeds(found: OverSeeds) -> Sheet:
+def _seeds(found: OverSeeds, title: str = "Over seeds") -> Sheet:
     counted = ("Run", "seeds", "mean WER %", "SD", "range")
     columns = (*counted, "difference [95 %]", "SD of difference", "seeds better", "verdict")
     rows = [
@@ -149,7 +154,7 @@ def _seeds(found: OverSeeds) -> Sheet:
         )
         for row in found.rows
     ]
-    return Sheet("Over seeds", columns, tuple(rows), (found.test,))
+    return Sheet(title, columns, tuple(rows), (found.test,))
 
 
 def _points(fraction: float | None) -> str:
