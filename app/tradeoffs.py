@@ -23,7 +23,8 @@ def costs(table: AblationTable) -> pd.DataFrame:
     """
     found = []
     for name, rows in table.kinds:
-        read = [row for row in rows if row.evaluation and row.parameters and row.run.seconds is not None]
+        heard = [row for row in rows if row.evaluation and row.evaluation.words]
+        read = [row for row in heard if row.parameters and row.run.seconds is not None]
         if not read:
             continue
         rates = [100 * row.evaluation.wer for row in read if row.evaluation]
@@ -82,7 +83,7 @@ def alignment(table: AblationTable, angles: Mapping[str, float | None]) -> pd.Da
     found = [
         (row.run.name, 100 * row.evaluation.wer, degrees(angle), run_colour(row.run.position))
         for row in table.rows
-        if row.evaluation and (angle := angles.get(row.run.id)) is not None
+        if row.evaluation and row.evaluation.words and (angle := angles.get(row.run.id)) is not None
     ]
     return pd.DataFrame(found, columns=["name", "wer", "angle", "colour"])
 

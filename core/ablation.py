@@ -7,6 +7,7 @@ from core.comparison import measured_differently
 from core.errors import ConfigError, NotFoundError, quoted
 from core.over_seeds import Kind, OverSeeds, but_for_seed, kind_name, over_seeds
 from core.significance import Contrast, Difference, contrasts, paired_bootstrap
+from core.silence import invented
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store, UtteranceResult
 from core.store.records import Subject
 
@@ -139,12 +140,19 @@ def ablation_table(
         runs = store.runs(job_id=job_id)
         compared = [run for run in runs if run.group == runs[-1].group]
         test_set = "test" if all(run.config["evaluation"]["test"] for run in compared) else DEVELOPMENT
-    table = _table(store, job_id, test_set, against)
+    table = _stated(store, _table(store, job_id, test_set, against))
     if test_set != "test":
         return table
     names = dict.fromkeys(record.test_set for record in store.evaluations(job_id=job_id))
-    extra = {name: _table(store, job_id, name, against) for name in names if name not in ("test", DEVELOPMENT)}
-    return replace(table, extra=extra)
+    others = [name for name in names if name not in ("test", DEVELOPMENT)]
+    return replace(table, extra={name: _stated(store, _table(store, job_id, name, against)) for name in others})
+
+
+def _stated(store: Store, table: AblationTable) -> AblationTable:
+    """Return a table that states a rate by the minute where nothing is said in its set."""
+    records = {"the teacher": table.teacher, "the student before training": table.student_before}
+    records |= {name: row.evaluation for name, _, row in table.compared}
+    return replace(table, test=invented(store, records) or table.test)
 
 
 def _table(store: Store, job_id: str, test_set: str, against: str | None) -> AblationTable:

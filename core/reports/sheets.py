@@ -64,7 +64,7 @@ def notes(table: AblationTable) -> list[str]:
     if table.several:
         lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")
     if table.test:
-        lines.append(f"{table.test} * p < 0.05 against '{table.against}'.")
+        lines.append(f"{table.test} * p < 0.05 against '{table.against}'." if first.words else table.test)
     return lines
 
 
@@ -169,7 +169,12 @@ def evaluations(table: AblationTable) -> list[EvaluationRecord]:
 
 
 def _counts(item: EvaluationRecord) -> tuple[str, ...]:
-    return f"{100 * item.wer:.1f}", str(item.substitutions), str(item.deletions), str(item.insertions)
+    return (
+        f"{100 * item.wer:.1f}" if item.words else "",
+        str(item.substitutions),
+        str(item.deletions),
+        str(item.insertions),
+    )
 
 
 def _divergence(item: EvaluationRecord) -> str:
