@@ -5,12 +5,15 @@ BIN := .venv/bin
 POCKETSPHINX := pocketsphinx==5.1.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format assets bench bench-studio clean recorded
+.PHONY: help setup shell run test check format assets bench bench-studio clean recorded
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
 
 setup: .venv/.stamp ## make the environment in .venv
+
+shell: setup ## open a shell in which manifold is found; exit leaves it
+	@. $(BIN)/activate && echo "manifold --help lists the commands; exit leaves this shell." && exec $${SHELL:-/bin/sh}
 
 run: setup ## open the studio on http://127.0.0.1:8501; the first time, run the quick start in it
 	$(BIN)/manifold serve

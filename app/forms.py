@@ -36,11 +36,17 @@ class Filled:
         values: What is typed, as plain dictionaries; not validated.
         places: Where the mistakes of a field are shown, by the path that pydantic gives it, and by its path in a file.
         labels: What a field is called on the page, by the same paths.
+        empty: Paths of the fields that nothing stands in.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, DeltaGenerator] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    empty: set[str] = field(default_factory=set)
+
+    def missing(self, problems: Sequence[Problem]) -> list[Problem]:
+        """Return the mistakes of fields that nobody has filled in so far."""
+        return [problem for problem in problems if self._nearest(problem) in self.empty]
 
     def show(self, problems: Sequence[Problem]) -> None:
         """Put every mistake beside its field; those of no field are left to the summary above the form."""
@@ -75,6 +81,7 @@ def settings_form(
     folded: Mapping[str, str] | None = None,
     asked: Mapping[str, Asked] | None = None,
     offered: Mapping[str, Mapping[str, str]] | None = None,
+    noted: Mapping[str, Callable[[str], str]] | None = None,
 ) -> Filled:
     """Show the widgets of a settings class, two in a row, and return what they hold.
 
@@ -87,6 +94,7 @@ def settings_form(
         folded: What the fold is called into which a field goes, by patterns of paths: ``method.losses.*.begins``.
         asked: Fields that matter only sometimes, by path. One that does not, and has its default, is left out.
         offered: Values that a text may take beside what is written, with their labels, by patterns of paths.
+        noted: What is said under a text of what stands in it, by patterns of paths.
     """
     front = _Grid(st.container())
     advanced = st.expander("Advanced settings", icon=":material/tune:")
@@ -103,7 +111,13 @@ def settings_form(
         return grids.get(text.words(path.split(".")[0]), grids["Run"]).row()
 
     form = _Form(
-        place=place, section=section, labels=visible, folded=folded or {}, asked=asked or {}, offered=offered or {}
+        place=place,
+        section=section,
+        labels=visible,
+        folded=folded or {},
+        asked=asked or {},
+        offered=offered or {},
+        noted=noted or {},
     )
     form.filled.values = form.settings(settings, values, _Field("", key, ""))
     return form.filled
@@ -167,9 +181,10 @@ class _Form:
         folded: Mapping[str, str],
         asked: Mapping[str, Asked],
         offered: Mapping[str, Mapping[str, str]],
+        noted: Mapping[str, Callable[[str], str]],
     ) -> None:
         self.place, self.section, self.labels, self.folded, self.asked = place, section, labels, folded, asked
-        self.offered = offered
+        self.offered, self.noted = offered, noted
         self.folds: dict[str, _Grid] = {}
         self.filled = Filled()
 
@@ -239,7 +254,13 @@ class _Form:
                 result = widget(annotation, info, value, self.label(at), at.key)
             else:
                 result = choice_or_text(known, info, value, self.label(at), at.key)
+            note = next((say for pattern, say in self.noted.items() if fnmatch(at.path, pattern)), None)
+            if note is not None and result:
+                for written in [result] if isinstance(result, str) else result:
+                    st.caption(text.plain(note(str(written))))
             self.mistakes_here(at)
+            if result in ("", None, []):
+                self.filled.empty |= {at.path, at.file}
         return result
 
     def wanted(self, info: FieldInfo, value: Any, at: _Field) -> bool:

@@ -1,6 +1,6 @@
 """Runs that are ready: what is expected of them, a look at them before they start, and their start."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -17,6 +17,8 @@ def show(
     name: str,
     all_of_it: str = "Launch",
     problems: Sequence[Problem] = (),
+    missing: Sequence[Problem] = (),
+    tried: Callable[[], None] = lambda: None,
     filled: Filled | None = None,
 ) -> None:
     """Offer to look at runs before they start, and to start them.
@@ -26,6 +28,8 @@ def show(
         name: Of the job.
         all_of_it: What the button says that starts them.
         problems: The form's mistakes.
+        missing: Those of fields that nobody has filled in: they are told once somebody tries to go on.
+        tried: Called when somebody does.
         filled: The form, to put what a check finds beside its fields.
     """
     expectation = st.text_input(
@@ -47,7 +51,8 @@ def show(
             "Check",
             icon=":material/fact_check:",
             disabled=bool(problems),
-            help="Looks at the models: finds what only they can tell, counts parameters and FLOPs. Takes seconds.",
+            help="Looks at the models: finds what only they can tell, counts parameters and FLOPs. Takes seconds; "
+            "nothing is measured.",
         )
         measure = st.button(
             "Measure time and memory",
@@ -56,7 +61,10 @@ def show(
             help="Checks, and takes some real steps on the real speech: time, memory and disk. Half a minute or more "
             "for each run.",
         )
-    if problems:
+    if missing and (launch or check or measure):
+        tried()
+        st.rerun()
+    if problems or missing:
         return
     if check or measure:
         checks.ask(runs, measure=measure)

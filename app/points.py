@@ -118,7 +118,11 @@ def table(view: View) -> str | None:
             "Point": "Utterance"
             if view.record.level == "utterances"
             else st.column_config.TextColumn(help="Utterance @ frame (50 a second) or token."),
-            "Angle": rate("Angle °", format="%.1f", help="Between the two states, before the map."),
+            "Angle": rate(
+                "Angle of the mean states °" if view.record.level == "utterances" else "Angle of this point °",
+                format="%.1f",
+                help="Between the two that the line joins, in the run's mapping, before the map was made.",
+            ),
             "Student": rate("WER %, student", format="%.0f", help="Of the whole utterance."),
             "Teacher": rate("WER %, teacher", format="%.0f", help="Of the whole utterance."),
         },
@@ -177,7 +181,7 @@ def _facts(view: View, utterance: ProbeUtterance, place: int) -> None:
     facts = [
         f"{utterance.duration:.1f} s",
         f"speaker {text.plain(utterance.speaker)}" if utterance.speaker else "speaker unknown",
-        f"angle {text.degrees(float(view.shown.angle[place]))}",
+        f"angle of {'the mean states' if moment < 0 else 'this point'} {text.degrees(float(view.shown.angle[place]))}",
         f"WER teacher {text.percent(rates['teacher'])}, student {text.percent(rates['student'])}",
     ]
     st.caption(" · ".join(facts))

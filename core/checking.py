@@ -53,7 +53,12 @@ Result = dict[str, Any]
 
 
 def check(
-    configs: Sequence[RunConfig], *, runs_folder: Path, measured: bool, find: Finder | None = None
+    configs: Sequence[RunConfig],
+    *,
+    runs_folder: Path,
+    measured: bool,
+    find: Finder | None = None,
+    tell: Callable[[str], None] = lambda said: None,
 ) -> list[Result]:
     """Look at the runs of one job, and find all mistakes of all of them.
 
@@ -63,6 +68,7 @@ def check(
         measured: Whether to take real steps on the real speech for time and memory. Without, manifests are read, and
             one step on two short clips of noise shows the gradients' paths.
         find: Finds the students of finished runs.
+        tell: Called with what is done next, in words.
 
     Returns:
         One result per run: ``problems`` (list of where and message), ``normaliser`` (name of what makes the words that
@@ -79,18 +85,26 @@ def check(
     first = 0
     for group in groups(configs):
         own = results[first : first + len(group)]
-        _check_group(group, own, runs_folder=runs_folder, measured=measured, find=Rehearsal(find, configs[:first]))
+        rehearsal = Rehearsal(find, configs[:first])
+        _check_group(group, own, runs_folder=runs_folder, measured=measured, find=rehearsal, tell=tell)
         first += len(group)
     return _plain(results)
 
 
 def _check_group(
-    configs: Sequence[RunConfig], results: list[Result], *, runs_folder: Path, measured: bool, find: Rehearsal
+    configs: Sequence[RunConfig],
+    results: list[Result],
+    *,
+    runs_folder: Path,
+    measured: bool,
+    find: Rehearsal,
+    tell: Callable[[str], None] = lambda said: None,
 ) -> None:
     """Look at runs that share what is computed once, and add what is found to their results."""
     first = configs[0]
     extra = first.evaluation.extra_tests if first.evaluation.test else ()
     speech = speech_problems(first.source, extra, runs_folder=runs_folder)
+    tell("Reading the models")
     began = time.perf_counter()
     try:
         teachers, student = load_models(configs[0], find)
@@ -123,8 +137,9 @@ def _check_group(
         model.to(device)
     with tempfile.TemporaryDirectory() as folder:
         if measured:
-            _measure(sound, student, teachers, runs_folder, Path(folder), load_seconds)
+            _measure(sound, student, teachers, runs_folder, Path(folder), load_seconds, tell)
         else:
+            tell("Looking where gradients flow, on one step each")
             _try_one_step(sound, student, teachers, Path(folder))
 
 
@@ -188,11 +203,13 @@ def _measure(
     runs_folder: Path,
     folder: Path,
     load_seconds: float,
+    tell: Callable[[str], None],
 ) -> None:
     """Add the estimate of each run, and what the machine lacks for all of them."""
     results = [result for _, result in sound]
     configs = [config for config, _ in sound]
     samples: list[Sample] = []
+    tell("Listening with the teachers to some of the speech")
     _attempt(
         results,
         lambda: samples.append(
@@ -200,7 +217,8 @@ def _measure(
         ),
     )
     estimates: list[Estimate] = []
-    for config, result in sound if samples else ():
+    for number, (config, result) in enumerate(sound if samples else (), start=1):
+        tell(f"Measuring real steps of {config.name}, run {number} of {len(sound)}")
         estimate = _attempt(
             [result],
             lambda config=config: measure(

@@ -3,6 +3,7 @@
 Everything is told at once. `core.checking` looks at the models and hears all of the audio.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,12 @@ def speech_problems(source: Any, extra_tests: Sequence[str], *, runs_folder: Pat
             )
         problems += _of_manifest(path, "evaluation.extra_tests", listed, "may be empty", advice=advice)
     return problems
+
+
+def manifest_in_words(written: str) -> str:
+    """Return where a path leads that somebody wrote for a manifest, and whether a file is there."""
+    path = Path(os.path.abspath(expanded(written)))
+    return f"Reads {path}" if no_file(path, "manifest") is None else f"Would read {path}: no such file so far"
 
 
 def _of_manifest(

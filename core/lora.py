@@ -8,17 +8,20 @@ stands at the same places.
 """
 
 import copy
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from core.config import Lora
-from core.errors import ConfigError, GradientPathError, Problem
+from core.errors import ConfigError, GradientPathError, ModelError, Problem
 from core.mixture import SETTINGS_FILE, add_experts, load_experts
 from core.seeds import stream_seed
 
@@ -150,11 +153,70 @@ def has_experts(folder: Path) -> bool:
 
 
 def deployed(student: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Return a copy of the student with a folder's adapters merged into its weights, or its experts beside them."""
+    """Return a copy of the student with a folder's adapters merged into its weights, or its experts beside them.
+
+    Raises:
+        ModelError: If the adapters cannot be read, or are not of this student's layers.
+    """
     if has_experts(folder):
         return load_experts(copy.deepcopy(student), folder)
+    require_fitting(student, folder)
     adapted = PeftModel.from_pretrained(copy.deepcopy(student), str(folder))
     return adapted.merge_and_unload()
+
+
+def require_fitting(student: nn.Module, folder: Path) -> None:
+    """Make sure that a folder's adapters and the student's modules pair up: PEFT leaves out what does not, silently.
+
+    Raises:
+        ModelError: With what is left over, what is missing, what has another shape, and what is no number.
+    """
+    try:
+        said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["target_modules"]
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"The adapters in {folder} cannot be read ({error}). Copy the folder again.") from error
+    modules = {path: module for path, module in student.named_modules() if isinstance(module, nn.Linear)}
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    left_over: list[str] = []
+    for name, tensor in tensors.items():
+        path, _, factor = name.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
+        if path in modules and factor in ("lora_A", "lora_B"):
+            found.setdefault(path, {})[factor] = tensor
+        else:
+            left_over.append(name)
+    differ = [path for path, factors in found.items() if not _fits(modules[path], factors)]
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    # We name modules by their whole path; other programs by the ends of them, which as many modules may match as do.
+    whole = [path for path in said if path.startswith("model.")] if isinstance(said, list) else []
+    kinds = {
+        "of no layer of this student": left_over,
+        "without weights": [path for path in whole if path in modules and path not in found],
+        "of another shape": differ,
+        "with values that are not finite": broken,
+    }
+    problems = [f"  - {what}: {_first(names)}" for what, names in kinds.items() if names]
+    if problems or not found:
+        raise ModelError(
+            "\n".join(
+                [
+                    f"The adapters in {folder} are not of this student ({len(found)} of its modules have some):",
+                    *problems,
+                    "Put back the adapters that were trained with these layers, or the settings that the run had.",
+                ]
+            )
+        )
+
+
+def _fits(module: nn.Linear, factors: Mapping[str, torch.Tensor]) -> bool:
+    shapes = [tuple(factors[name].shape) if name in factors else () for name in ("lora_A", "lora_B")]
+    rank = shapes[0][0] if shapes[0] else 0
+    return shapes == [(rank, module.in_features), (module.out_features, rank)]
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - 3
+    return ", ".join(name[:200] for name in names[:3]) + (f" and {more} more" if more > 0 else "")
 
 
 def count_parameters(*modules: nn.Module, only_trainable: bool = False) -> int:

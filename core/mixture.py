@@ -26,12 +26,13 @@ from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from core.config import Lora, Mixture
-from core.errors import ConfigError, Problem
+from core.errors import ConfigError, ModelError, Problem
 from core.precision import in_own_precision
 from core.team import WholeBatch
 
@@ -183,12 +184,27 @@ def save_experts(model: PreTrainedModel, folder: Path) -> None:
 
 
 def load_experts(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Put the experts and routers of a folder beside a student's modules, in place."""
-    settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    mixture = Mixture(experts=settings["experts"], top_k=settings["top_k"])
-    _mix(model, mixture, settings["modules"], rank=settings["rank"], scale=settings["scale"])
-    unknown = model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False).unexpected_keys
-    assert not unknown, unknown
+    """Put the experts and routers of a folder beside a student's modules, in place.
+
+    Raises:
+        ModelError: If they cannot be read, or are not of this student's layers.
+    """
+    try:
+        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        mixture = Mixture(experts=settings["experts"], top_k=settings["top_k"])
+        _mix(model, mixture, settings["modules"], rank=settings["rank"], scale=settings["scale"])
+        left = model.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"The experts in {folder} cannot be read, or are not of this student ({error}). Put back those that were "
+            "trained with these layers."
+        ) from error
+    wrong = [*left.unexpected_keys, *(name for name in left.missing_keys if ".lora_" in name or ".router." in name)]
+    if wrong:
+        raise ModelError(
+            f"The experts in {folder} are not of this student: {wrong[0][:200]} is of no layer of it, or missing. Put "
+            "back those that were trained with these layers."
+        )
     return model
 
 

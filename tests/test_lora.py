@@ -1,12 +1,14 @@
 """Adapters: where they go, that they learn, and that merging them changes nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from core.config import Lora
-from core.errors import ConfigError, GradientPathError
+from core.errors import ConfigError, GradientPathError, ModelError
 from core.lora import (
     adapted_modules,
     adapter_parameters,
@@ -175,3 +177,64 @@ def test_tied_weights_are_counted_once_however_often_a_module_is_given() -> None
     assert count_parameters(model) == sum(storages.values())
     assert count_parameters(model, model, model.get_encoder()) == count_parameters(model)
     assert count_parameters(model, only_trainable=True) == 0
+
+
+def saved(folder: Path) -> Path:
+    """Write adapters of the encoder's last two layers and of the decoder."""
+    add_adapters(tiny_model(), BOTH, freeze_below=1, seed=0).save_pretrained(str(folder))
+    return folder
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    save_file(change(load_file(folder / "adapter_model.safetensors")), folder / "adapter_model.safetensors")
+
+
+A = "base_model.model.model.encoder.layers.1.fc1.lora_A.weight"
+B = A.replace("lora_A", "lora_B")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: {**t, A.replace("layers.1", "layers.7"): t[A].clone()}, "of no layer of this student: .*layers.7"),
+        (
+            lambda t: {n.replace("fc1", "fc9"): v for n, v in t.items()},
+            r"of no layer of this student: .*fc9.* and \d+ mo",
+        ),
+        (
+            lambda t: {n: v for n, v in t.items() if "layers.1.fc1" not in n},
+            "without weights: model.encoder.layers.1.fc1",
+        ),
+        (lambda t: {n: v for n, v in t.items() if n != B}, "of another shape: model.encoder.layers.1.fc1"),
+        (lambda t: {**t, A: torch.zeros(2, WIDTH + 1)}, "of another shape: model.encoder.layers.1.fc1"),
+        (lambda t: {**t, B: torch.zeros(2 * WIDTH, 3)}, "of another shape: model.encoder.layers.1.fc1"),
+        (lambda t: {**t, A: t[A] * torch.nan}, "values that are not finite: .*fc1.lora_A"),
+        (lambda t: {"x" * 5000: torch.zeros(1)}, "0 of its modules have some"),
+        (lambda t: {}, "0 of its modules have some"),
+    ],
+)
+def test_adapters_that_do_not_fit_the_layers_are_refused_and_named(
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], words: str, tmp_path: Path
+) -> None:
+    deployed(tiny_model(), saved(tmp_path))
+    rewritten(tmp_path, change)
+    with pytest.raises(ModelError, match=words) as caught:
+        deployed(tiny_model(), tmp_path)
+    assert len(str(caught.value)) < 1500
+
+
+def test_adapters_of_a_deeper_student_are_refused(tmp_path: Path) -> None:
+    student = tiny_model()
+    saved(tmp_path)
+    student.model.encoder.layers = student.model.encoder.layers[:2]
+    with pytest.raises(ModelError, match=r"of no layer of this student: .*encoder\.layers\.2"):
+        deployed(student, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+@pytest.mark.parametrize("content", [None, b"", b"nothing", b"[1]"])
+def test_adapters_that_cannot_be_read_are_a_model_error(name: str, content: bytes | None, tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / name).unlink() if content is None else (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match="cannot be read"):
+        deployed(tiny_model(), tmp_path)

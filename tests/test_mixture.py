@@ -7,13 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from core.config import Lora, Mixture
-from core.errors import ConfigError
+from core.errors import ConfigError, ModelError
 from core.lora import adapter_parameters, add_adapters, count_parameters, deployed, idle_adapters
 from core.mixture import (
+    SETTINGS_FILE,
+    WEIGHTS_FILE,
     MixtureLinear,
     Router,
     Routing,
@@ -320,3 +323,24 @@ def test_modules_whose_experts_get_no_gradient_are_named() -> None:
     assert idle_adapters(adapted) == {
         f"model.decoder.layers.{layer}.{name}" for layer in (0, 1) for name in ("fc1", "encoder_attn.k_proj")
     }
+
+
+@pytest.mark.parametrize("change", ["layer", "weights", "more", "settings"])
+def test_experts_that_are_not_of_the_student_are_a_model_error(change: str, tmp_path: Path) -> None:
+    adapted = add_adapters(tiny_model(), lora(), freeze_below=1, seed=0)
+    save_experts(adapted, tmp_path)  # pyright: ignore[reportArgumentType]
+    deployed(tiny_model(), tmp_path)
+    student = tiny_model()
+    weights = load_file(tmp_path / WEIGHTS_FILE)
+    match change:
+        case "layer":
+            student.model.encoder.layers = student.model.encoder.layers[:2]
+        case "weights":
+            fewer = {name: value for name, value in weights.items() if "layers.1.fc1" not in name}
+            save_file(fewer, tmp_path / WEIGHTS_FILE)
+        case "more":
+            save_file({**weights, "surprise": torch.zeros(1)}, tmp_path / WEIGHTS_FILE)
+        case "settings":
+            (tmp_path / SETTINGS_FILE).write_text("{}")
+    with pytest.raises(ModelError, match="not of this student"):
+        deployed(student, tmp_path)

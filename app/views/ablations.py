@@ -237,10 +237,13 @@ def _tradeoffs(table: AblationTable) -> None:
         if len(angles) > 1:
             numbers = charts.numbered(angles, "angle")
             chart = charts.tradeoff(
-                angles, x="angle", title="Mean angle, degrees", description=f"WER against the mean angle. {said}"
+                angles,
+                x="angle",
+                title="Angle, mean of layer pairs, degrees",
+                description=f"WER against the angle, mean of layer pairs. {said}",
             )
             st.altair_chart(chart, key=f"angle:{table.job.id}")
-        said = f"{said} The angle is that of the last probe, over all layer pairs."
+        said = f"{said} The angle is between paired states, mean of layer pairs, at the last probe."
         st.caption(text.plain(tradeoffs.with_numbers(said, numbers)))
     spread = max(frame["runs"].tolist())
     if spread > 1:

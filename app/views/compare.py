@@ -113,10 +113,12 @@ def _numbers(comparison: Comparison) -> None:
             "Trainable": st.column_config.NumberColumn("Trained %", format="%.2f", help="Of the teacher's parameters."),
             "Training": st.column_config.TextColumn(alignment="right"),
             "Angle": st.column_config.TextColumn(
-                "Angle ↓", alignment="right", help="Mean over the layer pairs that meet, at the last probe."
+                "Angle, mean of layer pairs ↓",
+                alignment="right",
+                help="Between paired states in the run's mapping: mean over the probe's points, then over layer pairs.",
             ),
             "CKA": st.column_config.TextColumn(
-                "CKA ↑", alignment="right", help="Debiased linear CKA, mean over the layer pairs, at the last probe."
+                "Debiased CKA ↑", alignment="right", help="Linear, mean over the layer pairs, at the last probe."
             ),
         },
         alt="Word error rates, trained parameters, training time and alignment of the runs",

@@ -22,6 +22,7 @@ from core.config import (
     read_preset,
 )
 from core.errors import ConfigError, NotFoundError, Problem
+from core.first_look import manifest_in_words
 from core.runs import RunRecord, layer_problems
 
 FIRST_PRESET = "quickstart"
@@ -58,6 +59,9 @@ ASKED = {
     "method.largest_wer": lambda method: method["transcripts"] == "teacher",
 }
 """Settings that mean nothing unless another one is so."""
+
+MANIFESTS = ("source.manifest.train", "source.manifest.development", "source.manifest.test", "evaluation.extra_tests")
+"""Fields that hold paths of manifests."""
 
 RANKS, RATES = ("4", "8", "16", "32", "64"), ("0.0003", "0.001", "0.003")
 
@@ -262,6 +266,7 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
             folded=FOLDED,
             asked=ASKED,
             offered={"teachers.*.model": _teachers(draft)},
+            noted=dict.fromkeys(MANIFESTS, manifest_in_words),
         )
         if len(filled.values["teachers"]) > 1:
             said = teachers.share(filled.values["ensemble"], len(filled.values["teachers"]))
@@ -273,12 +278,23 @@ def _one(preset: str, ablation: Ablation, configs: tuple[RunConfig, ...], run: R
     except ConfigError as error:
         # A layer that is no number does not hide one that the teacher lacks.
         problems = [*error.problems, *layer_problems(filled.values)] or [Problem("", error.summary)]
-        filled.show(problems)
+    tried = f"tried:{place}:{number}"
+    # What nobody has filled in yet is no mistake of theirs before they try to go on.
+    missing = [] if state.kept(tried) else filled.missing(problems)
+    problems = [problem for problem in problems if problem not in missing]
+    filled.show(problems)
     # Below the form: what grows while somebody types must not push away the field that is typed in.
     _differences(filled.values, base=base, of_base=of_base)
     if problems:
         checks.list_mistakes(filled.named(problems))
-    launching.show([config] if config else [], name=config.name if config else "", problems=problems, filled=filled)
+    launching.show(
+        [config] if config else [],
+        name=config.name if config else "",
+        problems=problems,
+        missing=missing,
+        tried=lambda: state.keep(tried, True),
+        filled=filled,
+    )
     _yaml(filled.values, lambda fields: state.keep(f"draft:{place}", (fields, number + 1)))
 
 

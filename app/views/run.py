@@ -160,8 +160,11 @@ def _metrics(run: RunRecord) -> bool:
         st.metric("WER before training", text.percent(rates.get("student_before")), border=True)
         share = text.percent(counts.share_of_teacher, 2) if counts else text.NOTHING
         st.metric("Trained, of the teacher", share, border=True)
-        about = "Angle between paired states of student and teacher, mean over the layer pairs, at the last probe."
-        st.metric("Angle ↓", text.degrees(angle), border=True, help=about)
+        about = (
+            "Angle between paired states of student and teacher in the run's mapping: mean over the points of the "
+            "probe, then over all layer pairs, at the last probe."
+        )
+        st.metric("Angle, mean of layer pairs ↓", text.degrees(angle), border=True, help=about)
         st.metric("Training time", text.duration(run.seconds), border=True)
     return False
 

@@ -1,16 +1,39 @@
 """What is known of runs before they start, for people and for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from core.config import RunConfig
 from core.reports.sheets import duration
 from core.runs import Estimate, expected
+
+
+@contextmanager
+def told_while(configs: Sequence[RunConfig], *, measured: bool) -> Iterator[Callable[[str], None]]:
+    """Say on standard error what a check does while the block runs, and how long it may take.
+
+    Yields:
+        What says the next thing that is done; on a terminal with the time since it began.
+    """
+    screen = Console(stderr=True, highlight=False)
+    many = "one run" if len(configs) == 1 else f"{len(configs)} runs"
+    long = "a quarter of a minute or more for each; --no-measure leaves that out" if measured else "some seconds"
+    doing = "Checking and measuring" if measured else "Checking"
+    screen.print(Text(f"{doing} {many}: {long}.", style="dim"))
+    if not screen.is_terminal:
+        yield lambda said: screen.print(Text(f"{said} ...", style="dim"))
+        return
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=screen) as shown:
+        task = shown.add_task("")
+        yield lambda said: shown.update(task, description=escape(said))
 
 
 def checks_json(name: str, configs: Sequence[RunConfig], results: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from core.cli.caching import cache
-from core.cli.checking import checks_json, print_checks
+from core.cli.checking import checks_json, print_checks, told_while
 from core.cli.doctor import examine, findings_json, print_findings
 from core.cli.listing import methods_json, methods_markdown, print_methods
 from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio, read_runs
@@ -20,7 +20,7 @@ from core.cli.planning import plan
 from core.cli.serving import StudioServer, open_browser, studio_server
 from core.cli.sharing import bundle, report
 from core.cli.tables import ablation_json, output, print_ablation, print_runs, runs_json
-from core.cli.watching import counted, follow, follow_maps
+from core.cli.watching import follow, follow_maps
 from core.config import method_rows
 from core.errors import ConfigError, JobError
 from core.reports.csv_file import ablation_csv
@@ -164,7 +164,12 @@ def check(
     runs: Runs = RUNS,
     as_json: Json = False,
     measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Take some real steps for time and memory.")
+        bool,
+        typer.Option(
+            "--measure/--no-measure",
+            help="Take some real steps for time and memory, a quarter of a minute or more for each run; without, it "
+            "takes seconds.",
+        ),
     ] = True,
 ) -> None:
     """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
@@ -182,7 +187,8 @@ def check(
         from core.teachers import Finder
 
         find = Finder(studio.store, studio.runs_folder)
-        results = checking.check(configs, runs_folder=studio.runs_folder, measured=measure, find=find)
+        with told_while(configs, measured=measure) as tell:
+            results = checking.check(configs, runs_folder=studio.runs_folder, measured=measure, find=find, tell=tell)
         for run_config, result in zip(configs, results, strict=True):
             studio.store.add_check(run_config.model_dump(mode="json"), result, measure=measure)
         found = checks_json(name, configs, results)
@@ -288,7 +294,7 @@ def export(
         from core.exports.merged import export_merged
 
         written = export_merged(found, store=studio.store, runs_folder=studio.runs_folder, to=to)
-        print(f"{written.folder}: loaded again, and it said the same on {counted(len(written.heard), 'clip')}.")
+        print(written.summary)
 
 
 @app.command()

@@ -4,19 +4,20 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import WhisperProcessor
 from transformers.utils import logging as transformers_logging
 
 from core.audio import SAMPLE_RATE, read_audio
 from core.config import Evaluation, RunConfig
 from core.errors import ConfigError, ModelError, NotFoundError, StoreError
 from core.evaluation import token_cap
+from core.exports.processor import write_processor
 from core.families.whisper import Whisper
 from core.lora import deployed
 from core.preflight import load_student
@@ -27,6 +28,9 @@ from core.weights.load import load_whisper
 
 CLIPS = 4
 
+LONGEST_SHOWN = 80
+"""Characters of a setting that are repeated."""
+
 
 @dataclass(frozen=True)
 class Export:
@@ -35,16 +39,31 @@ class Export:
     Attributes:
         folder: The model's folder.
         heard: Clips that the model on disk transcribed as the model in memory did, and their texts.
+        left_out: Generation settings of the base model that no program could save again.
     """
 
     folder: Path
     heard: dict[Path, str]
+    left_out: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """What was written and how it was checked, in sentences."""
+        said = f"{self.folder}: loaded again, every weight is the same"
+        if self.heard:
+            said += f", and it said the same on {len(self.heard)} clip{'' if len(self.heard) == 1 else 's'}."
+        else:
+            said += "; it was not heard, because no clip of the run's job is there any more."
+        if self.left_out:
+            names = ", ".join(f"{name} = {value!r}"[:LONGEST_SHOWN] for name, value in sorted(self.left_out.items()))
+            said += f" Left out of generation_config.json, because transformers refuses to save it: {names}."
+        return said
 
 
 def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) -> Export:
     """Write a run's best student with its adapters merged, load it again, and make sure that it says the same.
 
-    The folder holds model.safetensors, config.json, generation_config.json, tokenizer and feature extractor. It
+    The folder holds model.safetensors, config.json, generation_config.json, and the files of `write_processor`. It
     appears whole, after the check, or not at all. The projection is not in it: it belongs to training.
 
     Args:
@@ -86,7 +105,7 @@ def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) 
         raise StoreError(f"{to} cannot be written ({error}). Check the free space and the permissions.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Export(to, expected)
+    return Export(to, expected, student.loaded.left_out)
 
 
 def require_same(student: Whisper, again: Whisper, *, expected: dict[Path, str], heard: dict[Path, str]) -> None:
@@ -147,10 +166,17 @@ def _staging_beside(folder: Path) -> Path:
 
 
 def _clips(run: RunRecord, store: Store, runs_folder: Path) -> list[Path]:
-    """Return some clips of the run's test set that are still there."""
-    for evaluation in store.evaluations(run_id=run.id, test_set="test"):
-        paths = [runs_folder / result.audio_path for result in store.utterance_results(evaluation.id)]
-        return [path for path in paths if path.is_file()][:CLIPS]
+    """Return some clips that are still there: of the run's test set, or else of what its job transcribed at all.
+
+    A run that was interrupted has no test of its own; its teachers have.
+    """
+    of_job = sorted(store.evaluations(job_id=run.job_id), key=lambda each: each.test_set != "test")
+    for evaluation in (*store.evaluations(run_id=run.id, test_set="test"), *of_job):
+        results = store.utterance_results(evaluation.id)
+        paths = dict.fromkeys(runs_folder / result.audio_path for result in results)
+        there = [path for path in paths if path.is_file()]
+        if there:
+            return there[:CLIPS]
     return []
 
 
@@ -167,6 +193,6 @@ def _hear(model: Whisper, clips: list[Path], settings: Evaluation) -> dict[Path,
 
 def _write(student: Whisper, folder: Path) -> None:
     student.model.save_pretrained(str(folder), max_shard_size="5GB")
-    WhisperProcessor(student.loaded.feature_extractor, student.loaded.tokenizer).save_pretrained(str(folder))
+    write_processor(student.loaded, folder)
     for file in folder.iterdir():
         file.chmod(0o644)

@@ -229,9 +229,11 @@ def _alignment(studio: Studio, table: AblationTable) -> list[Figure | None]:
     }
     if not any(len(points) > 1 for points in series.values()):
         return [_map(studio, table)]
-    label = f"Linear CKA of the {place[0]}'s student layer {place[1]} and teacher layer {place[2]} over the steps"
+    label = (
+        f"Debiased linear CKA of the {place[0]}'s student layer {place[1]} and teacher layer {place[2]} over the steps"
+    )
     chart = charts.lines(series, label=label, unit="CKA", most=1.0, places=_places(table))
-    return [Figure("How alike the states became", chart, f"{label}, debiased."), _map(studio, table)]
+    return [Figure("How alike the states became", chart, f"{label}."), _map(studio, table)]
 
 
 def _map(studio: Studio, table: AblationTable) -> Figure | None:

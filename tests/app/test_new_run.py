@@ -354,3 +354,49 @@ def test_six_fields_stand_in_front(open_page: OpenPage) -> None:
 
     front = {"Name", "Teacher", "Student's encoder layers", "Source", "Losses", "Steps"}
     assert labels(page) - labels(advanced) == front
+
+
+def from_manifests(open_page: OpenPage) -> AppTest:
+    page = open_page("new_run", launch="one")
+    return next(item for item in page.selectbox if item.label == "Source").set_value("manifest").run()
+
+
+def field(page: AppTest, label: str) -> Any:
+    return next(item for item in page.text_input if item.label == label)
+
+
+def test_an_empty_field_is_no_mistake_before_somebody_tries(open_page: OpenPage) -> None:
+    page = from_manifests(open_page)
+    assert not page.error
+    assert "must not be empty" not in texts(page)
+    launch = next(button for button in page.button if button.label == "Launch")
+    assert not launch.disabled
+    page = launch.click().run()
+    assert "3 mistakes" in page.error[0].value
+    assert texts(page).lower().count("must not be empty") == 6
+
+
+def test_a_manifest_is_told_where_it_is_looked_for(open_page: OpenPage, tmp_path: Path) -> None:
+    page = from_manifests(open_page)
+    (tmp_path / "train.jsonl").write_text("{}", encoding="utf-8")
+    page = field(page, "Source train").set_value(str(tmp_path / "train.jsonl")).run()
+    page = field(page, "Source development").set_value("nowhere/dev.jsonl").run()
+    said = texts(page)
+    assert f"Reads {tmp_path / 'train.jsonl'}" in said
+    assert f"Would read {Path.cwd() / 'nowhere' / 'dev.jsonl'}: no such file so far" in said
+    assert not page.error
+
+
+def test_a_teacher_that_cannot_be_found_is_told_before_anything_is_queued(
+    open_page: OpenPage, store: Store, tmp_path: Path
+) -> None:
+    page = open_page("new_run", launch="one")
+    written = (
+        f"name: x\nteachers: [{{model: '{tmp_path}/no such model'}}]\nmethod: {{losses: [{{kind: cross_entropy}}]}}\n"
+    )
+    page.text_area(key="yaml").set_value(written).run()
+    page = next(button for button in page.button if button.label == "Read into the form").click().run()
+    page = next(button for button in page.button if button.label == "Launch").click().run()
+    assert "no such model" in texts(page)
+    assert "Nothing was started" in texts(page)
+    assert store.jobs() == []

@@ -53,7 +53,7 @@ def charts(open_page: OpenPage, store: Store) -> dict[str, dict[str, Any]]:
     page = open_page("run", run=sample.add_staged_run(store).id, tab="Curves")
     assert not page.exception
     said = texts(page)
-    assert "**Loss: CKA** · 1 − CKA" in said
+    assert "**Loss: CKA** · 1 − debiased CKA" in said
     assert "**Loss: Cross entropy** · nats per token · from step 81" in said
     assert "**Loss: InfoNCE** · nats per point · to step 120" in said
     specs = [json.loads(item.proto.spec) for item in page.get("vega_lite_chart")]
@@ -136,7 +136,7 @@ def test_a_run_in_the_bin_says_so_and_comes_back(open_page: OpenPage, store: Sto
 def test_the_angle_at_the_last_probe_stands_in_front(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
     run = sample.add_finished_job(store, runs_folder)[3]
     shown = {item.label: item.value for item in open_page("run", run=run.id).metric}
-    assert shown["Angle ↓"] == "29.6°"
+    assert shown["Angle, mean of layer pairs ↓"] == "29.6°"
 
 
 def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from core.cli import main
-from core.cli.checking import checks_json, print_checks, size
+from core.cli.checking import checks_json, print_checks, size, told_while
 from core.config import RunConfig, dump_run
 from core.runs import Estimate, ParameterCounts, Studio
 
@@ -141,3 +141,15 @@ def test_the_mistakes_of_every_row_of_a_file_come_at_once(
     assert "  - base.lora.rank: " in said
     assert "  - rows.0.changes.training.steps: " in said
     assert "  - rows.1.changes.seed: " in said
+
+
+def test_a_check_says_what_it_does_and_how_long_it_may_take(
+    configs: tuple[RunConfig, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for measured, long in ((True, "a quarter of a minute or more for each; --no-measure"), (False, "some seconds")):
+        with told_while(configs, measured=measured) as tell:
+            tell("Measuring real steps of [b]x[/b], run 1 of 4")
+        said = capsys.readouterr()
+        assert long in " ".join(said.err.split())
+        assert "Measuring real steps of [b]x[/b], run 1 of 4 ..." in said.err
+        assert said.out == ""

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from ctranslate2.converters import TransformersConverter
+from faster_whisper import WhisperModel
+from safetensors.torch import load_file, save_file
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from transformers.utils import logging as transformers_logging
 
@@ -21,6 +24,7 @@ from core.sources import Utterance
 from core.sources.generated import generated_splits
 from core.store import Store
 from core.store.records import RunRecord, UtteranceResult
+from core.weights.load import load_whisper
 from core.wer import normalise
 
 # PEFT still asks transformers by a name that transformers deprecates.
@@ -50,16 +54,16 @@ def trained(store: Store, runs_folder: Path, config: RunConfig) -> RunRecord:
     return run
 
 
-def heard(store: Store, run: RunRecord, clips: tuple[Utterance, ...]) -> None:
-    """Store an evaluation of the run, so that the export knows which clips to listen to."""
+def heard(store: Store, run: RunRecord, clips: tuple[Utterance, ...], *, subject: Any = "student") -> None:
+    """Store an evaluation of the run, or of its teacher, so that the export knows which clips to listen to."""
     results = [
         UtteranceResult(clip.id, number, "", "", 0, 0, 0, 1, None, clip.duration, str(clip.audio_path))
         for number, clip in enumerate(clips)
     ]
     store.add_evaluation(
         job_id=run.job_id,
-        run_id=run.id,
-        subject="student",
+        run_id=run.id if subject == "student" else None,
+        subject=subject,
         test_set="test",
         test_set_hash="",
         step=3,
@@ -89,7 +93,11 @@ def test_an_export_says_the_same_to_any_program_that_reads_whisper(
     assert set(export.heard) == {clip.audio_path for clip in clips}
     names = {path.name for path in export.folder.iterdir()}
     assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json"} <= names
-    assert {path.suffix for path in export.folder.iterdir()} == {".safetensors", ".json"}
+    assert {path.suffix for path in export.folder.iterdir()} == {".safetensors", ".json", ".txt"}
+    assert export.summary == (
+        f"{export.folder}: loaded again, every weight is the same, and it said the same on {len(clips)} clip"
+        f"{'' if len(clips) == 1 else 's'}."
+    )
     assert [path.name for path in export.folder.parent.iterdir()] == ["model"]
 
     model: Any = WhisperForConditionalGeneration.from_pretrained(export.folder)
@@ -208,3 +216,79 @@ def test_a_mixture_is_refused_because_nothing_can_be_merged(
     with pytest.raises(ConfigError, match=r"is a mixture of experts\. .* cannot be merged into the weights"):
         export_merged(run, store=store, runs_folder=tmp_path, to=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_was_interrupted_is_heard_on_what_its_teacher_was_tested_on(
+    store: Store, make_config: Callable[..., RunConfig], clips: tuple[Utterance, ...], tmp_path: Path
+):
+    run = trained(store, tmp_path / "runs", make_config(student={"kind": "pruned"}, lora=LORA))
+    heard(store, run, clips, subject="teacher")
+    store.run_state(run.id, "interrupted")
+    export = export_merged(run, store=store, runs_folder=tmp_path / "runs", to=tmp_path / "out")
+    assert set(export.heard) == {clip.audio_path for clip in clips}
+
+
+def test_an_export_that_could_not_be_heard_does_not_say_that_it_was(
+    store: Store, make_config: Callable[..., RunConfig], tmp_path: Path
+):
+    student = {"kind": "pruned", "encoder_layers": [0], "decoder_layers": [0]}
+    run = trained(store, tmp_path, make_config(student=student, lora=LORA, freeze_below=0))
+    export = export_merged(run, store=store, runs_folder=tmp_path, to=tmp_path / "out")
+    assert "it was not heard, because no clip" in export.summary
+    assert "0 clips" not in export.summary
+
+
+def folder_of_tiny(folder: Path, **settings: Any) -> None:
+    """Write tiny.en as a transformers folder, and change how it is to generate."""
+    loaded = load_whisper("openai/whisper-tiny.en")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
+
+def test_settings_that_cannot_be_saved_are_left_out_of_an_export_and_said(
+    store: Store, make_config: Callable[..., RunConfig], tmp_path: Path
+):
+    folder_of_tiny(tmp_path / "base", temperature=0.7, num_beams=1, early_stopping=True, repetition_penalty=1.1)
+    student = {"kind": "pruned", "encoder_layers": [0], "decoder_layers": [0]}
+    teachers = [{"model": str(tmp_path / "base")}]
+    run = trained(store, tmp_path, make_config(teachers=teachers, student=student, lora=LORA, freeze_below=0))
+    export = export_merged(run, store=store, runs_folder=tmp_path, to=tmp_path / "out")
+    assert export.left_out == {"temperature": 0.7, "early_stopping": True}
+    assert "Left out of generation_config.json" in export.summary
+    assert "early_stopping = True, temperature = 0.7" in export.summary
+    written = json.loads((export.folder / "generation_config.json").read_text())
+    assert written["repetition_penalty"] == 1.1
+    assert not {"temperature", "early_stopping"} & written.keys()
+
+
+def test_a_head_of_its_own_stays_so_in_an_export(store: Store, make_config: Callable[..., RunConfig], tmp_path: Path):
+    folder_of_tiny(tmp_path / "base")
+    path = tmp_path / "base" / "model.safetensors"
+    state = load_file(path)
+    save_file({**state, "proj_out.weight": state["model.decoder.embed_tokens.weight"] * 1.5}, path)
+    student = {"kind": "pruned", "encoder_layers": [0], "decoder_layers": [0]}
+    teachers = [{"model": str(tmp_path / "base")}]
+    run = trained(store, tmp_path, make_config(teachers=teachers, student=student, lora=LORA, freeze_below=0))
+    folder = export_merged(run, store=store, runs_folder=tmp_path, to=tmp_path / "out").folder
+    # Version 4 of transformers believes the configuration, not the file.
+    assert json.loads((folder / "config.json").read_text())["tie_word_embeddings"] is False
+    model: Any = WhisperForConditionalGeneration.from_pretrained(folder)
+    assert torch.equal(model.proj_out.weight, model.model.decoder.embed_tokens.weight * 1.5)
+
+
+def test_faster_whispers_documented_conversion_reads_an_export_and_hears_what_we_hear(
+    store: Store, make_config: Callable[..., RunConfig], clips: tuple[Utterance, ...], tmp_path: Path
+):
+    run = trained(store, tmp_path / "runs", make_config(student={"kind": "pruned"}, lora=LORA))
+    heard(store, run, clips)
+    export = export_merged(run, store=store, runs_folder=tmp_path / "runs", to=tmp_path / "out")
+    copied = ["tokenizer.json", "preprocessor_config.json"]
+    TransformersConverter(str(export.folder), copy_files=copied).convert(str(tmp_path / "ct2"), quantization="float16")
+    theirs = WhisperModel(str(tmp_path / "ct2"), device="cpu", compute_type="float32")
+    for clip, text in export.heard.items():
+        segments, _ = theirs.transcribe(str(clip), beam_size=1, temperature=0.0, without_timestamps=True, language="en")
+        assert normalise("".join(segment.text for segment in segments)) == normalise(text)
