@@ -1,4 +1,5 @@
-"""The studio's pages. Started by ``manifold serve``, which says by environment which database and folder to open."""
+"""The studio's pages. Started by ``manifold serve``, which says by environment which database and folder to open
+and which token a browser has to have."""
 
 import os
 from pathlib import Path
@@ -16,6 +17,7 @@ from app import state
 # is set before the pages, whose symbols would be taken.
 HERE = Path(__file__).parent
 st.set_page_config(page_icon=str(HERE / "icon.svg"), layout="wide")
+access = state.let_in(os.environ.get("MANIFOLD_TOKEN", ""))
 page = st.navigation(
     [
         st.Page("views/runs.py", title="Runs", icon=":material/list:", url_path="runs", default=True),
@@ -33,6 +35,7 @@ st.set_page_config(page_title=f"{page.title} · Manifold Studio")
 st.html(HERE / "style.css")
 st.logo(HERE / "logo.svg", size="large")
 state.open_studio(
-    os.environ.get("MANIFOLD_DB", "sqlite:///experiments.db"), Path(os.environ.get("MANIFOLD_RUNS", "runs"))
+    os.environ.get("MANIFOLD_DB", "sqlite:///experiments.db"), Path(os.environ.get("MANIFOLD_RUNS", "runs")), access
 )
+state.show_trouble()
 page.run()

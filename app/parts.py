@@ -11,7 +11,7 @@ import streamlit as st
 from app import costs as cost_tables
 from app import phases, state, text
 from core.errors import DataError, quoted
-from core.runs import ACTIVE, JobRecord, ParameterCounts, word_difference
+from core.runs import ACTIVE, GRACE_SECONDS, JobRecord, ParameterCounts, word_difference
 
 MOST_COMPARED = 50
 """Runs side by side."""
@@ -106,7 +106,7 @@ def progress(job: JobRecord, *, first: str = "") -> None:
         left = "" if job.eta_seconds is None else f" · about {text.duration(job.eta_seconds)} left"
         st.progress(done, text=f"{text.plain(job.stage or 'Starting')} · {text.percent(done, 0)}{left}")
         if job.state == "stopping":
-            said = "Stopping at the next step. What it has is kept."
+            said = f"Stopping at the next step; killed after {text.duration(GRACE_SECONDS)}. What it has is kept."
         elif job.heartbeat_at is None:
             said = "Its worker starts."
         else:
@@ -146,6 +146,13 @@ def stop_buttons(job: JobRecord) -> None:
             st.rerun()
 
 
+def stalled(job: JobRecord) -> None:
+    """Say that a job gets on with nothing, where that is long for its steps."""
+    sentence = state.studio().stalls().get(job.id)
+    if sentence:
+        st.warning(text.plain(sentence), icon=":material/hourglass_disabled:")
+
+
 def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     """Show the last lines of a job's log."""
     path = state.studio().log_path(job.id)
@@ -169,7 +176,7 @@ def notes(run_id: str, written: str) -> None:
         # Another text is another field: what somebody else wrote meanwhile is shown.
         said = st.text_area("Notes", written, key=f"notes:{run_id}:{hash(written)}", height=140)
         if st.form_submit_button("Save the notes"):
-            state.studio().store.set_notes(run_id, said)
+            state.studio().set_notes(run_id, said)
             st.rerun()
 
 

@@ -11,6 +11,8 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from app import best, charts, phases, tables, text
+from app.guard import has_token
+from core.access import NOBODY, OWNER, Access
 from core.errors import ManifoldError, NotFoundError, quoted
 from core.runs import (
     ACTIVE,
@@ -35,17 +37,38 @@ IN_ADDRESS: Literal["query-params"] = "query-params"
 its place, where `set_query` would leave an entry in the history for every pause, which Back would take one by one."""
 
 
-@st.cache_resource(show_spinner="Opening the database")
-def _studio(database_url: str, runs_folder: str) -> Studio:
-    return Studio(database_url, Path(runs_folder))
+@st.cache_resource(
+    show_spinner="Opening the database", hash_funcs={Access: lambda access: (access.who, sorted(access.may))}
+)
+def _studio(database_url: str, runs_folder: str, access: Access) -> Studio:
+    return Studio(database_url, Path(runs_folder), access=access)
 
 
-def open_studio(database_url: str, runs_folder: Path) -> None:
+def let_in(token: str) -> Access:
+    """Return what the browser may do that this session is of; the page says so and ends where that is nothing.
+
+    Args:
+        token: Of this start of the studio.
+    """
+    access = OWNER if has_token(st.context.cookies, token) else NOBODY
+    with sentences():
+        access.require("see")
+        return access
+    st.stop()
+
+
+def open_studio(database_url: str, runs_folder: Path, access: Access) -> None:
     """Open the database, once per process; the page says so and ends when it cannot be."""
     with sentences():
-        st.session_state["studio"] = _studio(database_url, str(runs_folder))
+        st.session_state["studio"] = _studio(database_url, str(runs_folder), access)
         return
     st.stop()
+
+
+def show_trouble() -> None:
+    """Say at the top of the page what keeps new things from being stored."""
+    for sentence in studio().trouble():
+        st.warning(text.plain(sentence), icon=":material/hard_drive:")
 
 
 def studio() -> Studio:

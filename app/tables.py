@@ -22,6 +22,11 @@ from core.runs import (
     UtteranceResult,
 )
 
+ABOUT_KEPT = (
+    "Of which of the teacher's tokens: kept likeliest ones and one class for all others (teacher outputs 'compact') "
+    "give less than all tokens do."
+)
+
 SUBJECTS = {"teacher": "Teacher", "ensemble": "Ensemble", "student_before": "Student before", "student": "Student"}
 TEST, DEVELOPMENT = "test", "development"
 
@@ -89,6 +94,7 @@ def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
             "I": [record.insertions for record in records],
             "Words": [record.words for record in records],
             "Held-out KL": [record.heldout_kl for record in records],
+            **_kept([record.heldout_kl_tokens if record.heldout_kl is not None else 0 for record in records]),
             "Real-time factor": [record.real_time_factor for record in records],
             "Context": [record.audio_context for record in records],
         }
@@ -125,8 +131,19 @@ def ablation(table: AblationTable) -> pd.DataFrame:
     numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step", "Weights")
     frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float"))
     left_out = [] if any(row.load for row in table.rows) else ["Stored", "Active", "Load per expert"]
+    left_out += [] if frame["KL of"].str.startswith("top").any() else ["KL of"]
     left_out += [] if table.several else ["Weights"]
     return frame.drop(columns=left_out)
+
+
+def _tokens(kept: int | None) -> str:
+    """Return of which of the teacher's tokens a divergence is: the likeliest, or all (None); 0 where there is none."""
+    return "all tokens" if kept is None else f"top {kept} tokens" if kept else ""
+
+
+def _kept(counts: Sequence[int | None]) -> dict[str, list[str]]:
+    """Return the column that tells divergences apart, where not all are of all tokens."""
+    return {"KL of": [_tokens(kept) for kept in counts]} if any(counts) else {}
 
 
 def _ablation_row(
@@ -139,12 +156,13 @@ def _ablation_row(
         "Model": name,
         "WER": _scaled(record.wer if record else None),
         "Verdict": verdict(compared) if compared else "",
-        "Difference": text.points(compared.difference) if compared and interval else "",
+        "Difference": text.points(compared.difference) if compared and compared.difference is not None else "",
         "95 % interval": text.interval(interval) if interval else "",
         "S": record.substitutions if record else None,
         "D": record.deletions if record else None,
         "I": record.insertions if record else None,
         "Held-out KL": record.heldout_kl if record else None,
+        "KL of": _tokens(record.heldout_kl_tokens if record and record.heldout_kl is not None else 0),
         "Real-time factor": record.real_time_factor if record else None,
         "Weights": record.memory / 1e6 if record and record.memory else None,
         "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
@@ -222,7 +240,7 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
 
 
 def contrasts(table: AblationTable) -> pd.DataFrame:
-    """Return what the chart of differences shows: each model against the baseline, in points."""
+    """Return what the chart of differences shows: each model, or all its seeds, against the baseline, in points."""
     return pd.DataFrame(
         [
             {
@@ -230,11 +248,11 @@ def contrasts(table: AblationTable) -> pd.DataFrame:
                 "difference": 100 * row.difference,
                 "low": 100 * row.interval[0],
                 "high": 100 * row.interval[1],
-                "verdict": verdict(row),
+                "verdict": row.verdict,
                 "clear": row.significant,
-                "colour": colour(row),
+                "colour": TEACHER if place is None else run_colour(place),
             }
-            for name, _, row in table.compared
+            for name, row, place in table.tested
             if row.difference is not None and row.interval is not None
         ],
         columns=["name", "difference", "low", "high", "verdict", "clear", "colour"],

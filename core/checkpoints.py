@@ -16,12 +16,11 @@ from peft import PeftModel
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from core.leftovers import STAGING
 from core.mapping import PointMap, PointMaps
 from core.mixture import save_experts
 
 Name = Literal["best", "last"]
-
-STAGING = ".writing-"
 
 
 def save_adapters(

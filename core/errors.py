@@ -10,9 +10,12 @@ ManifoldError
 ├── TrainingError          the run went wrong while training
 │   └── NotFiniteError     the loss became NaN or infinite
 ├── StoreError             the database or a file of a run cannot be read or written
+│   ├── UnwritableError    the database can be read at most: its disk is full, or it is read-only
 │   ├── DatabaseGoneError  the database was deleted or replaced while it was in use
 │   └── BundleError        a bundle that is damaged or made to deceive; nothing of it was kept
+├── AccessError            whoever asks may not do that
 ├── NotFoundError          no run, job or preset has that name
+├── SomeRunsFailed         some runs of a job failed and others finished: so it says, and has finished
 ├── JobError               a job could not be started, stopped or watched
 └── Stopped                the user asked to stop: an ending, not a mistake
 
@@ -20,6 +23,7 @@ Each message says what happened and what to do; the app and the command line pri
 """
 
 import errno
+import re
 from dataclasses import dataclass
 
 
@@ -109,12 +113,24 @@ class DatabaseGoneError(StoreError):
     """The database was deleted or replaced while it was in use."""
 
 
+class UnwritableError(StoreError):
+    """The database cannot be written: its disk is full, or it is not this user's to write. It may be read."""
+
+
 class BundleError(StoreError):
     """A bundle that is damaged, made to deceive, or of another version; nothing of it was kept."""
 
 
+class AccessError(ManifoldError):
+    """Whoever asks may not do that."""
+
+
 class NotFoundError(ManifoldError):
     """No run, job or preset has that name."""
+
+
+class SomeRunsFailed(ManifoldError):
+    """Some runs of a job failed, and others finished: the job has finished, and says which did not."""
 
 
 class JobError(ManifoldError):
@@ -125,14 +141,49 @@ class Stopped(ManifoldError):
     """The user asked to stop: `run_job` raises it at the next boundary, and the worker records it."""
 
 
+_FULL = re.compile(
+    r"no space left|disk quota exceeded|os error (28|122)\b|disk is full|\d+ requested and \d+ written"
+    r"|unexpected pos \d+ vs|file write failed|iostream error",
+    re.IGNORECASE,
+)
+"""How libraries say that a file could not be written whole that have no number for it: safetensors, SQLite, numpy, and
+torch, which counts bytes."""
+
+
+def _of_the_disk(error: BaseException | None) -> str | None:
+    """Return what to do where a disk could not be written, however deep that lies; None for any other error."""
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        text = str(error)
+        file = error.filename if isinstance(error, OSError) and error.filename else "A file"
+        # libsndfile says no more where it writes; where it opens a file, it says which.
+        sound = type(error).__name__ == "LibsndfileError" and text == "System error."
+        if number in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(text) or sound:
+            return (
+                f"The disk is full. {file} could not be written. Free some space, for example of runs that nobody "
+                "needs, or raise the quota, and start the run again; what was stored is kept. How much is free: "
+                "manifold doctor."
+            )
+        if number == errno.EROFS or "os error 30" in text:
+            return f"{file} could not be written: its disk is read-only. Make it writable, or give another --runs."
+        if number == errno.EFBIG or "os error 27" in text:
+            return (
+                f"{file} could not be written: this account or file system allows no larger ones. Raise the limit "
+                "(ulimit -f), and start the run again."
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def sentence_of(error: Exception) -> str:
     """Return what to tell a user about an error that ended some work, whoever raised it; the rest is for the log."""
     if isinstance(error, ManifoldError):
         return str(error)
+    disk = _of_the_disk(error)
+    if disk is not None:
+        return disk
     # torch reports missing memory by its own names, and torch may not be here.
     name, text = type(error).__name__, str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "The disk is full. Free some space and start the run again; what was stored is kept."
     if name == "OutOfMemoryError":
         return "The GPU ran out of memory. Use a smaller batch size or a smaller model, and start the run again."
     if isinstance(error, MemoryError) or "can't allocate memory" in text:

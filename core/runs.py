@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,16 +12,34 @@ from pathlib import Path
 from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
+from core.access import OWNER, Access
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
 from core.alignment.results import has_spread
+from core.boot import uptime
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
-from core.errors import ConfigError, ManifoldError, Problem, StoreError
+from core.errors import (
+    ConfigError,
+    DatabaseGoneError,
+    JobError,
+    ManifoldError,
+    Problem,
+    StoreError,
+    UnwritableError,
+)
 from core.first_look import first_look, layer_problems
-from core.launchers.liveness import interrupt_dead_jobs, process_of
+from core.launchers.liveness import (
+    GRACE_SECONDS,
+    end_by_force,
+    interrupt_dead_jobs,
+    kill_overdue_jobs,
+    process_of,
+    stalls,
+)
 from core.launchers.local import LocalLauncher
-from core.launchers.process import kill_tree, terminate
-from core.launchers.slots import ANALYSIS, slot_taken
+from core.launchers.process import terminate
+from core.launchers.slots import ANALYSIS, analysis_slots, slot_taken
+from core.leftovers import remove_unfinished
 from core.model_sources import unavailable_models
 from core.scaling.fit import read_calibration
 from core.scaling.plan import Plan, Size, plan
@@ -43,11 +61,14 @@ from core.store import (
     Store,
     UtteranceResult,
 )
+from core.store.database import identity
+from core.store.files import free_bytes, make_folder_private
 from core.store.records import Level, Side, probe_folder, teacher_states
 from core.wer import WordChange, word_difference
 
 __all__ = [
     "ACTIVE",
+    "GRACE_SECONDS",
     "NEIGHBOURS",
     "AblationRow",
     "AblationTable",
@@ -83,6 +104,12 @@ __all__ = [
 
 ANALYSIS_START_SECONDS = 10.0
 
+NOW_SECONDS = 10.0
+"""A job that is killed at once is killed by others, too, where whoever asked for it did not get so far."""
+
+FULL_BYTES = 16 * 1024**2
+"""With less than this on its disk, the next thing that is written may not fit."""
+
 REFRESH_SECONDS = 0.5
 """So long a look at the state of things waits for a writer; what cannot be written then is written at a later one."""
 
@@ -117,10 +144,25 @@ class Studio:
     Attributes:
         store: The database, for everything that is only read.
         runs_folder: Where runs keep their files, absolute.
+        access: What whoever uses this studio may do; each action looks at it.
     """
 
-    def __init__(self, database_url: str, runs_folder: Path, *, launcher: LocalLauncher | None = None) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        runs_folder: Path,
+        *,
+        launcher: LocalLauncher | None = None,
+        access: Access = OWNER,
+    ) -> None:
         """Open the database and make the folder.
+
+        Args:
+            database_url: Of the database; see Store.open.
+            runs_folder: Made if it is not there.
+            launcher: What starts workers.
+            access: What may be done. Whoever can write the database's file may do everything, as the command line;
+                whoever comes by the network is given what their token allows.
 
         Raises:
             StoreError: If either cannot be used.
@@ -132,9 +174,16 @@ class Studio:
             raise StoreError(
                 f"The folder {self.runs_folder} cannot be made ({error.strerror}). Give another one with --runs."
             ) from error
+        self._folder_identity = identity(self.runs_folder)
+        self._private = make_folder_private(self.runs_folder)
+        self._refused = ""
         self.store = Store.open(database_url)
+        self.access = access
         self._launcher = launcher or LocalLauncher()
         self._analysis_started = -ANALYSIS_START_SECONDS
+        with suppress(UnwritableError):
+            self._look_after_jobs()
+        remove_unfinished(self.runs_folder, self.store)
 
     def close(self) -> None:
         """Close the database; runs go on."""
@@ -154,7 +203,9 @@ class Studio:
         Raises:
             ConfigError: If the runs cannot be one job, or a first look finds what would end them before they begin.
         """
+        self.access.require("start")
         _require_one_job(configs)
+        self._require_folder()
         problems = [*first_look(configs, runs_folder=self.runs_folder), *self.unavailable_models(configs)]
         if problems:
             raise ConfigError("These runs cannot start; nothing was started:", problems)
@@ -181,6 +232,7 @@ class Studio:
 
     def start_quick_start(self) -> JobRecord:
         """Start the ablation that ships with the project."""
+        self.access.require("start")
         name, configs = self.quick_start()
         return self.start(configs, name=name)
 
@@ -199,31 +251,114 @@ class Studio:
             )
         return ablation.name, configs
 
-    def stop(self, job_id: str, *, now: bool = False) -> JobRecord:
+    def stop(self, job_id: str, *, now: bool = False, grace_seconds: float = GRACE_SECONDS) -> JobRecord:
         """Stop a job: a waiting one at once, a working one at its next step, which keeps what it has.
 
         Args:
             job_id: The job; one that has ended stays as it is.
             now: Do not wait: kill its process and all that it started.
+            grace_seconds: After this long the same happens to a job that has not reached its next step, at the next
+                `refresh` of any studio; `manifold serve` and `manifold stop` refresh all the time.
         """
-        self.store.request_stop(job_id)
-        process = process_of(self.store.job(job_id))
-        if now:
-            self.store.job_state(
-                job_id, "stopped", "Stopped at once: what it was doing is lost, what was stored is kept."
-            )
-            if process is not None:
-                kill_tree(process)
-        elif process is not None:
+        self.access.require("stop")
+        # With a little time before others would end it, too.
+        self.store.request_stop(job_id, stop_by=uptime() + (NOW_SECONDS if now else grace_seconds))
+        job = self.store.job(job_id)
+        process = process_of(job)
+        if now and process is not None:
+            message = "Stopped at once: what it was doing is lost, what was stored is kept."
+            end_by_force(self.store, self.runs_folder, job, process, message)
+        elif now:
+            self.store.job_state(job_id, "stopped", "Stopped at once, before its worker began.")
+        elif process is not None and job.active:
             terminate(process)
         return self.store.job(job_id)
 
+    def stalls(self) -> dict[str, str]:
+        """Return a sentence for each job and run that works but has got on with nothing for long, by their ids."""
+        return stalls(self.store)
+
+    def change_tags(self, run_ids: Sequence[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Give tags to runs and take others away; see core.store.Labels."""
+        self.access.require("label")
+        self.store.change_tags(run_ids, add=add, remove=remove)
+
+    def set_notes(self, run_id: str, notes: str) -> None:
+        """Replace what is written about a run; see core.store.Labels."""
+        self.access.require("label")
+        self.store.set_notes(run_id, notes)
+
+    def put_in_bin(self, run_ids: Sequence[str]) -> None:
+        """Put runs that have ended in the bin; see core.store.Labels."""
+        self.access.require("delete")
+        self.store.put_in_bin(run_ids)
+
+    def restore(self, run_ids: Sequence[str]) -> None:
+        """Take runs out of the bin."""
+        self.access.require("delete")
+        self.store.restore(run_ids)
+
     def refresh(self) -> None:
-        """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
-        with suppress(StoreError):
-            interrupt_dead_jobs(self.store.waiting(REFRESH_SECONDS), self.runs_folder)
-        if self.store.requests_open():
-            self._ensure_analysis_worker()
+        """Look after jobs: what dead workers left is stored, and what does not stop in its time is killed.
+
+        Jobs of dead workers become interrupted, and an analysis worker that is needed is started again. A database that
+        somebody else is writing to is left for the next time.
+
+        Raises:
+            StoreError: If the database or the folder of the runs is gone.
+        """
+        self._require_folder()
+        self._refused = ""
+        try:
+            self._look_after_jobs()
+            if self.store.requests_open():
+                self._ensure_analysis_worker()
+        except (UnwritableError, JobError) as error:
+            # What is there can still be looked at; `trouble` says it.
+            self._refused = str(error)
+
+    def trouble(self) -> list[str]:
+        """Return what is wrong with where runs are kept, a sentence each: it stands at the top of pages and lists."""
+        said = [self.store.unwritable or self._refused]
+        kept = {"the database": self.store.path.parent, "the runs": self.runs_folder}
+        low = {what: folder for what, folder in kept.items() if free_bytes(folder) < FULL_BYTES}
+        if low and not any(said):
+            what, folder = " and of ".join(low), next(iter(low.values()))
+            said.append(
+                f"The disk of {what} is full ({free_bytes(folder) / 1e6:.0f} MB are free in {folder}). What is there "
+                "can be read, but nothing new can be kept. Free some space on it, for example of runs that nobody "
+                "needs."
+            )
+        exposed = [str(path) for path in (*self.store.exposed, *(() if self._private else (self.runs_folder,)))]
+        if exposed:
+            said.append(
+                f"Others on this machine can read {', '.join(exposed)}, and this account cannot change that. Its owner "
+                "can: chmod -R go= PATH."
+            )
+        return [sentence for sentence in said if sentence]
+
+    def _look_after_jobs(self) -> None:
+        hasty = self.store.waiting(REFRESH_SECONDS)
+        try:
+            ended = kill_overdue_jobs(hasty, self.runs_folder) + interrupt_dead_jobs(hasty, self.runs_folder)
+            if ended:
+                remove_unfinished(self.runs_folder, self.store)
+        except (DatabaseGoneError, UnwritableError):
+            raise
+        except StoreError:
+            pass  # the next look may get through
+
+    def _require_folder(self) -> None:
+        """Refuse to go on where the files of all runs are gone; the folder is not made anew, as if it had been empty.
+
+        Raises:
+            StoreError: If it was deleted or moved.
+        """
+        if identity(self.runs_folder) != self._folder_identity:
+            raise StoreError(
+                f"The folder of the runs, {self.runs_folder}, was deleted or moved while the studio was open. Put it "
+                "back, or start the studio again."
+            )
 
     def ablation(self, job_id: str, test_set: str | None = None, *, against: str | None = None) -> AblationTable:
         """Compare the runs of a job; see core.ablation.ablation_table."""
@@ -257,6 +392,7 @@ class Studio:
 
         One that is there is drawn `again` on demand only; until then its picture stays.
         """
+        self.access.require("measure")
         record = self.store.request_map(
             run_id, side, student_layer, teacher_layer, step, level, teacher_number=teacher_number, again=again
         )
@@ -266,6 +402,7 @@ class Studio:
 
     def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
         """Ask how alike both sides are at a step, anew if an older version said it; its record says when it is done."""
+        self.access.require("measure")
         record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
         if record.result is not None and not has_spread(record.result):
             record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number, again=True)
@@ -321,6 +458,7 @@ class Studio:
                 keeps what was found as its `estimate`.
             rows: The runs that it learns from, where these are earlier rows of the same ablation.
         """
+        self.access.require("measure")
         record = self.store.request_check(config, measure=measure, rows=rows)
         self._ensure_analysis_worker()
         return record
@@ -365,7 +503,7 @@ class Studio:
     def _ensure_analysis_worker(self) -> None:
         # One that was just started has not taken its slot yet, and one that cannot start should not be started forever.
         waited = time.monotonic() - self._analysis_started
-        if waited < ANALYSIS_START_SECONDS or slot_taken(self.runs_folder, ANALYSIS):
+        if waited < ANALYSIS_START_SECONDS or slot_taken(analysis_slots(self.runs_folder), ANALYSIS):
             return
         self._analysis_started = time.monotonic()
         self._launcher.submit_analysis(

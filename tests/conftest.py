@@ -2,18 +2,35 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.config import RunConfig, parse_run
+from core.launchers.slots import SLOTS
 from core.store import Store
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", type=Path, metavar="FOLDER", help="where to put the README's pictures")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Lock the machine's devices in a folder of the tests' own: who works on it meanwhile is not waited for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SLOTS, str(tmp_path_factory.mktemp("slots")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait for what another one has left at work."""
+    monkeypatch.setenv(SLOTS, str(tmp_path_factory.mktemp("slots")))
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +49,33 @@ def store(tmp_path: Path, new_database: Path) -> Iterator[Store]:
     opened = Store.open(f"sqlite:///{path}")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield the folder of a disk of 4 MB; where none can be mounted the test is skipped, and says so."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"A full disk is not tried here: only root can mount a small one ({mounted.stderr.strip()})")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def fill() -> Callable[[Path], Path]:
+    """Return what writes to a disk until it takes no more; the file that it returns can be removed."""
+
+    def written(folder: Path) -> Path:
+        file = folder / "filling"
+        with open(file, "wb", buffering=0) as filling, suppress(OSError):
+            while True:
+                filling.write(b"x" * 4096)
+        assert shutil.disk_usage(folder).free == 0
+        return file
+
+    return written
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def _said(run: RunRecord, job: JobRecord) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.warning("This run is in the bin.", icon=":material/delete:")
             if st.button("Restore", icon=":material/restore_from_trash:"):
-                state.studio().store.restore([run.id])
+                state.studio().restore([run.id])
                 st.rerun()
     parts.expectation(job)
     if run.tags:
@@ -132,6 +132,7 @@ def _live(run: RunRecord, job: JobRecord, phase: str) -> None:
             waiting = f"This run {waits}."
         with st.container(border=True):
             parts.progress(now, first=waiting)
+            parts.stalled(now)
             parts.stop_buttons(now)
         shown = phases.of_run(own, state.preparing())
         parts.tab_title(shown, run.name, now)
@@ -274,6 +275,7 @@ def _results(run: RunRecord) -> None:
             "Held-out KL": st.column_config.NumberColumn(
                 "Held-out KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token."
             ),
+            "KL of": st.column_config.TextColumn(help=tables.ABOUT_KEPT),
             "Real-time factor": st.column_config.NumberColumn(
                 format="%.3f", help="Time of the encoder, whole, and of the decoder over audio time."
             ),

@@ -113,6 +113,7 @@ def _live(jobs: list[JobRecord], version: tuple[object, ...]) -> None:
                     st.markdown(f"**{text.plain(job.name)}**", width="content")
                     parts.badge(phase)
                 parts.progress(job)
+                parts.stalled(job)
                 parts.stop_buttons(job)
         old = bool(jobs) and time.monotonic() - drawn > REDRAWN_SECONDS
         return old or store.list_version() != version or not all(job.active for job in now)
@@ -131,9 +132,12 @@ def _trouble(jobs: list[JobRecord], runs: list[RunSummary]) -> None:
     for run in runs:
         if run.state in ("failed", "interrupted") and last.get(run.name, run.created_at) <= run.created_at:
             ended.setdefault(run.job_id, []).append(run)
-    bad = [job for job in jobs if job.state in ("failed", "interrupted") and job.id in ended]
+    # One of which some runs failed has finished, with a sentence that says so.
+    bad = [job for job in jobs if not job.active and job.state != "stopped" and job.message and job.id in ended]
     for job in bad[:MOST_TROUBLE]:
-        parts.ending(job.state, f"{job.name}: {text.first_sentence(job.message)}")
+        parts.ending(
+            "failed" if job.state == "finished" else job.state, f"{job.name}: {text.first_sentence(job.message)}"
+        )
         state.link("run", "Open it, with its log", ":material/monitoring:", run=ended[job.id][0].id)
     if len(bad) > MOST_TROUBLE:
         st.caption(f"{len(bad) - MOST_TROUBLE} more ended badly: see the list below.")
@@ -323,12 +327,12 @@ def _actions(chosen: list[RunSummary], *, hidden: int, known_tags: list[str], in
             parts.notes(chosen[0].id, chosen[0].notes)
     if in_bin:
         if st.button("Restore", icon=":material/restore_from_trash:"):
-            state.studio().store.restore(ids)
+            state.studio().restore(ids)
             _untick()
             st.rerun()
     elif st.button("Move to the bin", icon=":material/delete:", help="It can be taken out again."):
         with state.sentences():
-            state.studio().store.put_in_bin(ids)
+            state.studio().put_in_bin(ids)
             _untick()
             st.rerun()
     st.button("Untick", icon=":material/deselect:", on_click=_untick)
@@ -352,7 +356,7 @@ def _tag(chosen: list[RunSummary], known: list[str]) -> None:
         )
         if st.form_submit_button("Save the tags"):
             removed = [tag for tag in common if tag not in tags]
-            state.studio().store.change_tags([run.id for run in chosen], add=tags, remove=removed)
+            state.studio().change_tags([run.id for run in chosen], add=tags, remove=removed)
             st.rerun()
 
 

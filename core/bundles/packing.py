@@ -35,7 +35,7 @@ from core.store.records import config_hash
 from core.store.tables import evaluations, jobs, maps, runs
 from core.store.transfer import Row, as_json
 
-STAYS = ("pid", "boot_id", "process_started", "heartbeat_at")
+STAYS = ("pid", "boot_id", "process_started", "heartbeat_at", "queued_at", "advanced_at", "stop_by")
 """What a job's row says of a process of this machine."""
 
 PROBE = "probe.json"
@@ -72,6 +72,7 @@ def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False,
         JobError: If it is still at work.
         StoreError: If the file exists or cannot be written, or the job is too large.
     """
+    studio.access.require("share")
     job = studio.store.job(job_id)
     if job.active:
         raise JobError(f"The job {job.id} is {job.state}. Export it when it has ended, or stop it first.")
@@ -120,7 +121,7 @@ class _Contents:
                 row |= {**dict.fromkeys(STAYS), "log_path": ""}
             if table is runs:
                 config = portable(row["config"], self._runs_folder)
-                row |= {"config": config, "config_hash": config_hash(config)}
+                row |= {"config": config, "config_hash": config_hash(config), "advanced_at": None}
             elif table is evaluations:
                 row["label"] = portable(row["label"], self._runs_folder)
             if "audio_path" in row:

@@ -65,6 +65,7 @@ def import_bundle(studio: Studio, file: Path) -> JobRecord:
         BundleError: If anything is wrong with the bundle; nothing of it is kept.
         StoreError: If the job is here already, or it cannot be written; nothing of it is kept.
     """
+    studio.access.require("import")
     _remove_left(studio.runs_folder)
     staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=studio.runs_folder))
     try:

@@ -26,7 +26,7 @@ from core.errors import ConfigError, JobError
 from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
-from core.runs import ACTIVE, JobRecord, Studio
+from core.runs import ACTIVE, GRACE_SECONDS, JobRecord, Studio
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +42,7 @@ app.command()(report)
 app.command()(plan)
 
 QUICK_START = "quickstart"
+STOPPING_SECONDS = 0.2
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -76,7 +77,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     screen = Console(stderr=True, highlight=False)
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         try:
             with studio_server(database_url=studio.store.url, runs_folder=studio.runs_folder, port=port) as server:
                 _serve(studio, server, screen=screen, browser=browser, quickstart=quickstart)
@@ -92,20 +93,25 @@ def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bo
         screen.print("There are no runs yet: the quick start begins.")
         job = studio.start_quick_start()
     server.wait_until_it_answers()
-    screen.print(f"The studio is open: {server.url} (Ctrl-C closes it; runs go on)")
+    _print_open(server, screen, "Ctrl-C closes it; runs go on")
     if browser:
-        open_browser(server.url)
+        open_browser(server.address, page=studio.runs_folder / "studio.html")
     job = job or next(iter(studio.store.jobs(limit=1, states=ACTIVE)), None)
     if job is not None:
         ended = follow(studio, job.id, screen=screen, alive=server.require_alive)
         _print_result(studio, ended)
-        if ended.state != "finished":
+        if ended.state != "finished" or ended.message:
             screen.print(_ending(studio, ended), markup=False)
-        screen.print(f"The studio is open: {server.url} (Ctrl-C closes it)")
+        _print_open(server, screen, "Ctrl-C closes it")
     while True:
         server.require_alive()
         studio.refresh()
         time.sleep(2.0)
+
+
+def _print_open(server: StudioServer, screen: Console, how: str) -> None:
+    # On one line, whatever the terminal's width: it is copied.
+    screen.print(f"The studio is open: {server.address} ({how})", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -116,7 +122,7 @@ def quickstart(
     maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Wait until the maps are drawn, too.")] = True,
 ) -> None:
     """Run the ablation that ships with the project, print its table, and exit."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         _see_through(studio, studio.start_quick_start(), as_json=as_json, maps=maps)
 
 
@@ -131,7 +137,7 @@ def run(
 ) -> None:
     """Start a run or an ablation and wait for it. Ctrl-C stops the waiting, not the run."""
     name, configs = read_runs(config)
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         job = studio.start(configs, name=name)
         if not detach:
             _see_through(studio, job, as_json=as_json, maps=maps)
@@ -173,7 +179,7 @@ def check(
     ] = True,
 ) -> None:
     """Say what can be known before a run: mistakes, what is trained, what it takes. The exit status 2 is: it cannot."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="lend") as studio:
         try:
             name, configs = studio.quick_start() if config == QUICK_START else read_runs(config)
         except ConfigError as error:
@@ -213,10 +219,11 @@ def list_runs(
         found = studio.store.runs(limit=limit)
         read = [item for item in studio.store.evaluations(test_set="test") if item.words]
         wer = {item.run_id: item.wer for item in read if item.run_id is not None}
+        stalled = studio.stalls()
         if as_json:
-            _print_json(runs_json(found, wer))
+            _print_json(runs_json(found, wer, stalled))
         elif found:
-            print_runs(found, wer, output())
+            print_runs(found, wer, output(), stalled)
         else:
             print("There are no runs yet. Start the quick start: manifold quickstart")
 
@@ -227,11 +234,21 @@ def stop(
     db: Database = DATABASE,
     runs: Runs = RUNS,
     now: Annotated[bool, typer.Option("--now", help="Kill it instead of waiting for its next step.")] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Kill it where it has not reached its next step after so many seconds.")
+    ] = GRACE_SECONDS,
 ) -> None:
-    """Stop a job. A run shares its worker with the other runs of its job, which stop too."""
+    """Stop a job and wait until it has. A run shares its worker with the other runs of its job, which stop too."""
     with open_studio(db, runs) as studio:
         studio.refresh()
-        job = studio.stop(job_of(studio, job_or_run).id, now=now)
+        job = studio.stop(job_of(studio, job_or_run).id, now=now, grace_seconds=grace)
+        if job.active:
+            screen = Console(stderr=True, highlight=False)
+            screen.print(f"Job {job.id} stops at its next step. If it does not, it is killed in {grace:.0f} s.")
+        while job.active:
+            time.sleep(STOPPING_SECONDS)
+            studio.refresh()
+            job = studio.store.job(job.id)
         print(f"Job {job.id} is {job.state}. {job.message}".rstrip())
 
 
@@ -318,7 +335,7 @@ def _see_through(studio: Studio, job: JobRecord, *, as_json: bool, maps: bool) -
             _print_json(ablation_json(studio.ablation(job.id)))
         else:
             _print_result(studio, ended)
-        if ended.state != "finished":
+        if ended.state != "finished" or ended.message:
             raise JobError(_ending(studio, ended))
         if maps:
             follow_maps(studio, job.id, screen=screen)

@@ -4,6 +4,7 @@ import platform
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,13 @@ from rich.text import Text
 from core.cli.watching import counted
 from core.config import read_preset
 from core.errors import ManifoldError
+from core.runs import FULL_BYTES
+from core.store import Store
+from core.store.database import database_path
+from core.store.files import free_bytes
 
 ENOUGH_BYTES = 5 * 1024**3
+ENOUGH_FOR_NUMBERS = 512 * 1024**2
 RACE_FREE_SQLITE = (3, 51, 3)
 
 
@@ -36,11 +42,11 @@ class Finding:
 
 
 def examine(*, database_url: str, runs_folder: Path) -> list[Finding]:
-    """Look at everything that a run needs; nothing is changed but for the database, which is made if it is missing."""
+    """Look at everything that a run needs; nothing is changed."""
     return [
         Finding("python", True, True, platform.python_version()),
         _torch(),
-        _disk(runs_folder),
+        *_disks(database_url, runs_folder),
         _sqlite(),
         _database(database_url),
         _models(),
@@ -83,11 +89,22 @@ def _torch() -> Finding:
     return Finding("torch", True, True, f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}, {cuda}")
 
 
-def _disk(runs_folder: Path) -> Finding:
-    existing = next(path for path in (runs_folder.absolute(), *runs_folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    note = f"{free / 1024**3:.1f} GiB free for {runs_folder}"
-    return Finding("disk", free >= ENOUGH_BYTES, False, note if free >= ENOUGH_BYTES else f"{note}; runs may fill it")
+def _disks(database_url: str, runs_folder: Path) -> list[Finding]:
+    """Look at the disk of the runs and at that of the database, which may be another one."""
+    found = [_disk("disk", runs_folder.expanduser().absolute(), ENOUGH_BYTES, "runs may fill it")]
+    with suppress(ManifoldError):
+        found.append(
+            _disk("disk of the database", database_path(database_url), ENOUGH_FOR_NUMBERS, "what runs say may fill it")
+        )
+    return found
+
+
+def _disk(name: str, path: Path, enough: int, otherwise: str) -> Finding:
+    free, full = free_bytes(path), free_bytes(path) < FULL_BYTES
+    note = f"{free / 1024**3:.1f} GiB free for {path}"
+    if full:
+        otherwise = "it is full: free some space, for example of runs that nobody needs"
+    return Finding(name, free >= enough, full, note if free >= enough else f"{note}; {otherwise}")
 
 
 def _sqlite() -> Finding:
@@ -101,12 +118,18 @@ def _sqlite() -> Finding:
 
 
 def _database(url: str) -> Finding:
-    from core.store import Store
-
     def look() -> Finding:
+        path = database_path(url)
+        if not path.exists():
+            return Finding("database", True, True, f"none at {path} yet; the first run makes it")
         store = Store.open(url)
         count = len(store.jobs(limit=1000))
         store.close()
+        if store.unwritable:
+            return Finding("database", False, True, store.unwritable)
+        if store.exposed:
+            open_to_all = ", ".join(map(str, store.exposed))
+            return Finding("database", False, False, f"{store.path}: others can read {open_to_all} (chmod go= PATH)")
         return Finding("database", True, True, f"{store.path}, {counted(count, 'job')}")
 
     return _attempted("database", True, look)

@@ -1,17 +1,20 @@
 """The studio's process: started, waited for, and ended with the command that started it."""
 
+import html
+import http.client
 import importlib.util
+import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from core.errors import JobError
 
@@ -24,14 +27,36 @@ class StudioServer:
     """A running studio.
 
     Attributes:
-        url: Where it answers.
+        url: Where it answers; known once it does.
+        address: The same with its token, which a browser has to have brought once.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-        """Take over a process that was started."""
+    def __init__(
+        self, process: subprocess.Popen[bytes], line: socket.socket, *, port: int, token: str, log: Path
+    ) -> None:
+        """Take over a process that was started.
+
+        Args:
+            process: The studio's.
+            line: To its standard input. The process ends when this end of it is closed, however that happens.
+            port: Where it answers.
+            token: What it asks for.
+            log: Where its output goes.
+        """
         self._process = process
-        self.url = url
+        self._line = line
+        self._port = port
+        self._token = token
         self._log = log
+        self._base_path = ""
+
+    @property
+    def url(self) -> str:  # noqa: D102
+        return f"http://{ADDRESS}:{self._port}{self._base_path}"
+
+    @property
+    def address(self) -> str:  # noqa: D102
+        return f"{self.url}/?token={self._token}"
 
     def require_alive(self) -> None:
         """Raise JobError when the studio has ended by itself."""
@@ -49,29 +74,47 @@ class StudioServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._line.close()
 
     def wait_until_it_answers(self) -> None:
-        """Wait for the health page.
+        """Wait until the studio says where its pages are, and for its health page.
 
         Raises:
             JobError: If the studio ends, or does not answer in time.
         """
         deadline = time.monotonic() + START_SECONDS
+        said = b""
+        self._line.settimeout(0.2)
         while time.monotonic() < deadline:
             self.require_alive()
-            try:
-                with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
+            if not said.endswith(b"\n"):
+                with suppress(OSError):
+                    said += self._line.recv(4096)
+                continue
+            path = json.loads(said)["base_path"].strip("/")
+            self._base_path = quote(f"/{path}") if path else ""
+            if self._answers():
+                return
+            time.sleep(0.2)
         raise JobError(
             f"The studio does not answer after {START_SECONDS:.0f} s. The end of {self._log}:\n{_tail(self._log)}"
         )
 
+    def _answers(self) -> bool:
+        # Not by urllib, which would go through the proxy that the environment names.
+        connection = http.client.HTTPConnection(ADDRESS, self._port, timeout=2)
+        try:
+            connection.request("GET", f"{self._base_path}/_stcore/health")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
 
 @contextmanager
 def studio_server(*, database_url: str, runs_folder: Path, port: int) -> Iterator[StudioServer]:
-    """Serve the studio while the block runs.
+    """Serve the studio while the block runs, with a new token.
 
     Args:
         database_url: Passed on as MANIFOLD_DB.
@@ -82,38 +125,53 @@ def studio_server(*, database_url: str, runs_folder: Path, port: int) -> Iterato
         JobError: If the port is in use or the studio cannot be started.
     """
     _require_free(port)
-    spec = importlib.util.find_spec("app.main")
-    if spec is None or spec.origin is None:
+    if importlib.util.find_spec("app.server") is None:
         raise JobError("The studio's pages are not installed. Install the project whole: make setup")
-    options = {
-        "server.address": ADDRESS,
-        "server.port": str(port),
-        "server.headless": "true",
-        "browser.gatherUsageStats": "false",
-        "client.toolbarMode": "minimal",
-    }
-    command = [sys.executable, "-m", "streamlit", "run", spec.origin]
-    command += [part for name, value in options.items() for part in (f"--{name}", value)]
     environment = {**os.environ, "MANIFOLD_DB": database_url, "MANIFOLD_RUNS": str(runs_folder)}
     log = runs_folder / "studio.log"
+    token = secrets.token_urlsafe(32)
+    ours, its = socket.socketpair()
     try:
-        with open(log, "wb") as output:
+        with its, open(log, "wb", opener=_private) as output:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+                [sys.executable, "-m", "app.server"],
+                stdin=its.fileno(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
             )
     except OSError as error:
+        ours.close()
         raise JobError(f"The studio could not be started: {error}.") from error
-    server = StudioServer(process, f"http://{ADDRESS}:{port}", log)
+    # By a line of its own: what stands in arguments or in the environment can be seen by others.
+    ours.sendall(json.dumps({"token": token, "port": port}).encode() + b"\n")
+    server = StudioServer(process, ours, port=port, token=token, log=log)
     try:
         yield server
     finally:
         server.end()
 
 
-def open_browser(url: str) -> None:
-    """Open a browser where there is a screen; in a terminal alone, one would take the terminal over."""
-    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        webbrowser.open(url)
+def open_browser(address: str, *, page: Path) -> None:
+    """Open a browser where there is a screen; in a terminal alone, one would take the terminal over.
+
+    Args:
+        address: What to open.
+        page: A file that leads there, and that is opened instead: every user of the machine can see what a browser was
+            started with, but only its owner can read the file.
+    """
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    with open(page, "w", encoding="utf-8", opener=_private) as file:
+        file.write(f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(address)}">\n')
+    webbrowser.open(page.absolute().as_uri())
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that only its owner can read, whoever made it."""
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _require_free(port: int) -> None:

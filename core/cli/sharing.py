@@ -47,7 +47,7 @@ def import_job(
     as_json: Json = False,
 ) -> None:
     """Take in the job of a bundle: all of it, after everything in it was checked, or nothing."""
-    with open_studio(db, runs) as studio:
+    with open_studio(db, runs, missing="make") as studio:
         job = import_bundle(studio, file)
         found = [run.id for run in studio.store.runs(limit=1000, job_id=job.id)]
         if as_json:

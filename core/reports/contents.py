@@ -188,18 +188,16 @@ def _differences(table: AblationTable) -> Figure | None:
             low=100 * row.interval[0],
             high=100 * row.interval[1],
             hollow=not row.significant,
-            place=_place_in_job(row),
+            place=place,
         )
-        for name, _, row in table.compared
+        for name, row, place in table.tested
         if row.difference is not None and row.interval is not None
     ]
     if not rows:
         return None
     label = f"Differences from {table.against} in points"
     chart = charts.dots(rows, label=label, unit="points of WER, negative is better", signed=True)
-    caption = (
-        f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant, or too few to test. {table.test}"
-    )
+    caption = f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant. {table.test}"
     return Figure(f"Against {table.against}", chart, caption)
 
 

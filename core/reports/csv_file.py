@@ -48,6 +48,7 @@ ABLATION = (
     "high_points",
     "p_adjusted",
     "kl_nats_per_token",
+    "kl_of_likeliest_tokens",
     "real_time_factor",
     "weights_bytes",
     "adapter_parameters",
@@ -90,6 +91,7 @@ def _errors(item: EvaluationRecord) -> dict[str, Any]:
         "insertions": item.insertions,
         "words": item.words,
         "kl_nats_per_token": item.heldout_kl,
+        "kl_of_likeliest_tokens": item.heldout_kl_tokens,
         "real_time_factor": item.real_time_factor,
         "weights_bytes": item.memory,
     }

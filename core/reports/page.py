@@ -54,6 +54,7 @@ def freeze(
         ConfigError: If its evaluations cannot be compared.
         StoreError: If the file exists or cannot be written.
     """
+    studio.access.require("share")
     job = studio.store.job(job_id)
     if job.active:
         raise JobError(f"The job {job.id} is {job.state}. Freeze it when it has ended, or stop it first.")

@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from core.errors import DatabaseGoneError, StoreError
+from core.errors import DatabaseGoneError, StoreError, UnwritableError
+from core.store.files import cannot_be_written, make_private, private_opener, reading_engine
 from core.store.migrating import known_revisions, upgrade
 from core.store.migrations import HEAD
 
@@ -33,15 +35,16 @@ class Database:
     Attributes:
         url: SQLAlchemy URL with an absolute path, so that it means the same in every process.
         path: The file.
+        exposed: Files of the database that others than their owner can read, where that could not be changed.
     """
 
     def __init__(self, url: str) -> None:
-        """Open the database, and make or migrate it when needed.
+        """Open the database, and make or migrate it when needed; where nothing can be written, read what is there.
 
         Raises:
             StoreError: If it cannot be opened, with what to do.
         """
-        self.path = _file(url)
+        self.path = database_path(url)
         self.url = f"sqlite:///{self.path}"
         self._lock_path = self.path.with_name(self.path.name + ".lock")
         try:
@@ -52,13 +55,22 @@ class Database:
         self._patience: float | None = None
         self._joined: Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self.exposed: list[Path] = []
+        self.unwritable = ""
         try:
             with self._explained():
+                os.close(private_opener(str(self.path), os.O_RDONLY | os.O_CREAT))
                 self._migrate()
-                self._identity = identity(self.path)
+                self.exposed = make_private(self.path)
+        except UnwritableError as error:
+            self.close()
+            if not self._can_read():
+                raise
+            self.unwritable = str(error)
         except StoreError:
             self.close()
             raise
+        self._identity = identity(self.path)
 
     def close(self) -> None:
         """Close every connection."""
@@ -89,6 +101,10 @@ class Database:
         with self._explained():
             self._require_same_file()
             seconds = READ_SECONDS if self._patience is None else min(self._patience, READ_SECONDS)
+            if self.unwritable and not self._writable_again():
+                with reading_engine(self.path).connect() as connection, connection.begin():
+                    yield connection
+                return
             with self._engine.connect() as connection, connection.execution_options(wait=seconds).begin():
                 yield connection
 
@@ -130,7 +146,7 @@ class Database:
     @contextmanager
     def _locked(self, seconds: float) -> Iterator[None]:
         deadline = time.monotonic() + seconds
-        with open(self._lock_path, "ab") as lock:
+        with open(self._lock_path, "ab", opener=private_opener) as lock:
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,8 +175,23 @@ class Database:
                 )
             upgrade(self._engine, self.path, revision)
 
-    def _revision(self) -> str | None:
-        with self._engine.connect() as connection:
+    def _can_read(self) -> bool:
+        """Return whether the file can be read without writing; of an older schema it could not be understood."""
+        try:
+            return self.path.stat().st_size > 0 and self._revision(reading_engine(self.path)) == HEAD
+        except (OSError, SQLAlchemyError, StoreError):
+            return False
+
+    def _writable_again(self) -> bool:
+        try:
+            self._revision()
+        except SQLAlchemyError:
+            return False
+        self.unwritable = ""
+        return True
+
+    def _revision(self, engine: Engine | None = None) -> str | None:
+        with (engine or self._engine).connect() as connection:
             tables = inspect(connection).get_table_names()
             if "alembic_version" in tables:
                 return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
@@ -174,12 +205,19 @@ class Database:
         try:
             yield
         except SQLAlchemyError as error:
-            raise StoreError(_sentence(str(getattr(error, "orig", None) or error), self.path)) from error
+            cause = getattr(error, "orig", None)
+            kind = UnwritableError if cannot_be_written(cause) else StoreError
+            raise kind(_sentence(str(cause or error), self.path)) from error
         except OSError as error:
-            raise StoreError(_sentence(error.strerror or str(error), self.path)) from error
+            raise UnwritableError(_sentence(error.strerror or str(error), self.path)) from error
 
 
-def _file(url: str) -> Path:
+def database_path(url: str) -> Path:
+    """Return the file that a URL names.
+
+    Raises:
+        StoreError: If it names none.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -227,11 +265,32 @@ def identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def _has_no_room(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free == 0
+    except OSError:
+        return False
+
+
 def _sentence(reason: str, path: Path) -> str:
     lowered = reason.lower()
-    if "full" in lowered or "no space" in lowered:
-        return f"The disk is full: {path} cannot be written. Free some space and try again; what was stored is kept."
-    if "unable to open" in lowered or "permission" in lowered or "readonly" in lowered or "read-only" in lowered:
+    if "full" in lowered or "no space" in lowered or "quota" in lowered or _has_no_room(path):
+        return (
+            f"The disk is full: the database {path} cannot be written. Free some space in {path.parent} and try "
+            "again; what was stored is kept."
+        )
+    if "disk i/o error" in lowered:
+        return (
+            f"The disk of the database {path} does not take what is written to it: its quota is used up, it is "
+            "read-only, or it fails. What was stored is kept."
+        )
+    if (
+        "unable to open" in lowered
+        or "is a directory" in lowered
+        or "permission" in lowered
+        or "readonly" in lowered
+        or "read-only" in lowered
+    ):
         return f"The database {path} cannot be opened for writing. Check that its folder exists and is yours to write."
     if "not a database" in lowered or "malformed" in lowered:
         return (

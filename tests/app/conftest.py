@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from streamlit.runtime.context import ContextProxy
 from streamlit.testing.v1 import AppTest
 
 from core.launchers.local import LocalLauncher
 from core.store import Store
 
+TOKEN = "the token of this start"
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 
 
@@ -25,6 +27,9 @@ def studio(store: Store, runs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Return the studio on the test's database, its home page open."""
     monkeypatch.setenv("MANIFOLD_DB", store.url)
     monkeypatch.setenv("MANIFOLD_RUNS", str(runs_folder))
+    monkeypatch.setenv("MANIFOLD_TOKEN", TOKEN)
+    # The test runner has no browser, which would send the cookie.
+    monkeypatch.setattr(ContextProxy, "cookies", {"manifold_token_8501": TOKEN})
     # The tests answer what pages ask for themselves; a worker for each would take the processor from all of them.
     monkeypatch.setattr(LocalLauncher, "submit_analysis", lambda self, **places: None)
     return AppTest.from_file(str(MAIN), default_timeout=60)

@@ -13,6 +13,8 @@ names = [item.name for item in pkgutil.walk_packages(app.__path__, "app.")]
 for name in names:
     if name != "app.main":  # a script, which is run below as Streamlit runs it
         importlib.import_module(name)
+from streamlit.runtime.context import ContextProxy
+ContextProxy.cookies = dict(manifold_token_8501="the token")
 from streamlit.testing.v1 import AppTest
 page = AppTest.from_file("app/main.py", default_timeout=60).run()
 assert not page.exception, page.exception
@@ -21,7 +23,11 @@ print(len(names), sorted({HEAVY!r} & set(sys.modules)))
 
 
 def test_no_page_imports_what_trains_or_maps(tmp_path: Path) -> None:
-    environment = {"MANIFOLD_DB": f"sqlite:///{tmp_path / 'experiments.db'}", "MANIFOLD_RUNS": str(tmp_path / "runs")}
+    environment = {
+        "MANIFOLD_DB": f"sqlite:///{tmp_path / 'experiments.db'}",
+        "MANIFOLD_RUNS": str(tmp_path / "runs"),
+        "MANIFOLD_TOKEN": "the token",
+    }
     done = subprocess.run(
         [sys.executable, "-c", CHECK], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import starts
 from core.launchers.process import identify
-from core.launchers.slots import CPU, take_slot
+from core.launchers.slots import CPU, device_slots, take_slot
 from core.runs import Studio
 from core.store import Store
 from core.store.records import State
@@ -226,7 +226,7 @@ def test_a_run_that_did_not_finish_is_started_again_as_it_was(
     open_page: OpenPage, store: Store, runs_folder: Path, ending: State
 ) -> None:
     (run,) = sample.add_job(store, runs_folder, ending, "It did not finish.")
-    turn = take_slot(runs_folder, CPU)
+    turn = take_slot(device_slots(), CPU)
     assert turn is not None
     with turn:
         page = open_page("run", run=run.id)

@@ -1,13 +1,12 @@
 """A real studio, started by its command, in a real browser."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.store import Store
 from tests.app import sample
+from tests.browser import pages
 
 START_SECONDS = 90
 WAIT_MS = 30_000
@@ -133,9 +133,9 @@ def open_studio(folder: Path) -> Iterator[OpenStudio]:
     with open(folder / "serve.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_it_answers(url, process, folder / "serve.log")
-        yield OpenStudio(url, process)
+        address = _printed_address(process, folder / "serve.log")
+        pages.ADDRESSES[urlsplit(address).netloc] = address
+        yield OpenStudio(address.partition("/?token=")[0], process)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
@@ -158,14 +158,14 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _printed_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Return the address that the command prints once the studio answers."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        found = re.search(r"The studio is open: (\S+)", log.read_text(encoding="utf-8", errors="replace"))
+        if found:
+            return found[1]
+        time.sleep(0.2)
     pytest.fail(f"The studio does not answer. It said:\n{log.read_text(encoding='utf-8', errors='replace')}")
 
 

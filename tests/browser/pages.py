@@ -1,16 +1,25 @@
 """What a person does on the studio's pages, as Playwright does it."""
 
 import re
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Locator, Page, expect
+
+ADDRESSES: dict[str, str] = {}
+"""What each studio that was opened has printed, by its host and port."""
 
 ROW = 35
 """Height of a table's row, and of its head, in CSS pixels."""
 
 
 def open_page(page: Page, url: str) -> None:
-    """Open an address and wait until all of its page is drawn."""
+    """Open an address, with the token where its studio asks for it, and wait until all of its page is drawn."""
     page.goto(url)
+    token = page.get_by_label("Token, or the whole address")
+    if token.count():
+        # It stands in the address of this studio, which the command prints.
+        token.fill(ADDRESSES[urlsplit(url).netloc])
+        page.get_by_role("button", name="Open the studio").click()
     wait_until_drawn(page)
 
 

@@ -67,6 +67,74 @@ def test_a_wrong_option_is_a_usage_error(manifold: Command) -> None:
     assert "--colour" in errors
 
 
+READING = (
+    ["runs"],
+    ["stop", "j1"],
+    ["ablation"],
+    ["ablation", "show", "j1"],
+    ["export", "r1", "--to", "student"],
+    ["bundle", "export", "j1", "--to", "b.zip"],
+    ["report"],
+    ["doctor"],
+)
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_no_command_that_reads_makes_a_database(
+    manifold: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, output, errors = manifold(*command, "--db", "sqlite:///experimnets.db", "--runs", "runs")
+    assert list(tmp_path.iterdir()) == []
+    if command != ["doctor"]:
+        assert (code, output) == (1, "")
+        assert f"There is no database at {tmp_path / 'experimnets.db'}." in errors
+        assert "manifold quickstart" in errors
+        assert "Did you mean" not in errors
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "meant"),
+    [
+        ("a/experiments.db", "a/experimnets.db", "a/experiments.db"),
+        ("experiments.db", "a/experiments.db", "experiments.db"),
+        ("a/team.db", "a/b/c/team.db", "a/team.db"),
+        ("experiments.db", "a/other.db", "experiments.db"),
+        ("a/team.sqlite", "a/xyz.db", "a/team.sqlite"),
+        ("a/notes.txt", "a/experiments.db", None),
+    ],
+)
+def test_a_database_that_may_be_meant_is_named(
+    manifold: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str, asked: str, meant: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    if meant:
+        Store.open(f"sqlite:///{tmp_path / there}").close()
+    else:
+        (tmp_path / there).write_text("no database")
+    _, _, errors = manifold("runs", "--db", f"sqlite:///{asked}")
+    assert ("Did you mean" in errors) == bool(meant)
+    assert f"sqlite:///{tmp_path / meant} ?" in errors if meant else True
+    assert not (tmp_path / asked).exists()
+
+
+def test_a_full_disk_is_a_line_beside_the_list(
+    manifold: Command, small_disk: Path, fill: Callable[[Path], Path], tmp_path: Path, configs: tuple[RunConfig, ...]
+) -> None:
+    store = Store.open(f"sqlite:///{small_disk / 'a.db'}")
+    store.create_job("kept", configs)
+    store.close()
+    fill(small_disk)
+    code, output, errors = manifold("runs", "--db", store.url, "--runs", str(tmp_path / "runs"))
+    assert code == 0
+    assert configs[0].name in output
+    assert errors.startswith("The disk is full")
+    code, output, _ = manifold("doctor", "--db", store.url, "--runs", str(tmp_path / "runs"))
+    assert code == 1
+    assert "it is full" in " ".join(output.split())
+
+
 def test_nothing_is_listed_in_a_new_database(manifold: Command, places: list[str]) -> None:
     assert manifold("runs", *places)[1] == "There are no runs yet. Start the quick start: manifold quickstart\n"
     assert json.loads(manifold("runs", "--json", *places)[1]) == {"runs": []}
@@ -231,7 +299,17 @@ def test_what_the_machine_has_is_told_as_text_and_as_json(manifold: Command, pla
     data = json.loads(manifold("doctor", "--json", *places)[1])
     assert (code == 0) == data["well"]
     names = [finding["name"] for finding in data["findings"]]
-    assert names == ["python", "torch", "disk", "sqlite", "database", "models", "recorded speech", "chromium"]
+    assert names == [
+        "python",
+        "torch",
+        "disk",
+        "disk of the database",
+        "sqlite",
+        "database",
+        "models",
+        "recorded speech",
+        "chromium",
+    ]
     assert all(name in output for name in names)
 
 

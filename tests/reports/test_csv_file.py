@@ -27,6 +27,7 @@ NUMBERS = (
     "high_points",
     "p_adjusted",
     "kl_nats_per_token",
+    "kl_of_likeliest_tokens",
     "real_time_factor",
     "adapter_parameters",
     "projection_parameters",
