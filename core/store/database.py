@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from core.errors import DatabaseGoneError, StoreError, UnwritableError
-from core.store.files import cannot_be_written, make_private, private_opener, reading_engine
+from core.store.files import cannot_be_written, make_file, make_private, private_opener, reading_engine
 from core.store.migrating import known_revisions, upgrade
 from core.store.migrations import HEAD
 
@@ -59,7 +59,7 @@ class Database:
         self.unwritable = ""
         try:
             with self._explained():
-                os.close(private_opener(str(self.path), os.O_RDONLY | os.O_CREAT))
+                make_file(self.path)
                 self._migrate()
                 self.exposed = make_private(self.path)
         except UnwritableError as error:

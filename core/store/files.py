@@ -34,6 +34,17 @@ def private_opener(path: str, flags: int) -> int:
     return os.open(path, flags, PRIVATE)
 
 
+def make_file(path: Path) -> None:
+    """Make a database's file, its owner's alone, where there is none.
+
+    One that is there is not opened, not even for a moment: closing any descriptor of a file gives back all locks that
+    the process has on it (fcntl(2)), those of its other connections too, and SQLite would then take a file that is in
+    use for one that nobody has open (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+
+
 def make_private(path: Path) -> list[Path]:
     """Take the rights of all others from a database and what lies beside it; return the files where that cannot be."""
     copies = path.parent.glob(f"{path.name}.*.backup")
