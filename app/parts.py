@@ -11,6 +11,7 @@ import streamlit as st
 from app import costs as cost_tables
 from app import phases, state, text
 from core.errors import DataError, quoted
+from core.paths import exists
 from core.runs import ACTIVE, GRACE_SECONDS, JobRecord, ParameterCounts, word_difference
 
 MOST_COMPARED = 50
@@ -156,7 +157,7 @@ def stalled(job: JobRecord) -> None:
 def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     """Show the last lines of a job's log."""
     path = state.studio().log_path(job.id)
-    if not path.exists():
+    if not exists(path):
         st.caption("The log stayed where the job ran.")
         return
     tail = state.studio().log_tail(job.id, lines)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from core.config import dump_text
 from core.errors import DataError, StoreError
+from core.paths import no_file
 from core.reports import charts
 from core.reports.sheets import Sheet, duration, evaluations, sheets
 from core.runs import (
@@ -374,7 +375,7 @@ def _models(table: AblationTable) -> list[tuple[str, EvaluationRecord]]:
 
 
 def _playable(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in MEDIA and path.stat().st_size <= MOST_CLIP_BYTES
+    return no_file(path, "clip") is None and path.suffix.lower() in MEDIA and path.stat().st_size <= MOST_CLIP_BYTES
 
 
 def _data_uri(path: Path) -> str:
