@@ -220,23 +220,24 @@ def clip(audio_path: str, *, name: str) -> None:
         st.audio(content, format=AUDIO.get(Path(audio_path).suffix, "audio/wav"), alt=f"Utterance {name}")
 
 
-def texts(reference: str, heard: Sequence[tuple[str, str | None]]) -> None:
+def texts(reference: str, heard: Sequence[tuple[str, str | None]], *, normaliser: str) -> None:
     """Show what was said and what each model heard, with what differs marked by sign as well as colour.
 
     Args:
         reference: What was said.
         heard: Who heard what; None where nobody listened yet.
+        normaliser: Name of what made the words that were counted.
     """
-    st.markdown(f"**Said**  \n{text.plain(reference)}")
+    st.markdown(f"**Said**  \n{text.plain(reference) or '*nothing*'}")
     for who, hypothesis in heard:
-        st.markdown(f"**{text.plain(who)}**  \n{_marked(reference, hypothesis)}")
+        st.markdown(f"**{text.plain(who)}**  \n{_marked(reference, hypothesis, normaliser)}")
     st.caption("Normalised words. ~~Struck~~: said but not heard. **Bold**: heard but not said.")
 
 
-def _marked(reference: str, hypothesis: str | None) -> str:
+def _marked(reference: str, hypothesis: str | None, normaliser: str) -> str:
     if hypothesis is None:
         return "*not transcribed at this step*"
     try:
-        return text.marked(word_difference(reference, hypothesis))
+        return text.marked(word_difference(reference, hypothesis, normaliser))
     except DataError:
         return text.plain(hypothesis)

@@ -217,7 +217,8 @@ def list_runs(
     with open_studio(db, runs) as studio:
         studio.refresh()
         found = studio.store.runs(limit=limit)
-        wer = {item.run_id: item.wer for item in studio.store.evaluations(test_set="test") if item.run_id is not None}
+        read = [item for item in studio.store.evaluations(test_set="test") if item.words]
+        wer = {item.run_id: item.wer for item in read if item.run_id is not None}
         stalled = studio.stalls()
         if as_json:
             _print_json(runs_json(found, wer, stalled))

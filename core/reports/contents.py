@@ -171,7 +171,7 @@ def _rates(table: AblationTable) -> Figure | None:
         for name, role, row in table.compared
         if row.evaluation
     ]
-    if not any(row.kind == "student" for row in rows):
+    if not any(row.kind == "student" for row in rows) or not all(item.words for item in evaluations(table)):
         return None
     before = table.student_before
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
@@ -343,7 +343,7 @@ def _clips(studio: Studio, table: AblationTable, most: int) -> tuple[list[Clip],
             audio=_data_uri(studio.runs_folder / result.audio_path),
             said=result.reference,
             heard=tuple(
-                Heard(who, _words(result.reference, own[result.utterance_id].hypothesis))
+                Heard(who, _words(result.reference, own[result.utterance_id].hypothesis, models[0][1].normaliser))
                 for who, own in heard
                 if result.utterance_id in own
             ),
@@ -382,9 +382,9 @@ def _data_uri(path: Path) -> str:
     return f"data:{MEDIA[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
-def _words(reference: str, hypothesis: str) -> tuple[tuple[str, str], ...]:
+def _words(reference: str, hypothesis: str, normaliser: str) -> tuple[tuple[str, str], ...]:
     try:
-        changes = word_difference(reference, hypothesis)
+        changes = word_difference(reference, hypothesis, normaliser)
     except DataError:
         return (("equal", hypothesis),)
     pieces: list[tuple[str, str]] = []

@@ -98,7 +98,7 @@ def _contrast(compared: Compared | KindRow) -> dict[str, Any]:
 
 def _errors(item: EvaluationRecord) -> dict[str, Any]:
     return {
-        "wer_percent": 100 * item.wer,
+        "wer_percent": 100 * item.wer if item.words else None,
         "substitutions": item.substitutions,
         "deletions": item.deletions,
         "insertions": item.insertions,
