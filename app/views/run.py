@@ -341,7 +341,7 @@ def _utterances(run: RunRecord) -> None:
         st.markdown(f"**{text.plain(item.utterance_id)}** · {item.duration:.1f} s")
         parts.clip(item.audio_path, name=item.utterance_id)
         heard = teachers.heard(run, evaluations[shown].test_set, item.utterance_id)
-        parts.texts(item.reference, [*heard, ("Student", item.hypothesis)])
+        parts.texts(item.reference, [*heard, ("Student", item.hypothesis)], normaliser=evaluations[shown].normaliser)
 
 
 def _take(table: str, ids: Sequence[str]) -> None:
