@@ -11,6 +11,7 @@ import streamlit as st
 from app import costs as cost_tables
 from app import phases, state, text
 from core.errors import DataError, quoted
+from core.paths import exists
 from core.runs import ACTIVE, GRACE_SECONDS, JobRecord, ParameterCounts, word_difference
 
 MOST_COMPARED = 50
@@ -156,7 +157,7 @@ def stalled(job: JobRecord) -> None:
 def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     """Show the last lines of a job's log."""
     path = state.studio().log_path(job.id)
-    if not path.exists():
+    if not exists(path):
         st.caption("The log stayed where the job ran.")
         return
     tail = state.studio().log_tail(job.id, lines)
@@ -219,23 +220,24 @@ def clip(audio_path: str, *, name: str) -> None:
         st.audio(content, format=AUDIO.get(Path(audio_path).suffix, "audio/wav"), alt=f"Utterance {name}")
 
 
-def texts(reference: str, heard: Sequence[tuple[str, str | None]]) -> None:
+def texts(reference: str, heard: Sequence[tuple[str, str | None]], *, normaliser: str) -> None:
     """Show what was said and what each model heard, with what differs marked by sign as well as colour.
 
     Args:
         reference: What was said.
         heard: Who heard what; None where nobody listened yet.
+        normaliser: Name of what made the words that were counted.
     """
-    st.markdown(f"**Said**  \n{text.plain(reference)}")
+    st.markdown(f"**Said**  \n{text.plain(reference) or '*nothing*'}")
     for who, hypothesis in heard:
-        st.markdown(f"**{text.plain(who)}**  \n{_marked(reference, hypothesis)}")
+        st.markdown(f"**{text.plain(who)}**  \n{_marked(reference, hypothesis, normaliser)}")
     st.caption("Normalised words. ~~Struck~~: said but not heard. **Bold**: heard but not said.")
 
 
-def _marked(reference: str, hypothesis: str | None) -> str:
+def _marked(reference: str, hypothesis: str | None, normaliser: str) -> str:
     if hypothesis is None:
         return "*not transcribed at this step*"
     try:
-        return text.marked(word_difference(reference, hypothesis))
+        return text.marked(word_difference(reference, hypothesis, normaliser))
     except DataError:
         return text.plain(hypothesis)

@@ -1,5 +1,6 @@
 """Tables: records in, data frames and texts out; no st.*. Rates are in percent here, as they are shown."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -86,7 +87,7 @@ def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
             "Model": [SUBJECTS[record.subject] + told.get(record.id, "") for record in records],
             "Set": [record.test_set for record in records],
             "Step": [text.NOTHING if record.step is None else str(record.step) for record in records],
-            "WER": [100 * record.wer for record in records],
+            "WER": [_scaled(record.wer) for record in records],
             "CER": [100 * record.cer for record in records],
             "S": [record.substitutions for record in records],
             "D": [record.deletions for record in records],
@@ -229,7 +230,7 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
     rows = [("Teacher", "Teacher", table.teacher, TEACHER)] if table.teacher else []
     rows += [(name, role, row.evaluation, colour(row)) for name, role, row in table.compared if row.evaluation]
     frame = pd.DataFrame(
-        [(name, role, 100 * record.wer, own) for name, role, record, own in rows if record],
+        [(name, role, 100 * record.wer, own) for name, role, record, own in rows if record and record.words],
         columns=["name", "role", "wer", "colour"],
     )
     before = table.student_before
@@ -397,4 +398,4 @@ def _rate(errors: int | None, words: int) -> float | None:
 
 
 def _scaled(fraction: float | None) -> float | None:
-    return None if fraction is None else 100 * fraction
+    return None if fraction is None or not math.isfinite(fraction) else 100 * fraction

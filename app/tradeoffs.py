@@ -27,7 +27,8 @@ def costs(table: AblationTable) -> pd.DataFrame:
     """
     found = []
     for name, rows in table.kinds:
-        read = [row for row in rows if row.evaluation and row.parameters and row.run.seconds is not None]
+        heard = [row for row in rows if row.evaluation and row.evaluation.words]
+        read = [row for row in heard if row.parameters and row.run.seconds is not None]
         if not read:
             continue
         rates = [100 * row.evaluation.wer for row in read if row.evaluation]
@@ -92,7 +93,7 @@ def alignment(table: AblationTable, angles: Mapping[str, float | None]) -> pd.Da
         known = [
             (100 * row.evaluation.wer, degrees(angle))
             for row in rows
-            if row.evaluation and (angle := angles.get(row.run.id)) is not None
+            if row.evaluation and row.evaluation.words and (angle := angles.get(row.run.id)) is not None
         ]
         if known:
             wer, angle = (fmean(side) for side in zip(*known, strict=True))

@@ -7,6 +7,7 @@ from core.ablation_rows import DEVELOPMENT, AblationRow, AblationTable, Compared
 from core.comparison import measured_differently
 from core.errors import ConfigError, NotFoundError, quoted
 from core.over_seeds import Kind, KindRow, OverSeeds, but_for_seed, kind_rows, sentences
+from core.silence import invented
 from core.store import EvaluationRecord, RunRecord, Store, UtteranceResult
 from core.verdicts import Family, Pair, family
 
@@ -45,10 +46,17 @@ def ablation_table(
     place, tables = 0, {}
     for name, each in read.items():
         size = len(each.pairs) + len(each.kinds)
-        tables[name] = _judged(each, found, range(place, place + size))
+        tables[name] = _stated(store, _judged(each, found, range(place, place + size)))
         place += size
     extra = {name: table for name, table in tables.items() if name != "test"} if test_set == "test" else {}
     return replace(tables[test_set], extra=extra)
+
+
+def _stated(store: Store, table: AblationTable) -> AblationTable:
+    """Return a table that states a rate by the minute where nothing is said in its set."""
+    records = {"the teacher": table.teacher, "the student before training": table.student_before}
+    records |= {name: row.evaluation for name, _, row in table.compared}
+    return replace(table, test=invented(store, records) or table.test)
 
 
 @dataclass(frozen=True)
@@ -261,7 +269,7 @@ def _over_seeds(
         by_seed: dict[int, AblationRow] = {}
         # Of two with one seed the baseline counts, as in the table of single runs.
         for row in sorted(alike, key=lambda row: not row.is_baseline):
-            if row.evaluation is not None and heard[row.run.id] is not None:
+            if row.evaluation is not None and row.evaluation.words and heard[row.run.id] is not None:
                 by_seed.setdefault(row.run.seed, row)
         if by_seed:
             rates = {seed: row.evaluation.wer for seed, row in by_seed.items() if row.evaluation}

@@ -76,6 +76,13 @@ def save_adapters(
     return target
 
 
+def adapters_step(folder: Path, name: Name) -> int | None:
+    """Return the step of the adapters that a name points to in a run's ``adapters`` folder; None where it has none."""
+    pointer = folder / name
+    step = os.readlink(pointer).removeprefix("step-") if pointer.is_symlink() and pointer.is_dir() else ""
+    return int(step) if step.isdecimal() else None
+
+
 def _flush(path: Path) -> None:
     """Make a file's or folder's content survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -24,6 +24,7 @@ from core.launchers.slots import CPU, device_slots, slot_taken
 from core.lora import add_adapters
 from core.mapping import PointMap, PointMaps
 from core.memory import PeakMemory, memory_free, memory_used
+from core.paths import first_there
 from core.preflight import devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet, every_layer
 from core.pseudo_labels import training_set
@@ -225,4 +226,4 @@ def _size(folder: Path) -> int:
 
 
 def _disk_free(folder: Path) -> int:
-    return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+    return shutil.disk_usage(first_there(folder)).free

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from core.boot import uptime
+from core.checkpoints import adapters_step
 from core.companies import companies
 from core.config import GeneratedSpeech, RunConfig, group_problems, groups
 from core.counting import parameter_counts
@@ -173,9 +174,10 @@ def run_together(
 
     def fail(run: RunRecord, error: ManifoldError) -> None:
         # One run that goes wrong does not take the others with it.
-        recorder.store.run_state(run.id, "failed", str(error))
-        failures[run.id] = f"{run.name}: {error}"
-        log.info("%s failed: %s", run.name, error)
+        said = f"{error}{_kept(recorder.runs_folder / run.id)}"
+        recorder.store.run_state(run.id, "failed", said)
+        failures[run.id] = f"{run.name}: {said}"
+        log.info("%s failed: %s", run.name, said)
 
     if team.number:
         ((run, config),) = company
@@ -220,6 +222,12 @@ def _kept_apart(failed: Callable[[ManifoldError], None]) -> Iterator[None]:
         raise
     except ManifoldError as error:
         failed(error)
+
+
+def _kept(folder: Path) -> str:
+    """Return which adapters of a run that failed there are, a sentence behind another one; nothing where none are."""
+    best = adapters_step(folder / "adapters", "best")
+    return "" if best is None else f" Its best adapters, of step {best}, are kept."
 
 
 def _member(config: RunConfig, *, shared: Shared) -> tuple[Member, tuple[Statistics, ...]]:

@@ -41,6 +41,7 @@ from core.launchers.process import terminate
 from core.launchers.slots import ANALYSIS, analysis_slots, slot_taken
 from core.leftovers import remove_unfinished
 from core.model_sources import unavailable_models
+from core.paths import expanded, is_file, resolved
 from core.scaling.fit import read_calibration
 from core.scaling.plan import Plan, Size, plan
 from core.scaling.rows import last_group
@@ -167,7 +168,7 @@ class Studio:
         Raises:
             StoreError: If either cannot be used.
         """
-        self.runs_folder = runs_folder.expanduser().resolve()
+        self.runs_folder = resolved(expanded(runs_folder))
         try:
             self.runs_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -412,7 +413,7 @@ class Studio:
 
     def has_states(self, run: RunRecord, teacher_number: int) -> bool:
         """Return whether a teacher's states are stored; once those of the first were only."""
-        return (self.runs_folder / run.probe_folder / teacher_states(teacher_number)).is_file()
+        return is_file(self.runs_folder / run.probe_folder / teacher_states(teacher_number))
 
     def map_points(self, record: MapRecord, place: tuple[int, int, int] | None = None) -> MapPoints:
         """Read a finished map.
@@ -433,7 +434,7 @@ class Studio:
     def map_made_at(self, record: MapRecord) -> datetime | None:
         """Return when the picture that a map has now was made; None before there is one."""
         path = self.runs_folder / record.path
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC) if record.path and path.is_file() else None
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC) if record.path and is_file(path) else None
 
     def probe(self, job_id: str, group: int = 0) -> list[ProbeUtterance]:
         """Return the utterances whose states a group of a job's runs stores, in the order that maps refer to.

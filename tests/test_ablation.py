@@ -1,3 +1,4 @@
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -39,7 +40,7 @@ def evaluate(store: Store, job: JobRecord) -> Evaluate:
             "audio_context": 30.0,
             "normaliser": "whisper-english 0.1.15",
             "decoding": "greedy",
-            "wer": sum(errors) / max(1, sum(counts)),
+            "wer": sum(errors) / sum(counts) if sum(counts) else math.inf,
             "cer": 0.0,
             "substitutions": sum(errors),
             "deletions": 0,
@@ -118,7 +119,8 @@ def test_a_test_set_without_any_words_is_not_compared(store: Store, job: JobReco
     for position, errors in enumerate(([2] * 8, [1] * 8)):
         evaluate(errors, position, words=[0] * 8, wer=0.0)
     table = ablation_table(store, job.id)
-    assert (table.rows[1].verdict, table.test) == ("not compared", "")
+    assert table.rows[1].verdict == "not compared"
+    assert "Nothing is said" in table.test
 
 
 def test_all_test_sets_of_a_job_are_one_family(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
@@ -354,3 +356,17 @@ def test_a_table_of_one_seed_has_nothing_over_seeds(store: Store, job: JobRecord
         "95 % interval and p of the difference from the baseline: sign flips (paired permutation) over 120 utterances, "
         "adjusted for 2 comparisons (Holm)."
     )
+
+
+def test_a_set_in_which_nothing_is_said_has_a_rate_by_the_minute(
+    store: Store, job: JobRecord, evaluate: Evaluate
+) -> None:
+    evaluate([1] * 10, 0)
+    for position, invented in ((None, 2), (0, 6), (1, 0)):
+        inserted = {"substitutions": 0, "insertions": invented}
+        evaluate([invented] + [0] * 29, position, words=[0] * 30, test_set="silence", **inserted)
+    table = ablation_table(store, job.id).extra["silence"]
+    assert table.test == (
+        "Nothing is said in the 0.5 min of this set. Words invented a minute: the teacher 4.0; ce 12.0; kd 0.0."
+    )
+    assert all(row.difference is None for row in table.rows)

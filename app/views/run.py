@@ -132,8 +132,8 @@ def _live(run: RunRecord, job: JobRecord, phase: str) -> None:
             waiting = f"This run {waits}."
         with st.container(border=True):
             parts.progress(now, first=waiting)
-            parts.stalled(now)
             parts.stop_buttons(now)
+            parts.stalled(now)
         shown = phases.of_run(own, state.preparing())
         parts.tab_title(shown, run.name, now)
         return shown != phase or own.state != run.state or now.state != job.state or read() != drawn
@@ -341,7 +341,7 @@ def _utterances(run: RunRecord) -> None:
         st.markdown(f"**{text.plain(item.utterance_id)}** · {item.duration:.1f} s")
         parts.clip(item.audio_path, name=item.utterance_id)
         heard = teachers.heard(run, evaluations[shown].test_set, item.utterance_id)
-        parts.texts(item.reference, [*heard, ("Student", item.hypothesis)])
+        parts.texts(item.reference, [*heard, ("Student", item.hypothesis)], normaliser=evaluations[shown].normaliser)
 
 
 def _take(table: str, ids: Sequence[str]) -> None:

@@ -217,7 +217,8 @@ def list_runs(
     with open_studio(db, runs) as studio:
         studio.refresh()
         found = studio.store.runs(limit=limit)
-        wer = {item.run_id: item.wer for item in studio.store.evaluations(test_set="test") if item.run_id is not None}
+        read = [item for item in studio.store.evaluations(test_set="test") if item.words]
+        wer = {item.run_id: item.wer for item in read if item.run_id is not None}
         stalled = studio.stalls()
         if as_json:
             _print_json(runs_json(found, wer, stalled))
@@ -272,8 +273,9 @@ def show(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Name or id of the run that others are compared with; the first if not given. Runs of other seeds are "
-            "compared with its run of their seed, where there is one."
+            help="Name or id of the run that others are compared with; the first if not given. A run that is chosen "
+            "after reading is corrected for all pairs. Runs of other seeds are compared with its run of their seed, "
+            "where there is one."
         ),
     ] = None,
 ) -> None:

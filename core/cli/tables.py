@@ -153,7 +153,7 @@ def counts_json(counts: ParameterCounts) -> dict[str, Any]:
 
 def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
     return {
-        "wer": 100 * item.wer,
+        "wer": 100 * item.wer if item.words else None,
         "substitutions": item.substitutions,
         "deletions": item.deletions,
         "insertions": item.insertions,

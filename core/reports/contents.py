@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from core.config import dump_text
 from core.errors import DataError, StoreError
+from core.paths import no_file
 from core.reports import charts
 from core.reports.sheets import Sheet, duration, evaluations, sheets
 from core.runs import (
@@ -170,7 +171,7 @@ def _rates(table: AblationTable) -> Figure | None:
         for name, role, row in table.compared
         if row.evaluation
     ]
-    if not any(row.kind == "student" for row in rows):
+    if not any(row.kind == "student" for row in rows) or not all(item.words for item in evaluations(table)):
         return None
     before = table.student_before
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
@@ -342,7 +343,7 @@ def _clips(studio: Studio, table: AblationTable, most: int) -> tuple[list[Clip],
             audio=_data_uri(studio.runs_folder / result.audio_path),
             said=result.reference,
             heard=tuple(
-                Heard(who, _words(result.reference, own[result.utterance_id].hypothesis))
+                Heard(who, _words(result.reference, own[result.utterance_id].hypothesis, models[0][1].normaliser))
                 for who, own in heard
                 if result.utterance_id in own
             ),
@@ -374,16 +375,16 @@ def _models(table: AblationTable) -> list[tuple[str, EvaluationRecord]]:
 
 
 def _playable(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in MEDIA and path.stat().st_size <= MOST_CLIP_BYTES
+    return no_file(path, "clip") is None and path.suffix.lower() in MEDIA and path.stat().st_size <= MOST_CLIP_BYTES
 
 
 def _data_uri(path: Path) -> str:
     return f"data:{MEDIA[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
-def _words(reference: str, hypothesis: str) -> tuple[tuple[str, str], ...]:
+def _words(reference: str, hypothesis: str, normaliser: str) -> tuple[tuple[str, str], ...]:
     try:
-        changes = word_difference(reference, hypothesis)
+        changes = word_difference(reference, hypothesis, normaliser)
     except DataError:
         return (("equal", hypothesis),)
     pieces: list[tuple[str, str]] = []

@@ -7,14 +7,14 @@ from typing import Any
 
 from core.over_seeds import KindRow
 from core.runs import AblationRow, AblationTable, Compared, Comparison, EvaluationRecord, RunSummary, UtteranceResult
-from core.significance import Contrast
 
 FORMULA = ("=", "+", "-", "@", "−")
 """What a spreadsheet takes a cell for a formula by, the sign of minus included; wide and small forms are folded."""
 
 
 def ablation_csv(table: AblationTable) -> str:
-    """Return an ablation on its test set: a row for each model as in the table, then each kind over its seeds.
+    """Return an ablation on its test set: a row for each model in the order of the table, then one for all seeds of a
+    kind of runs, where there are several.
 
     Rates are in percent, differences and their intervals in percentage points, times in seconds, the divergence in nats
     per token, weights in bytes; a cell is empty where there is no such number.
@@ -28,7 +28,14 @@ def ablation_csv(table: AblationTable) -> str:
     rows += [_row(table, row.name, row.subject, row.evaluation, row) for row in table.several]
     for row in table.rows:
         rows.append(_row(table, row.run.name, "teacher" if row.teaches else "student", row.evaluation, row))
-    rows += [_over_seeds(table, row) for row in (table.over_seeds.rows if table.over_seeds else ())]
+    for kind in table.over_seeds.rows if table.over_seeds else ():
+        fields = {
+            "name": kind.name,
+            "role": "seeds_together",
+            "test_set": table.test_set,
+            "wer_percent": 100 * kind.mean,
+        }
+        rows.append({**fields, "baseline": "yes" if kind.is_baseline else "no", **_contrast(kind)})
     return written(rows, ABLATION)
 
 
@@ -64,38 +71,8 @@ ABLATION = (
     "step_seconds",
     "training_seconds",
     "seed",
-    "seeds",
-    "sd_points",
-    "difference_sd_points",
-    "seeds_better",
     "run",
 )
-
-
-def _over_seeds(table: AblationTable, row: KindRow) -> dict[str, Any]:
-    """Return a kind of runs with all its seeds: the mean of their rates, and how far they spread."""
-    return {
-        "name": row.name,
-        "role": "over_seeds",
-        "test_set": table.test_set,
-        "wer_percent": 100 * row.mean,
-        "baseline": "yes" if row.is_baseline else "no",
-        **_difference(row),
-        "seeds": len(row.rates),
-        "sd_points": _hundredfold(row.spread),
-        "difference_sd_points": _hundredfold(row.difference_spread),
-        "seeds_better": None if row.is_baseline else row.better,
-    }
-
-
-def _difference(row: Contrast) -> dict[str, Any]:
-    low, high = row.interval or (None, None)
-    return {
-        "difference_points": _hundredfold(row.difference),
-        "low_points": _hundredfold(low),
-        "high_points": _hundredfold(high),
-        "p_adjusted": row.p_value,
-    }
 
 
 def _row(
@@ -105,13 +82,23 @@ def _row(
     fields: dict[str, Any] = {"name": name, "role": role, "test_set": table.test_set}
     if item is not None:
         fields |= _errors(item) | {"utterances": table.utterances or None}
-    fields |= {"against": compared.against, **_difference(compared)}
+    fields |= {"against": compared.against, **_contrast(compared)}
     return fields | (_of_run(row) if row else {})
+
+
+def _contrast(compared: Compared | KindRow) -> dict[str, Any]:
+    low, high = compared.interval or (None, None)
+    return {
+        "difference_points": _hundredfold(compared.difference),
+        "low_points": _hundredfold(low),
+        "high_points": _hundredfold(high),
+        "p_adjusted": compared.p_value,
+    }
 
 
 def _errors(item: EvaluationRecord) -> dict[str, Any]:
     return {
-        "wer_percent": 100 * item.wer,
+        "wer_percent": 100 * item.wer if item.words else None,
         "substitutions": item.substitutions,
         "deletions": item.deletions,
         "insertions": item.insertions,

@@ -180,7 +180,12 @@ def evaluations(table: AblationTable) -> list[EvaluationRecord]:
 
 
 def _counts(item: EvaluationRecord) -> tuple[str, ...]:
-    return f"{100 * item.wer:.1f}", str(item.substitutions), str(item.deletions), str(item.insertions)
+    return (
+        f"{100 * item.wer:.1f}" if item.words else "",
+        str(item.substitutions),
+        str(item.deletions),
+        str(item.insertions),
+    )
 
 
 def _divergence(item: EvaluationRecord) -> str:

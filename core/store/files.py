@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, NullPool, create_engine
 
+from core.paths import first_there
+
 PRIVATE = 0o600
 
 BESIDE = ("-wal", "-shm", "-journal", ".lock")
@@ -53,8 +55,7 @@ def make_private(path: Path) -> list[Path]:
 
 def free_bytes(path: Path) -> int:
     """Return how much may still be written where a file or folder is, or will be."""
-    existing = next(each for each in (path, *path.parents) if each.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(first_there(path)).free
 
 
 def make_folder_private(folder: Path) -> bool:

@@ -47,7 +47,9 @@ def lines_of(content: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content)))
 
 
-def test_an_ablation_comes_back_with_its_numbers(seeds: AblationTable) -> None:
+@pytest.mark.parametrize("third", [False, True], ids=["runs that are tested", "seeds that are tested together"])
+def test_an_ablation_comes_back_with_its_numbers(store: Store, third: bool) -> None:
+    seeds = ablation_table(store, sample.add_seeds(store, utterances=120, third=third).id)
     frame = frame_of(ablation_csv(seeds))
     own = frame.loc[frame["role"] == "student"].reset_index(drop=True)
     assert len(own) == len(seeds.rows)
@@ -57,28 +59,28 @@ def test_an_ablation_comes_back_with_its_numbers(seeds: AblationTable) -> None:
             continue
         assert line["wer_percent"] == pytest.approx(100 * row.evaluation.wer, rel=1e-15)
         assert (line["words"], line["utterances"], line["seed"]) == (row.evaluation.words, 120, row.run.seed)
-        for column, value in (
-            ("difference_points", row.difference),
-            ("low_points", row.interval and row.interval[0]),
-            ("high_points", row.interval and row.interval[1]),
-        ):
-            same = pd.isna(line[column]) if value is None else line[column] == pytest.approx(100 * value, rel=1e-15)
-            assert same, column
-        assert pd.isna(line["p_adjusted"]) if row.p_value is None else line["p_adjusted"] == row.p_value
+        if row.difference is None:
+            assert pd.isna(line["difference_points"])
+            continue
+        if row.interval is None:
+            assert third
+            assert pd.isna(line["low_points"])
+            continue
+        ends = (line["low_points"], line["high_points"])
+        assert ends == pytest.approx([100 * end for end in row.interval], rel=1e-15)
+        assert line["difference_points"] == pytest.approx(100 * row.difference, rel=1e-15)
+        assert line["p_adjusted"] == row.p_value
+        assert line["against"] == row.against
     assert (own["difference_points"].dropna() < 0).any()
-
-
-def test_kinds_of_runs_stand_below_with_their_seeds_together(seeds: AblationTable) -> None:
+    together = frame.loc[frame["role"] == "seeds_together"].reset_index(drop=True)
     assert seeds.over_seeds is not None
-    frame = frame_of(ablation_csv(seeds))
-    kinds = frame.loc[frame["role"] == "over_seeds"].reset_index(drop=True)
-    assert list(kinds["name"]) == [row.name for row in seeds.over_seeds.rows]
-    for (_, line), row in zip(kinds.iterrows(), seeds.over_seeds.rows, strict=True):
-        assert line["wer_percent"] == pytest.approx(100 * row.mean)
-        assert line["seeds"] == len(row.rates)
-        assert pd.isna(line["p_adjusted"]) if row.p_value is None else line["p_adjusted"] == row.p_value
-        if row.difference is not None:
-            assert line["difference_points"] == pytest.approx(100 * row.difference)
+    for (_, line), kind in zip(together.iterrows(), seeds.over_seeds.rows, strict=True):
+        assert (line["name"], line["wer_percent"]) == (kind.name, pytest.approx(100 * kind.mean))
+        assert (pd.isna(line["p_adjusted"]), pd.isna(line["low_points"])) == (
+            kind.p_value is None,
+            kind.interval is None,
+        )
+        assert kind.p_value is None or line["p_adjusted"] == pytest.approx(kind.p_value)
 
 
 def test_every_column_of_numbers_holds_numbers_alone(table: AblationTable) -> None:
