@@ -19,7 +19,6 @@ from core.runs import (
     AblationRow,
     AblationTable,
     AlignmentRecord,
-    Compared,
     EvaluationRecord,
     MapPoints,
     MapRecord,
@@ -166,7 +165,10 @@ def _rates(table: AblationTable) -> Figure | None:
     rows = [charts.Dot("Teacher", 100 * table.teacher.wer, kind="teacher")] if table.teacher else []
     rows += [
         charts.Dot(
-            name, 100 * row.evaluation.wer, kind="student" if role == "Student" else "teacher", place=_place_in_job(row)
+            name,
+            100 * row.evaluation.wer,
+            kind="student" if role == "Student" else "teacher",
+            place=row.run.position if isinstance(row, AblationRow) else None,
         )
         for name, role, row in table.compared
         if row.evaluation
@@ -177,8 +179,8 @@ def _rates(table: AblationTable) -> Figure | None:
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
     label = f"Word error rates in percent, {table.test_set} set"
     chart = charts.dots(rows, label=label, unit="WER, %, lower is better")
-    circle = "teachers and ensembles" if table.several else "teacher"
-    return Figure("Word error rate", chart, f"Circle: {circle}. Diamond: student.{outside}")
+    circle = f"Circle: {'teachers and ensembles' if table.several else 'teacher'}."
+    return Figure("Word error rate", chart, f"{circle} Diamond: student.{outside}")
 
 
 def _differences(table: AblationTable) -> Figure | None:
@@ -196,8 +198,8 @@ def _differences(table: AblationTable) -> Figure | None:
     ]
     if not rows:
         return None
-    label = f"Differences from {table.against} in points"
-    chart = charts.dots(rows, label=label, unit="points of WER, negative is better", signed=True)
+    label, unit = f"Differences from {table.against} in points", "points of WER, negative is better"
+    chart = charts.dots(rows, label=label, unit=unit, signed=True)
     caption = f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant. {table.test}"
     return Figure(f"Against {table.against}", chart, caption)
 
@@ -283,10 +285,6 @@ def _distinct(row: AblationRow, table: AblationTable) -> str:
     """Return a run's name, with its place where another run is called the same."""
     same = sum(other.run.name == row.run.name for other in table.rows)
     return row.run.name if same == 1 else f"{row.run.name} ({row.run.position + 1})"
-
-
-def _place_in_job(row: Compared) -> int | None:
-    return row.run.position if isinstance(row, AblationRow) else None
 
 
 def _places(table: AblationTable) -> dict[str, int]:
