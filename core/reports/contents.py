@@ -176,9 +176,8 @@ def _rates(table: AblationTable) -> Figure | None:
     before = table.student_before
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
     label = f"Word error rates in percent, {table.test_set} set"
-    chart = charts.dots(rows, label=label, unit="WER, %, lower is better")
-    circle = "teachers and ensembles" if table.several else "teacher"
-    return Figure("Word error rate", chart, f"Circle: {circle}. Diamond: student.{outside}")
+    told = f"Circle: {'teachers and ensembles' if table.several else 'teacher'}. Diamond: student.{outside}"
+    return Figure("Word error rate", charts.dots(rows, label=label, unit="WER, %, lower is better"), told)
 
 
 def _differences(table: AblationTable) -> Figure | None:
