@@ -234,7 +234,7 @@ def _tradeoffs(table: AblationTable) -> None:
             about = f"WER against {title}. Front: {front}."
             chart = charts.tradeoff(shown, x=cost, title=title, description=about, digits=digits)
             st.altair_chart(chart, key=f"{cost}:{table.job.id}")
-            said = f"Filled: none is both cheaper and better. From the cheapest: {front}."
+            said = f"Filled: none is both cheaper and lower in its rate, untested. From the cheapest: {front}."
             st.caption(text.plain(tradeoffs.with_numbers(said, charts.numbered(shown, cost))))
     with third:
         st.markdown("**WER ↓ against the angle to the teacher ↓**")

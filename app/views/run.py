@@ -132,8 +132,8 @@ def _live(run: RunRecord, job: JobRecord, phase: str) -> None:
             waiting = f"This run {waits}."
         with st.container(border=True):
             parts.progress(now, first=waiting)
-            parts.stalled(now)
             parts.stop_buttons(now)
+            parts.stalled(now)
         shown = phases.of_run(own, state.preparing())
         parts.tab_title(shown, run.name, now)
         return shown != phase or own.state != run.state or now.state != job.state or read() != drawn

@@ -113,8 +113,8 @@ def _live(jobs: list[JobRecord], version: tuple[object, ...]) -> None:
                     st.markdown(f"**{text.plain(job.name)}**", width="content")
                     parts.badge(phase)
                 parts.progress(job)
-                parts.stalled(job)
                 parts.stop_buttons(job)
+                parts.stalled(job)
         old = bool(jobs) and time.monotonic() - drawn > REDRAWN_SECONDS
         return old or store.list_version() != version or not all(job.active for job in now)
 

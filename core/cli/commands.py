@@ -273,8 +273,9 @@ def show(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Name or id of the run that others are compared with; the first if not given. Runs of other seeds are "
-            "compared with its run of their seed, where there is one."
+            help="Name or id of the run that others are compared with; the first if not given. A run that is chosen "
+            "after reading is corrected for all pairs. Runs of other seeds are compared with its run of their seed, "
+            "where there is one."
         ),
     ] = None,
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import starts
+from core.boot import uptime
 from core.launchers.process import identify
 from core.launchers.slots import CPU, device_slots, take_slot
 from core.runs import Studio
@@ -192,6 +193,18 @@ def test_a_run_that_waits_says_for_what(open_page: OpenPage, store: Store, runs_
     first, second = store.runs(job_id=job.id)
     assert "This run begins when models and speech are ready." in texts(open_page("run", run=first.id))
     assert "This run waits for the job's runs before it." in texts(open_page("run", run=second.id))
+
+
+@pytest.mark.parametrize("page", ["run", "runs"])
+def test_a_run_that_gets_on_with_nothing_is_said_to_stand_still(
+    open_page: OpenPage, store: Store, runs_folder: Path, page: str
+) -> None:
+    (run,) = sample.add_job(store, runs_folder, "running")
+    store.advanced(run.job_id, [run.id], uptime())
+    assert not open_page(page, run=run.id).warning
+    store.advanced(run.job_id, [run.id], uptime() - 3600)
+    (said,) = open_page(page, run=run.id).warning
+    assert said.value.startswith("No step for 60 min, where one took")
 
 
 def test_the_buttons_that_stop_a_job_stay_in_their_place_while_it_goes_on(
