@@ -1,6 +1,5 @@
 """Tables: records in, data frames and texts out; no st.*. Rates are in percent here, as they are shown."""
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -397,4 +396,4 @@ def _rate(errors: int | None, words: int) -> float | None:
 
 
 def _scaled(fraction: float | None) -> float | None:
-    return None if fraction is None or not math.isfinite(fraction) else 100 * fraction
+    return None if fraction in (None, float("inf")) else 100 * fraction

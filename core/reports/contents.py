@@ -19,6 +19,7 @@ from core.runs import (
     AblationRow,
     AblationTable,
     AlignmentRecord,
+    Compared,
     EvaluationRecord,
     MapPoints,
     MapRecord,
@@ -165,10 +166,7 @@ def _rates(table: AblationTable) -> Figure | None:
     rows = [charts.Dot("Teacher", 100 * table.teacher.wer, kind="teacher")] if table.teacher else []
     rows += [
         charts.Dot(
-            name,
-            100 * row.evaluation.wer,
-            kind="student" if role == "Student" else "teacher",
-            place=row.run.position if isinstance(row, AblationRow) else None,
+            name, 100 * row.evaluation.wer, kind="student" if role == "Student" else "teacher", place=_place_in_job(row)
         )
         for name, role, row in table.compared
         if row.evaluation
@@ -178,9 +176,8 @@ def _rates(table: AblationTable) -> Figure | None:
     before = table.student_before
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
     label = f"Word error rates in percent, {table.test_set} set"
-    chart = charts.dots(rows, label=label, unit="WER, %, lower is better")
-    circle = f"Circle: {'teachers and ensembles' if table.several else 'teacher'}."
-    return Figure("Word error rate", chart, f"{circle} Diamond: student.{outside}")
+    told = f"Circle: {'teachers and ensembles' if table.several else 'teacher'}. Diamond: student.{outside}"
+    return Figure("Word error rate", charts.dots(rows, label=label, unit="WER, %, lower is better"), told)
 
 
 def _differences(table: AblationTable) -> Figure | None:
@@ -198,8 +195,8 @@ def _differences(table: AblationTable) -> Figure | None:
     ]
     if not rows:
         return None
-    label, unit = f"Differences from {table.against} in points", "points of WER, negative is better"
-    chart = charts.dots(rows, label=label, unit=unit, signed=True)
+    label = f"Differences from {table.against} in points"
+    chart = charts.dots(rows, label=label, unit="points of WER, negative is better", signed=True)
     caption = f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant. {table.test}"
     return Figure(f"Against {table.against}", chart, caption)
 
@@ -285,6 +282,10 @@ def _distinct(row: AblationRow, table: AblationTable) -> str:
     """Return a run's name, with its place where another run is called the same."""
     same = sum(other.run.name == row.run.name for other in table.rows)
     return row.run.name if same == 1 else f"{row.run.name} ({row.run.position + 1})"
+
+
+def _place_in_job(row: Compared) -> int | None:
+    return row.run.position if isinstance(row, AblationRow) else None
 
 
 def _places(table: AblationTable) -> dict[str, int]:
