@@ -97,13 +97,14 @@ def clustered_t(
 def ratio_variance(differences: np.ndarray, words: np.ndarray) -> Variance:
     """Return the variance of a ratio of sums over independent units, made linear about the ratio that was seen.
 
-    Residuals are corrected for what their own unit adds to the ratio (CR2, Bell and McCaffrey 2002), and the degrees of
-    freedom are Satterthwaite's for units that scatter in proportion to their words: k - 1 for k equal units, and fewer
-    where some have most of the words.
+    Each residual is that from the ratio of all other units (CR3, Bell and McCaffrey 2002; the jackknife that MacKinnon,
+    Nielsen and Webb 2023 advise for few clusters), which errs on the wide side: by k / (k - 1) for k equal units. The
+    degrees of freedom are Satterthwaite's for units that scatter in proportion to their words: k - 1 for k equal units,
+    and fewer where some have most of the words.
     """
     share = words / words.sum()
     residuals = differences - share * differences.sum()
-    weights = 1 / (1 - share)
+    weights = 1 / (1 - share) ** 2
     # As a quadratic form of the differences this is D - b1' - 1b' + c11', D diagonal with the weights.
     b, scatter = weights * share, share**2
     c = float(b @ share)

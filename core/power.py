@@ -2,7 +2,7 @@
 
 from math import sqrt
 
-from core.significance import LEVEL
+from core.significance import FEWEST_CHOICES, LEVEL
 
 WORDS_ALIKE = 1.4
 """Variance of a difference over that of words that err on their own: in an utterance they err alike. Simulated 1.1 to
@@ -41,6 +41,8 @@ def power(
         middle = (rate + lower) / 2
         variance += (SPEAKERS_APART * middle * (1 - middle)) ** 2 / speakers
     needed = float(stdtrit(units - 1, 1 - LEVEL / comparisons / 2))
+    if 2**units < FEWEST_CHOICES * comparisons:
+        needed *= sqrt(units / (units - 1))  # as `core.clustering.ratio_variance` has it for few speakers
     return 1 - float(nctdtr(units - 1, difference / sqrt(variance), needed))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from rapidfuzz.distance import Levenshtein
+import jiwer
 
 from core.edit_distance import align, counts, joins_of
 from core.errors import DataError
@@ -98,10 +98,11 @@ def word_errors(reference: str, hypothesis: str, normaliser: Normaliser | None =
             )
         )
     text = normaliser.separator.join(said.words)
+    characters = jiwer.process_characters(text, normaliser.separator.join(written))
     return WordErrors(
         *kinds,
         words=len(said.words),
-        character_errors=Levenshtein.distance(text, normaliser.separator.join(written)),
+        character_errors=characters.substitutions + characters.deletions + characters.insertions,
         characters=len(text),
     )
 

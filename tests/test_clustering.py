@@ -13,14 +13,18 @@ def drawn(seed: int, size: int = 60) -> tuple[np.ndarray, np.ndarray, np.random.
 
 
 @pytest.mark.parametrize("speakers", [2, 3, 5, 12])
-def test_equal_speakers_are_judged_by_the_t_test_of_their_differences(speakers: int) -> None:
+def test_equal_speakers_are_judged_by_a_t_test_that_errs_on_the_wide_side(speakers: int) -> None:
     apart, _, _ = drawn(speakers)
     words, of = np.full(60, 6.0), np.arange(60) % speakers
     found = clustered_t(apart, words, [of])
     rates = np.bincount(of, weights=apart) / np.bincount(of, weights=words)
+    wide = np.sqrt(speakers / (speakers - 1))
     usual = stats.ttest_1samp(rates, 0)
-    assert found.p_value == pytest.approx(usual[1])
-    assert found.interval(0.05) == pytest.approx(tuple(usual.confidence_interval(0.95)))
+    low, high = usual.confidence_interval(0.95)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(usual[0]) / wide, speakers - 1))
+    assert found.interval(0.05) == pytest.approx(
+        (rates.mean() - wide * (high - low) / 2, rates.mean() + wide * (high - low) / 2)
+    )
 
 
 def test_the_variance_of_unequal_units_is_the_quadratic_form_of_bell_and_mccaffrey() -> None:
@@ -28,12 +32,14 @@ def test_the_variance_of_unequal_units_is_the_quadratic_form_of_bell_and_mccaffr
     words[0] = 60
     share = words / words.sum()
     residual = np.eye(7) - np.outer(share, np.ones(7))
-    form = residual.T @ np.diag(1 / (1 - share)) @ residual
+    form = residual.T @ np.diag(1 / (1 - share) ** 2) @ residual
     scatter = form @ np.diag(share**2)
     found = ratio_variance(apart, words)
     assert found.value == pytest.approx(apart @ form @ apart / words.sum() ** 2)
     assert found.freedom == pytest.approx(np.trace(scatter) ** 2 / np.trace(scatter @ scatter))
     assert 1 < found.freedom < 3
+    others = [(apart.sum() - one) / (words.sum() - size) for one, size in zip(apart, words, strict=True)]
+    assert found.value == pytest.approx(np.sum((np.array(others) - apart.sum() / words.sum()) ** 2))
 
 
 def test_two_clusterings_add_up_but_for_what_both_count() -> None:
@@ -52,7 +58,7 @@ def test_two_clusterings_add_up_but_for_what_both_count() -> None:
     alike = (speakers[:, None] == speakers) | (sentences[:, None] == sentences)
     plain = float(left @ alike @ left) / words.sum() ** 2
     added = sum(each.value for each in found.clusterings) - (found.overlap.value if found.overlap else 0)
-    assert added == pytest.approx(plain, rel=0.15)
+    assert added == pytest.approx(plain, rel=0.25)
 
 
 def test_a_clustering_that_explains_all_counts_alone() -> None:
