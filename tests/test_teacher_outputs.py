@@ -12,13 +12,13 @@ from core.audio import read_audio
 from core.config import PrunedStudent
 from core.errors import DataError, ModelError
 from core.families.whisper import Whisper, frame_count, prune
+from core.finite import require_finite_features
 from core.mapping import LayerPair
 from core.sources import Utterance
 from core.teacher_outputs import (
     Heard,
     Prepared,
     prepare_utterances,
-    require_finite_features,
     student_signals,
     teacher_signals,
     teacher_statistics,
