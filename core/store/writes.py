@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, update
 
 from core.config import RunConfig, groups
 from core.errors import NotFoundError, quoted
+from core.names import cleaned, visible
 from core.store.costs import Estimate
 from core.store.reads import Reads
 from core.store.records import ACTIVE, JobRecord, State, config_hash
@@ -54,7 +55,8 @@ class Writes(Reads):
                 }
             )
         with self._write() as connection:
-            fields = {"id": job_id, "name": name, "launcher": launcher, "expectation": expectation.strip()}
+            fields = {"id": job_id, "name": cleaned(name), "launcher": launcher}
+            fields |= {"expectation": visible(expectation).strip()}
             connection.execute(insert(jobs).values(**fields, state="queued", created_at=now))
             connection.execute(insert(runs), rows)
         return self.job(job_id)
