@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from app import checks, planning, state
+from app import checks, planning, state, text
 from app.forms import Filled
 from core.config import RunConfig
 from core.errors import ConfigError, Problem
 from core.runs import JobRecord
+from core.test_power import test_power
 
 
 def show(
@@ -66,6 +67,8 @@ def show(
         st.rerun()
     if problems or missing:
         return
+    if said := test_power(runs):
+        st.caption(text.plain(said))
     if check or measure:
         checks.ask(runs, measure=measure)
     if filled is not None:

@@ -33,10 +33,15 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Heard:
-    """What teacher and student made of the probe's utterances, by utterance; empty where nobody listened."""
+    """What teacher and student made of the probe's utterances, by utterance; empty where nobody listened.
+
+    Attributes:
+        normaliser: Name of what made the words that were counted.
+    """
 
     teacher: Mapping[str, UtteranceResult]
     student: Mapping[str, UtteranceResult]
+    normaliser: str = ""
 
 
 def labels(points: MapPoints, probe: Sequence[ProbeUtterance], level: str) -> list[str]:

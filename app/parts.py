@@ -11,7 +11,8 @@ import streamlit as st
 from app import costs as cost_tables
 from app import phases, state, text
 from core.errors import DataError, quoted
-from core.runs import ACTIVE, JobRecord, ParameterCounts, word_difference
+from core.paths import exists
+from core.runs import ACTIVE, GRACE_SECONDS, JobRecord, ParameterCounts, word_difference
 
 MOST_COMPARED = 50
 """Runs side by side."""
@@ -106,7 +107,7 @@ def progress(job: JobRecord, *, first: str = "") -> None:
         left = "" if job.eta_seconds is None else f" · about {text.duration(job.eta_seconds)} left"
         st.progress(done, text=f"{text.plain(job.stage or 'Starting')} · {text.percent(done, 0)}{left}")
         if job.state == "stopping":
-            said = "Stopping at the next step. What it has is kept."
+            said = f"Stopping at the next step; killed after {text.duration(GRACE_SECONDS)}. What it has is kept."
         elif job.heartbeat_at is None:
             said = "Its worker starts."
         else:
@@ -146,10 +147,17 @@ def stop_buttons(job: JobRecord) -> None:
             st.rerun()
 
 
+def stalled(job: JobRecord) -> None:
+    """Say that a job gets on with nothing, where that is long for its steps."""
+    sentence = state.studio().stalls().get(job.id)
+    if sentence:
+        st.warning(text.plain(sentence), icon=":material/hourglass_disabled:")
+
+
 def log_tail(job: JobRecord, *, lines: int = 10) -> None:
     """Show the last lines of a job's log."""
     path = state.studio().log_path(job.id)
-    if not path.exists():
+    if not exists(path):
         st.caption("The log stayed where the job ran.")
         return
     tail = state.studio().log_tail(job.id, lines)
@@ -212,23 +220,24 @@ def clip(audio_path: str, *, name: str) -> None:
         st.audio(content, format=AUDIO.get(Path(audio_path).suffix, "audio/wav"), alt=f"Utterance {name}")
 
 
-def texts(reference: str, heard: Sequence[tuple[str, str | None]]) -> None:
+def texts(reference: str, heard: Sequence[tuple[str, str | None]], *, normaliser: str) -> None:
     """Show what was said and what each model heard, with what differs marked by sign as well as colour.
 
     Args:
         reference: What was said.
         heard: Who heard what; None where nobody listened yet.
+        normaliser: Name of what made the words that were counted.
     """
-    st.markdown(f"**Said**  \n{text.plain(reference)}")
+    st.markdown(f"**Said**  \n{text.plain(reference) or '*nothing*'}")
     for who, hypothesis in heard:
-        st.markdown(f"**{text.plain(who)}**  \n{_marked(reference, hypothesis)}")
+        st.markdown(f"**{text.plain(who)}**  \n{_marked(reference, hypothesis, normaliser)}")
     st.caption("Normalised words. ~~Struck~~: said but not heard. **Bold**: heard but not said.")
 
 
-def _marked(reference: str, hypothesis: str | None) -> str:
+def _marked(reference: str, hypothesis: str | None, normaliser: str) -> str:
     if hypothesis is None:
         return "*not transcribed at this step*"
     try:
-        return text.marked(word_difference(reference, hypothesis))
+        return text.marked(word_difference(reference, hypothesis, normaliser))
     except DataError:
         return text.plain(hypothesis)

@@ -35,7 +35,11 @@ class View:
         shown, probe = maps.points(record, place), state.studio().probe(run.job_id, run.group)
         names = maps.labels(record, shown, run)
         teacher, student = _evaluations(run, probe, number=record.teacher_number, step=place[2])
-        heard = Heard(state.results(teacher.id if teacher else None), state.results(student.id if student else None))
+        heard = Heard(
+            state.results(teacher.id if teacher else None),
+            state.results(student.id if student else None),
+            next((each.normaliser for each in (teacher, student) if each), ""),
+        )
         return cls(run, record, place, shown, probe, names, heard, student.step if student else None)
 
 
@@ -156,6 +160,7 @@ def chosen(view: View, wanted: str | None) -> None:
                 ("Teacher", teacher.hypothesis if teacher else None),
                 (when, student.hypothesis if student else None),
             ],
+            normaliser=view.heard.normaliser,
         )
         _neighbours(view, place)
 

@@ -18,6 +18,7 @@ from app import best, charts, phases, tables, text
 from app.guard import has_token
 from core.access import NOBODY, OWNER, Access
 from core.errors import ManifoldError, NotFoundError, quoted
+from core.paths import no_file
 from core.runs import (
     ACTIVE,
     AblationTable,
@@ -416,4 +417,4 @@ def results(evaluation_id: int | None) -> dict[str, UtteranceResult]:
 def audio(path: str) -> bytes | None:
     """Return a clip's file, or None when it is gone; a relative path is in the runs folder."""
     file = studio().runs_folder / path
-    return file.read_bytes() if file.is_file() else None
+    return None if no_file(file, "clip") else file.read_bytes()

@@ -21,6 +21,11 @@ from core.runs import (
     UtteranceResult,
 )
 
+ABOUT_KEPT = (
+    "Of which of the teacher's tokens: kept likeliest ones and one class for all others (teacher outputs 'compact') "
+    "give less than all tokens do."
+)
+
 SUBJECTS = {"teacher": "Teacher", "ensemble": "Ensemble", "student_before": "Student before", "student": "Student"}
 TEST, DEVELOPMENT = "test", "development"
 
@@ -81,13 +86,14 @@ def evaluations(records: Sequence[EvaluationRecord]) -> pd.DataFrame:
             "Model": [SUBJECTS[record.subject] + told.get(record.id, "") for record in records],
             "Set": [record.test_set for record in records],
             "Step": [text.NOTHING if record.step is None else str(record.step) for record in records],
-            "WER": [100 * record.wer for record in records],
+            "WER": [_scaled(record.wer) for record in records],
             "CER": [100 * record.cer for record in records],
             "S": [record.substitutions for record in records],
             "D": [record.deletions for record in records],
             "I": [record.insertions for record in records],
             "Words": [record.words for record in records],
             "Held-out KL": [record.heldout_kl for record in records],
+            **_kept([record.heldout_kl_tokens if record.heldout_kl is not None else 0 for record in records]),
             "Real-time factor": [record.real_time_factor for record in records],
             "Context": [record.audio_context for record in records],
         }
@@ -124,8 +130,19 @@ def ablation(table: AblationTable) -> pd.DataFrame:
     numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step", "Weights")
     frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float"))
     left_out = [] if any(row.load for row in table.rows) else ["Stored", "Active", "Load per expert"]
+    left_out += [] if frame["KL of"].str.startswith("top").any() else ["KL of"]
     left_out += [] if table.several else ["Weights"]
     return frame.drop(columns=left_out)
+
+
+def _tokens(kept: int | None) -> str:
+    """Return of which of the teacher's tokens a divergence is: the likeliest, or all (None); 0 where there is none."""
+    return "all tokens" if kept is None else f"top {kept} tokens" if kept else ""
+
+
+def _kept(counts: Sequence[int | None]) -> dict[str, list[str]]:
+    """Return the column that tells divergences apart, where not all are of all tokens."""
+    return {"KL of": [_tokens(kept) for kept in counts]} if any(counts) else {}
 
 
 def _ablation_row(
@@ -138,12 +155,13 @@ def _ablation_row(
         "Model": name,
         "WER": _scaled(record.wer if record else None),
         "Verdict": verdict(compared) if compared else "",
-        "Difference": text.points(compared.difference) if compared and interval else "",
+        "Difference": text.points(compared.difference) if compared and compared.difference is not None else "",
         "95 % interval": text.interval(interval) if interval else "",
         "S": record.substitutions if record else None,
         "D": record.deletions if record else None,
         "I": record.insertions if record else None,
         "Held-out KL": record.heldout_kl if record else None,
+        "KL of": _tokens(record.heldout_kl_tokens if record and record.heldout_kl is not None else 0),
         "Real-time factor": record.real_time_factor if record else None,
         "Weights": record.memory / 1e6 if record and record.memory else None,
         "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
@@ -211,7 +229,7 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
     rows = [("Teacher", "Teacher", table.teacher, TEACHER)] if table.teacher else []
     rows += [(name, role, row.evaluation, colour(row)) for name, role, row in table.compared if row.evaluation]
     frame = pd.DataFrame(
-        [(name, role, 100 * record.wer, own) for name, role, record, own in rows if record],
+        [(name, role, 100 * record.wer, own) for name, role, record, own in rows if record and record.words],
         columns=["name", "role", "wer", "colour"],
     )
     before = table.student_before
@@ -221,7 +239,7 @@ def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
 
 
 def contrasts(table: AblationTable) -> pd.DataFrame:
-    """Return what the chart of differences shows: each model against the baseline, in points."""
+    """Return what the chart of differences shows: each model, or all its seeds, against the baseline, in points."""
     return pd.DataFrame(
         [
             {
@@ -229,11 +247,11 @@ def contrasts(table: AblationTable) -> pd.DataFrame:
                 "difference": 100 * row.difference,
                 "low": 100 * row.interval[0],
                 "high": 100 * row.interval[1],
-                "verdict": verdict(row),
+                "verdict": row.verdict,
                 "clear": row.significant,
-                "colour": colour(row),
+                "colour": TEACHER if place is None else run_colour(place),
             }
-            for name, _, row in table.compared
+            for name, row, place in table.tested
             if row.difference is not None and row.interval is not None
         ],
         columns=["name", "difference", "low", "high", "verdict", "clear", "colour"],
@@ -379,4 +397,4 @@ def _rate(errors: int | None, words: int) -> float | None:
 
 
 def _scaled(fraction: float | None) -> float | None:
-    return None if fraction is None else 100 * fraction
+    return None if fraction in (None, float("inf")) else 100 * fraction

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from math import degrees
-from statistics import correlation, fmean
+from statistics import fmean
 
 import pandas as pd
 
 from app import text
+from core.rank_correlation import rank_correlation
 from core.reports.colours import run_colour
 from core.runs import AblationTable
+
+FEWEST_RUNS = 5
+"""Of fewer, not even the same order in both would be more than chance."""
 
 COLUMNS = ["name", "runs", "wer", "low", "high", "parameters", "minutes", "colour"]
 
@@ -23,7 +27,8 @@ def costs(table: AblationTable) -> pd.DataFrame:
     """
     found = []
     for name, rows in table.kinds:
-        read = [row for row in rows if row.evaluation and row.parameters and row.run.seconds is not None]
+        heard = [row for row in rows if row.evaluation and row.evaluation.words]
+        read = [row for row in heard if row.parameters and row.run.seconds is not None]
         if not read:
             continue
         rates = [100 * row.evaluation.wer for row in read if row.evaluation]
@@ -73,28 +78,36 @@ def with_numbers(said: str, numbers: Mapping[int, str]) -> str:
 
 
 def alignment(table: AblationTable, angles: Mapping[str, float | None]) -> pd.DataFrame:
-    """Return one row per run with columns ``name``, ``wer`` in percent, ``angle`` in degrees and ``colour``.
+    """Return one row per kind of run, seeds together, which are no runs of their own.
 
     Args:
         table: The ablation.
         angles: By run, in radians.
+
+    Returns:
+        Columns ``name``, ``wer`` in percent and ``angle`` in degrees, both the mean over the seeds that have them, and
+        ``colour``.
     """
-    found = [
-        (row.run.name, 100 * row.evaluation.wer, degrees(angle), run_colour(row.run.position))
-        for row in table.rows
-        if row.evaluation and (angle := angles.get(row.run.id)) is not None
-    ]
+    found = []
+    for name, rows in table.kinds:
+        known = [
+            (100 * row.evaluation.wer, degrees(angle))
+            for row in rows
+            if row.evaluation and row.evaluation.words and (angle := angles.get(row.run.id)) is not None
+        ]
+        if known:
+            wer, angle = (fmean(side) for side in zip(*known, strict=True))
+            found.append((name, wer, angle, run_colour(rows[0].run.position)))
     return pd.DataFrame(found, columns=["name", "wer", "angle", "colour"])
 
 
 def does_closer_mean_better(frame: pd.DataFrame) -> str:
-    """Return Spearman's rank correlation of angle and word error rate in a sentence."""
-    if len(frame) < 3:
-        return "Fewer than three runs do not say whether closer means better."
-    angles, rates = (frame[column].rank().tolist() for column in ("angle", "wer"))
-    if len(set(angles)) == 1 or len(set(rates)) == 1:
+    """Return whether runs with smaller angles have lower error rates, in a sentence; see core.rank_correlation."""
+    if len(frame) < FEWEST_RUNS:
+        return f"Fewer than {FEWEST_RUNS} runs (seeds count once) do not say whether closer means better."
+    found = rank_correlation(frame["angle"].tolist(), frame["wer"].tolist())
+    if found is None:
         return "All runs are alike in one of the two: nothing can be said."
-    rho = correlation(angles, rates)
-    says = "the closer, the better" if rho > 0.3 else "the closer, the worse" if rho < -0.3 else "no clear relation"
-    few = " Few runs: a hint at most." if len(frame) < 10 else ""
-    return f"Spearman's rank correlation {text.decimal(rho, 2)} over {len(frame)} runs: {says}.{few}"
+    says = "no clear relation" if found.p_value >= 0.05 else f"the closer, the {'better' if found.rho > 0 else 'worse'}"
+    p = "p < 0.001" if found.p_value < 0.001 else f"p = {text.decimal(found.p_value, 3)}"
+    return f"Spearman's rank correlation {text.decimal(found.rho, 2)} over {len(frame)} runs, {p}: {says}."

@@ -1,122 +1,17 @@
 """The ablation table: what the page, the terminal and the JSON show, made in one place so that they agree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from core.ablation_rows import DEVELOPMENT, AblationRow, AblationTable, Compared, ReferenceRow, kinds_of
 from core.comparison import measured_differently
 from core.errors import ConfigError, NotFoundError, quoted
-from core.over_seeds import Kind, OverSeeds, but_for_seed, kind_name, over_seeds
-from core.significance import Contrast, Difference, contrasts, paired_bootstrap
-from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord, Store, UtteranceResult
-from core.store.records import Subject
+from core.over_seeds import Kind, KindRow, OverSeeds, but_for_seed, kind_rows, sentences
+from core.silence import invented
+from core.store import EvaluationRecord, RunRecord, Store, UtteranceResult
+from core.verdicts import Family, Pair, family
 
-DEVELOPMENT = "development"
-"""Name of the set that chooses checkpoints and settings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compared(Contrast):
-    """A model beside the baseline.
-
-    Attributes:
-        evaluation: On the table's test set, or None before it was read.
-        against: Name of the run that it was compared with: the baseline's of its own seed where there is one, else the
-            baseline itself. None where nothing is compared, and for what others are compared with.
-    """
-
-    evaluation: EvaluationRecord | None = None
-    against: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class AblationRow(Compared):
-    """A run of the job.
-
-    Attributes:
-        parameters: None before they are known.
-        teaches: Whether it is there for later runs to learn from; it was read as their teacher.
-        is_baseline: Whether others are compared with it: the baseline, and its runs with other seeds.
-        load: Of a mixture, the share of the development set's points that each expert has, at the checkpoint that is
-            shown; the busiest first, as each module's are put in order. Empty without experts.
-    """
-
-    run: RunRecord
-    parameters: ParameterCounts | None = None
-    teaches: bool = False
-    is_baseline: bool = False
-    load: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceRow(Compared):
-    """One of several teachers that is no run of the job, or all of them together.
-
-    Attributes:
-        name: What it is called.
-        subject: "teacher" or "ensemble".
-    """
-
-    name: str
-    subject: Subject
-
-
-@dataclass(frozen=True)
-class AblationTable:
-    """The runs of a job on one test set.
-
-    Attributes:
-        teacher: Where there is one.
-        several: Where there are several: those that are no runs of the job, and their ensembles; compared as runs are.
-        rows: Those that teach first.
-        baseline: Name of the run that the others are compared with; those of other seeds with its run of theirs.
-        test: What the interval is and whether it is a test, in sentences; empty when nothing is compared yet.
-        utterances: Size of the test set.
-        over_seeds: Kinds of runs with all their seeds together; None where no kind has several.
-        extra: The same table for every extra test set, by its name; never pooled.
-    """
-
-    job: JobRecord
-    test_set: str
-    teacher: EvaluationRecord | None
-    student_before: EvaluationRecord | None
-    rows: tuple[AblationRow, ...]
-    baseline: str
-    test: str
-    utterances: int
-    several: tuple[ReferenceRow, ...] = ()
-    over_seeds: OverSeeds | None = None
-    extra: dict[str, "AblationTable"] = field(default_factory=dict)
-
-    @property
-    def compared(self) -> list[tuple[str, str, Compared]]:
-        """Every model beside the baseline, in the order of the table: what it is called, its role, and its numbers."""
-        teaching = [(row.run.name, "Teacher", row) for row in self.rows if row.teaches]
-        several = [(row.name, row.subject.capitalize(), row) for row in self.several]
-        return [*teaching, *several, *((row.run.name, "Student", row) for row in self.rows if not row.teaches)]
-
-    @property
-    def kinds(self) -> list[tuple[str, list[AblationRow]]]:
-        """The runs that differ in nothing but their seed and what they are called, together, with a name for them."""
-        return _kinds(self.rows)
-
-    @property
-    def against(self) -> str:
-        """What the others are compared with, in words: one run, or the baseline's runs; `test` says who with which."""
-        seeds = [row.run.name for row in self.rows if row.is_baseline]
-        return self.baseline if len(seeds) < 2 else kind_name(seeds)
-
-    @property
-    def reading(self) -> str:
-        """How often the set was read, for the line under the table."""
-        if self.test_set == DEVELOPMENT:
-            return "it chose each run's checkpoint, so its rates flatter"
-        return "read once"
-
-    @property
-    def seeds(self) -> str:
-        """The seeds of the runs in words: ``seed 0``, or ``seeds 0, 1``."""
-        found = sorted({row.run.seed for row in self.rows})
-        return f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+__all__ = ["AblationRow", "AblationTable", "Compared", "ReferenceRow", "ablation_table"]
 
 
 def ablation_table(
@@ -135,19 +30,59 @@ def ablation_table(
         NotFoundError: If there is no such job, or no such run in it.
         ConfigError: If the evaluations were not made alike, naming what differs.
     """
+    runs = store.runs(job_id=job_id)
     if test_set is None:
-        runs = store.runs(job_id=job_id)
         compared = [run for run in runs if run.group == runs[-1].group]
         test_set = "test" if all(run.config["evaluation"]["test"] for run in compared) else DEVELOPMENT
-    table = _table(store, job_id, test_set, against)
-    if test_set != "test":
-        return table
-    names = dict.fromkeys(record.test_set for record in store.evaluations(job_id=job_id))
-    extra = {name: _table(store, job_id, name, against) for name in names if name not in ("test", DEVELOPMENT)}
-    return replace(table, extra=extra)
+    names = dict.fromkeys([test_set])
+    if test_set != DEVELOPMENT:
+        # Whichever is asked for: all that can be read of a job are one family.
+        names |= dict.fromkeys(["test", *(record.test_set for record in store.evaluations(job_id=job_id))])
+        names.pop(DEVELOPMENT, None)
+    read = {name: _read(store, job_id, name, against) for name in names}
+    first = read[test_set]
+    chosen = against is not None and first.baseline is not first.planned
+    found = family([(each.pairs, [pair for _, pair in each.kinds]) for each in read.values()], chosen=chosen)
+    place, tables = 0, {}
+    for name, each in read.items():
+        size = len(each.pairs) + len(each.kinds)
+        tables[name] = _stated(store, _judged(each, found, range(place, place + size)))
+        place += size
+    extra = {name: table for name, table in tables.items() if name != "test"} if test_set == "test" else {}
+    return replace(tables[test_set], extra=extra)
 
 
-def _table(store: Store, job_id: str, test_set: str, against: str | None) -> AblationTable:
+def _stated(store: Store, table: AblationTable) -> AblationTable:
+    """Return a table that states a rate by the minute where nothing is said in its set."""
+    records = {"the teacher": table.teacher, "the student before training": table.student_before}
+    records |= {name: row.evaluation for name, _, row in table.compared}
+    return replace(table, test=invented(store, records) or table.test)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The runs of a job on one test set, before they are compared.
+
+    Attributes:
+        table: Rows as they were read.
+        rows: All that is compared, in order.
+        places: What each is compared with, by its place; None where nothing.
+        pairs: What is to be tested of each row; None where there is nothing, or it is tested with its other seeds.
+        kinds: Kinds of runs, and what is to be tested of them; none where no kind has several seeds.
+        baseline: The run that the others are compared with.
+        planned: The run that they are compared with when nobody chooses.
+    """
+
+    table: AblationTable
+    rows: tuple[AblationRow | ReferenceRow, ...]
+    places: tuple[int | None, ...]
+    pairs: tuple[Pair | None, ...]
+    kinds: tuple[tuple[KindRow, Pair | None], ...]
+    baseline: RunRecord
+    planned: RunRecord
+
+
+def _read(store: Store, job_id: str, test_set: str, against: str | None) -> _Read:
     job = store.job(job_id)
     runs = store.runs(job_id=job_id)
     if not runs:
@@ -188,20 +123,80 @@ def _table(store: Store, job_id: str, test_set: str, against: str | None) -> Abl
         for row in rows
     ]
     utterances = len(store.utterance_results(next(iter(found.values())).id)) if found else 0
-    everything = [*rows, *several]
-    results = [None if row.evaluation is None else store.utterance_results(row.evaluation.id) for row in everything]
-    compared, test = _compare(everything, results, baseline=len(experts) + chosen, size=utterances)
-    return AblationTable(
+    table = AblationTable(
         job=job,
         test_set=test_set,
         teacher=next(iter(teachers.values()), None) if alone else None,
         student_before=found.get(("student_before", None, "")),
-        rows=tuple(row for row in compared if isinstance(row, AblationRow)),
+        rows=tuple(rows),
         baseline=students[chosen].name,
-        test=test,
+        test="",
         utterances=utterances,
-        several=tuple(row for row in compared if isinstance(row, ReferenceRow)),
-        over_seeds=_over_seeds(rows, results),
+        several=tuple(several),
+    )
+    return _compared(store, table, baseline=len(experts) + chosen, students=students)
+
+
+def _compared(store: Store, table: AblationTable, *, baseline: int, students: Sequence[RunRecord]) -> _Read:
+    """Find what each row is compared with, and what is to be tested.
+
+    Args:
+        store: Where the results are.
+        table: Rows as they were read.
+        baseline: Place of the run that the others are compared with.
+        students: The runs that are no teachers of others.
+    """
+    rows = (*table.rows, *table.several)
+    results = [None if row.evaluation is None else store.utterance_results(row.evaluation.id) for row in rows]
+    places = [_partner(rows, results, place, baseline) for place in range(len(rows))]
+    kinds, together = _over_seeds(table.rows, results)
+    pairs: list[Pair | None] = []
+    for place, (own, other) in enumerate(zip(results, places, strict=True)):
+        base = None if other is None else results[other]
+        pair = Pair((own,), (base,)) if own is not None and base is not None else None
+        if pair is None or not pair.comparable:
+            places[place] = None
+            pair = None
+        pairs.append(pair)
+    judged = [
+        replace(row, over_seeds=True, difference=pair.differences()[0])
+        if isinstance(row, AblationRow) and row.run.id in together and pair
+        else row
+        for row, pair in zip(rows, pairs, strict=True)
+    ]
+    return _Read(
+        table,
+        tuple(judged),
+        tuple(places),
+        tuple(None if row.over_seeds else pair for row, pair in zip(judged, pairs, strict=True)),
+        tuple(kinds),
+        table.rows[baseline].run,
+        students[0],
+    )
+
+
+def _judged(read: _Read, found: Family, places: range) -> AblationTable:
+    """Return the table of a test set with the verdicts of its rows and kinds."""
+    of_rows, of_kinds = places[: len(read.rows)], places[len(read.rows) :]
+    rows = [
+        row if other is None else replace(row, against=_called(read.rows[other]), **found.fields[place])
+        for row, other, place in zip(read.rows, read.places, of_rows, strict=True)
+    ]
+    kinds = tuple(replace(row, **found.fields[place]) for (row, _), place in zip(read.kinds, of_kinds, strict=True))
+    test = found.sentences(of_rows, "from the baseline")
+    if test and sum(isinstance(row, AblationRow) and row.is_baseline for row in rows) > 1:
+        test = f"Each run is compared with the baseline's of its own seed{_otherwise(rows, read.places)}. {test}"
+    if any(row.over_seeds for row in rows):
+        test = " ".join(filter(None, [test, "Runs with other seeds are judged together: see over seeds."]))
+    over_seeds = None
+    if kinds:
+        over_seeds = OverSeeds(kinds, sentences(kinds, found.sentences(of_kinds, "of the mean over seeds")))
+    return replace(
+        read.table,
+        rows=tuple(row for row in rows if isinstance(row, AblationRow)),
+        several=tuple(row for row in rows if isinstance(row, ReferenceRow)),
+        test=test,
+        over_seeds=over_seeds,
     )
 
 
@@ -224,36 +219,6 @@ def _baselines(students: Sequence[RunRecord], chosen: int) -> set[str]:
         if but_for_seed(run.config) == but_for_seed(baseline.config):
             found.setdefault(run.seed, run.id)
     return set(found.values())
-
-
-def _compare(
-    rows: Sequence[AblationRow | ReferenceRow],
-    results: Sequence[Sequence[UtteranceResult] | None],
-    *,
-    baseline: int,
-    size: int,
-) -> tuple[Sequence[AblationRow | ReferenceRow], str]:
-    """Compare each row with the baseline; return them with their differences, and what the interval is."""
-    places = [_partner(rows, results, place, baseline) for place in range(len(rows))]
-    differences = [
-        None if other is None else _difference(own, results[other]) for own, other in zip(results, places, strict=True)
-    ]
-    known = [difference for difference in differences if difference is not None]
-    if not known:
-        return rows, ""
-    compared = [
-        replace(row, against=_called(rows[place]), **fields) if fields and place is not None else row
-        for row, place, fields in zip(rows, places, contrasts(differences), strict=True)
-    ]
-    sentence = (
-        f"95 % interval of the difference from the baseline: paired bootstrap over {known[0].units} {known[0].unit}"
-    )
-    if sum(isinstance(row, AblationRow) and row.is_baseline for row in rows) > 1:
-        sentence = f"Each run is compared with the baseline's of its own seed{_otherwise(rows, places)}. {sentence}"
-    tested = sum(difference.p_value is not None for difference in known)
-    if not tested:
-        return compared, f"{sentence}. {size} utterances are too few to test."
-    return compared, f"{sentence}. p-values are adjusted for {tested} comparisons (Holm)."
 
 
 def _otherwise(rows: Sequence[AblationRow | ReferenceRow], places: Sequence[int | None]) -> str:
@@ -286,48 +251,36 @@ def _partner(
     return next((other for other in own if results[other] is not None), baseline)
 
 
-def _difference(own: Sequence[UtteranceResult] | None, baseline: Sequence[UtteranceResult] | None) -> Difference | None:
-    """Compare what two models made of the same utterances; None before both were read."""
-    # An utterance whose reference is empty has no share in a rate of words.
-    base = {result.utterance_id: result for result in baseline or () if result.words > 0}
-    if own is None or not base:
-        return None
-    errors = {result.utterance_id: result.errors for result in own}
-    return paired_bootstrap(
-        [errors[utterance_id] for utterance_id in base],
-        [result.errors for result in base.values()],
-        [result.words for result in base.values()],
-        clusters=[result.speaker for result in base.values()],
-    )
-
-
 def _called(row: AblationRow | ReferenceRow) -> str:
     return row.run.name if isinstance(row, AblationRow) else row.name
 
 
-def _kinds(rows: Sequence[AblationRow]) -> list[tuple[str, list[AblationRow]]]:
-    kinds: dict[str, list[AblationRow]] = {}
-    for row in rows:
-        kinds.setdefault(but_for_seed(row.run.config), []).append(row)
-    return [(kind_name([row.run.name for row in alike]), alike) for alike in kinds.values()]
+def _over_seeds(
+    rows: Sequence[AblationRow], results: Sequence[Sequence[UtteranceResult] | None]
+) -> tuple[list[tuple[KindRow, Pair | None]], set[str]]:
+    """Put the runs that were read together by kind; of two with one seed the baseline counts, else the first.
 
-
-def _over_seeds(rows: Sequence[AblationRow], results: Sequence[Sequence[UtteranceResult] | None]) -> OverSeeds | None:
-    """Put the runs that were read together by kind; of those with one seed the baseline counts, else the first."""
+    Returns:
+        The kinds with what is to be tested of them, none where all have one seed; and the runs that are tested so.
+    """
     heard = dict(zip((row.run.id for row in rows), results, strict=False))
-    found: list[tuple[Kind, bool]] = []
-    for name, alike in _kinds(rows):
-        by_seed: dict[int, tuple[float, Sequence[UtteranceResult]]] = {}
+    found: list[tuple[Kind, list[AblationRow]]] = []
+    for name, alike in kinds_of(rows):
+        by_seed: dict[int, AblationRow] = {}
         # Of two with one seed the baseline counts, as in the table of single runs.
         for row in sorted(alike, key=lambda row: not row.is_baseline):
-            if row.evaluation is not None and (each := heard[row.run.id]) is not None:
-                by_seed.setdefault(row.run.seed, (row.evaluation.wer, each))
+            if row.evaluation is not None and row.evaluation.words and heard[row.run.id] is not None:
+                by_seed.setdefault(row.run.seed, row)
         if by_seed:
-            rates = {seed: rate for seed, (rate, _) in by_seed.items()}
-            read = {seed: each for seed, (_, each) in by_seed.items()}
-            found.append((Kind(name, rates, read), any(row.is_baseline for row in alike)))
-    baseline = next((place for place, (_, is_baseline) in enumerate(found) if is_baseline), None)
-    return over_seeds([kind for kind, _ in found], baseline)
+            rates = {seed: row.evaluation.wer for seed, row in by_seed.items() if row.evaluation}
+            read = {seed: heard[row.run.id] or () for seed, row in by_seed.items()}
+            found.append((Kind(name, rates, read), list(by_seed.values())))
+    if max((len(kind.rates) for kind, _ in found), default=0) < 2:
+        return [], set()
+    baseline = next((place for place, (_, own) in enumerate(found) if any(row.is_baseline for row in own)), None)
+    kinds = kind_rows([kind for kind, _ in found], baseline)
+    tested = [own for (_, own), (_, pair) in zip(found, kinds, strict=True) if pair]
+    return kinds, {row.run.id for own in tested for row in own}
 
 
 def _load(store: Store, run: RunRecord, evaluation: EvaluationRecord | None) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ManifoldError
-from core.launchers.slots import ANALYSIS, take_slot
+from core.launchers.slots import ANALYSIS, analysis_slots, take_slot
 from core.progress import written
 from core.store import CheckRecord, ComparisonRecord, MapRecord, Store
 
@@ -132,7 +132,7 @@ def main(
     parser.add_argument("--idle-seconds", type=float, default=900.0)
     options = parser.parse_args(arguments)
 
-    slot = take_slot(options.runs, ANALYSIS)
+    slot = take_slot(analysis_slots(options.runs), ANALYSIS)
     if slot is None:
         return 0
     with slot, written(sys.stderr):

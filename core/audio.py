@@ -13,7 +13,7 @@ import soxr
 
 from core.containers import mpeg_says_its_length, not_as_said, with_its_length
 from core.errors import DataError, StoreError
-from core.paths import no_file
+from core.paths import no_file, resolved
 
 SAMPLE_RATE = 16_000
 """Samples per second of all audio inside the program."""
@@ -217,5 +217,5 @@ def as_mp3(path: Path) -> bytes:
 
 def stored_path(path: Path, runs_folder: Path) -> str:
     """Return a path relative to the runs folder where it lies inside, so that the folder can be moved."""
-    resolved, folder = path.resolve(), runs_folder.resolve()
-    return str(resolved.relative_to(folder) if resolved.is_relative_to(folder) else resolved)
+    place, folder = resolved(path), resolved(runs_folder)
+    return str(place.relative_to(folder) if place.is_relative_to(folder) else place)

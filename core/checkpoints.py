@@ -16,12 +16,11 @@ from peft import PeftModel
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
+from core.leftovers import STAGING
 from core.mapping import PointMap, PointMaps
 from core.mixture import save_experts
 
 Name = Literal["best", "last"]
-
-STAGING = ".writing-"
 
 
 def save_adapters(
@@ -75,6 +74,13 @@ def save_adapters(
         if old.name not in kept:
             shutil.rmtree(old)
     return target
+
+
+def adapters_step(folder: Path, name: Name) -> int | None:
+    """Return the step of the adapters that a name points to in a run's ``adapters`` folder; None where it has none."""
+    pointer = folder / name
+    step = os.readlink(pointer).removeprefix("step-") if pointer.is_symlink() and pointer.is_dir() else ""
+    return int(step) if step.isdecimal() else None
 
 
 def _flush(path: Path) -> None:

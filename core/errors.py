@@ -15,6 +15,7 @@ ManifoldError
 │   └── BundleError        a bundle that is damaged or made to deceive; nothing of it was kept
 ├── AccessError            whoever asks may not do that
 ├── NotFoundError          no run, job or preset has that name
+├── SomeRunsFailed         some runs of a job failed and others finished: so it says, and has finished
 ├── JobError               a job could not be started, stopped or watched
 └── Stopped                the user asked to stop: an ending, not a mistake
 
@@ -126,6 +127,10 @@ class AccessError(ManifoldError):
 
 class NotFoundError(ManifoldError):
     """No run, job or preset has that name."""
+
+
+class SomeRunsFailed(ManifoldError):
+    """Some runs of a job failed, and others finished: the job has finished, and says which did not."""
 
 
 class JobError(ManifoldError):

@@ -19,10 +19,12 @@ import torch
 from core.checkpoints import save_adapters
 from core.config import RunConfig
 from core.families.whisper import Whisper
-from core.launchers.slots import CPU, slot_taken
+from core.launchers.gpus import visible_gpus
+from core.launchers.slots import CPU, device_slots, slot_taken
 from core.lora import add_adapters
 from core.mapping import PointMap, PointMaps
 from core.memory import PeakMemory, memory_free, memory_used
+from core.paths import first_there
 from core.preflight import devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet, every_layer
 from core.pseudo_labels import training_set
@@ -85,7 +87,7 @@ def measure(
         adapter_bytes=2 * adapter_bytes,
         state_bytes=PROBE_POINTS * state_bytes,
         disk_free=_disk_free(runs_folder),
-        busy=slot_taken(runs_folder, CPU) or crowded(),
+        busy=any(slot_taken(device_slots(), name) for name in _slots_of(device)) or crowded(),
         devices=devices,
         parts=min(devices, config.training.batch_size, train_size),
     )
@@ -101,6 +103,11 @@ def all_terms_at_once(config: RunConfig, *, steps: int) -> RunConfig:
             "training": config.training.model_copy(update={"steps": steps}),
         }
     )
+
+
+def _slots_of(device: torch.device) -> list[str]:
+    """Return what a job holds that works on devices of this kind."""
+    return [CPU] if device.type == "cpu" else visible_gpus()
 
 
 def crowded() -> bool:
@@ -219,4 +226,4 @@ def _size(folder: Path) -> int:
 
 
 def _disk_free(folder: Path) -> int:
-    return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+    return shutil.disk_usage(first_there(folder)).free

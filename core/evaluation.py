@@ -29,12 +29,14 @@ class Transcription:
         errors: Counts of each utterance; where the reference is empty, all words are insertions.
         seconds: Wall-clock time of encoder and decoder; of encoder layers that were run before, theirs of then.
         heldout_kl: KL(teachers || model) at temperature 1, nats per valid reference token; None when not asked for.
+        heldout_kl_tokens: Of so many of the teacher's likeliest tokens and one class for all others; None: of all.
     """
 
     hypotheses: list[str]
     errors: list[WordErrors]
     seconds: float
     heldout_kl: float | None
+    heldout_kl_tokens: int | None = None
 
     @property
     def total(self) -> WordErrors:
@@ -201,7 +203,7 @@ def transcribe_set(
     """
     order = sorted(range(len(prepared)), key=lambda index: prepared[index].utterance.duration)
     hypotheses = [""] * len(prepared)
-    divergence, tokens, seconds = 0.0, 0, 0.0
+    divergence, tokens, seconds, kept = 0.0, 0, 0.0, None
     for model in listener.models:
         model.model.eval()
     for first in range(0, len(order), settings.batch_size):
@@ -215,14 +217,16 @@ def transcribe_set(
         seconds += time.perf_counter() - began + before
         if teachers is not None:
             (model,) = listener.models
-            value, count = _divergence(batch, states[0], model=model, teachers=teachers, audio_context=audio_context)
+            value, count, kept = _divergence(
+                batch, states[0], model=model, teachers=teachers, audio_context=audio_context
+            )
             divergence, tokens = divergence + value * count, tokens + count
         advance(len(batch))
     normaliser = normaliser_of(settings.normaliser, listener.models[0].language)
     errors = [
         word_errors(item.utterance.text, text, normaliser) for item, text in zip(prepared, hypotheses, strict=True)
     ]
-    return Transcription(hypotheses, errors, seconds, divergence / tokens if tokens else None)
+    return Transcription(hypotheses, errors, seconds, divergence / tokens if tokens else None, kept)
 
 
 def _divergence(
@@ -232,10 +236,10 @@ def _divergence(
     model: Whisper,
     teachers: Teachers,
     audio_context: float,
-) -> tuple[float, int]:
-    """Return the mean divergence over the batch's valid tokens, and how many there are.
+) -> tuple[float, int, int | None]:
+    """Return the mean divergence over the batch's valid tokens, how many there are, and of how many likeliest it is.
 
-    Where only top tokens are kept, it is that of those and their tail, at most the whole one.
+    Where only top tokens are kept, it is that of those and their tail, at most the whole one; else of all (None).
     """
     collated = model.collate(
         [item.tokens for item in batch], [item.utterance.duration for item in batch], audio_context
@@ -244,7 +248,8 @@ def _divergence(
     valid = states[collated.token_mask.to(states.device)]
     teaching = teachers.teaching(batch)
     if teaching.top is None:
-        return float(soft_labels_loss(model.head(valid), teaching.logits, temperature=1.0)), len(valid)
+        return float(soft_labels_loss(model.head(valid), teaching.logits, temperature=1.0)), len(valid), None
     asked = Wanted(soft_labels=1.0)
-    (terms,) = head_terms([valid], model.vocabulary.detach(), wanted=[asked], teacher=teaching.top(asked.temperature))
-    return float(terms.soft_labels), len(valid)
+    top = teaching.top(asked.temperature)
+    (terms,) = head_terms([valid], model.vocabulary.detach(), wanted=[asked], teacher=top)
+    return float(terms.soft_labels), len(valid), top.tokens.shape[1]

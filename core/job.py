@@ -15,10 +15,12 @@ from pathlib import Path
 
 import torch
 
+from core.boot import uptime
+from core.checkpoints import adapters_step
 from core.companies import companies
 from core.config import GeneratedSpeech, RunConfig, group_problems, groups
 from core.counting import parameter_counts
-from core.errors import ConfigError, ManifoldError, Stopped
+from core.errors import ConfigError, ManifoldError, SomeRunsFailed, Stopped, StoreError
 from core.evaluation import Student
 from core.handover import handed_over
 from core.lora import add_adapters, deployed
@@ -30,7 +32,7 @@ from core.paths import expanded
 from core.precision import product_type
 from core.preflight import device_of, devices_of, pairs_of, point_map_of, within_budget
 from core.probes import ProbeSet
-from core.processes import Company, Duty, Outcome
+from core.processes import Company, Duty, Outcome, at_work
 from core.progress import Progress
 from core.pseudo_labels import training_set
 from core.recording import Recorder
@@ -75,7 +77,8 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
 
     Raises:
         Stopped: If the user asked to stop; what was done is stored.
-        ManifoldError: If it cannot go on, or a run failed; with what to do.
+        SomeRunsFailed: If some runs failed, and others finished.
+        ManifoldError: If it cannot go on, or every run failed; with what to do.
     """
     runs = sorted(store.runs(job_id=job_id), key=lambda run: run.position)
     configs = [RunConfig.model_validate(run.config) for run in runs]
@@ -87,6 +90,7 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
         total=sum(_total_cost(group) for group in groups(configs)),
         report=lambda stage, done, total, left: store.progress(job_id, stage, done, total, left),
         stop=stop,
+        advanced=lambda: store.advanced(job_id, (), uptime()),
     )
     failures: list[str] = []
     maps: list[str] = []
@@ -115,15 +119,20 @@ def run_job(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], 
                 del shared
                 outcomes = trained(work, devices[:processes], duty=duty, handed=handed, store=store, progress=progress)
         else:
-            outcomes = [run_together(each, shared=shared, recorder=recorder, progress=progress) for each in work]
+            outcomes = []
+            for each in work:
+                with at_work(each, job_id=job_id, store=store, progress=progress):
+                    outcomes.append(run_together(each, shared=shared, recorder=recorder, progress=progress))
         failures += [failure for outcome in outcomes for failure in outcome.failures]
         maps += [run_id for outcome in outcomes for run_id in outcome.mapped]
     progress.finish()
     # Maps wait for the last run: whoever draws them would take a core from those that train.
     for run_id in maps:
         store.request_first_analysis(run_id)
-    if failures:
+    if len(failures) == len(runs):
         raise ManifoldError("\n".join(failures))
+    if failures:
+        raise SomeRunsFailed("\n".join([f"{len(failures)} of {len(runs)} runs failed.", *failures]))
 
 
 def _settle(store: Store, progress: Progress) -> None:
@@ -165,9 +174,10 @@ def run_together(
 
     def fail(run: RunRecord, error: ManifoldError) -> None:
         # One run that goes wrong does not take the others with it.
-        recorder.store.run_state(run.id, "failed", str(error))
-        failures[run.id] = f"{run.name}: {error}"
-        log.info("%s failed: %s", run.name, error)
+        said = f"{error}{_kept(recorder.runs_folder / run.id)}"
+        recorder.store.run_state(run.id, "failed", said)
+        failures[run.id] = f"{run.name}: {said}"
+        log.info("%s failed: %s", run.name, said)
 
     if team.number:
         ((run, config),) = company
@@ -212,6 +222,12 @@ def _kept_apart(failed: Callable[[ManifoldError], None]) -> Iterator[None]:
         raise
     except ManifoldError as error:
         failed(error)
+
+
+def _kept(folder: Path) -> str:
+    """Return which adapters of a run that failed there are, a sentence behind another one; nothing where none are."""
+    best = adapters_step(folder / "adapters", "best")
+    return "" if best is None else f" Its best adapters, of step {best}, are kept."
 
 
 def _member(config: RunConfig, *, shared: Shared) -> tuple[Member, tuple[Statistics, ...]]:
@@ -278,6 +294,7 @@ def _measure(
     run: RunRecord, config: RunConfig, watcher: RunWatcher, *, shared: Shared, recorder: Recorder, progress: Progress
 ) -> None:
     """Measure what is deployed on the test sets: adapters merged into the weights, or a mixture beside them."""
+    _require_adapters(recorder.runs_folder, run)
     best = deployed(shared.student.plain, recorder.runs_folder / run.id / "adapters" / "best")
     healed = shared.student.with_model(best.eval()).to(shared.student.device)
     for name, prepared in shared.tests.items():
@@ -291,7 +308,21 @@ def _measure(
             run_id=run.id,
             step=watcher.best_step,
         )
+    _require_adapters(recorder.runs_folder, run)
     recorder.store.run_state(run.id, "finished")
+
+
+def _require_adapters(runs_folder: Path, run: RunRecord) -> None:
+    """Check that what a run has trained is still there.
+
+    Raises:
+        StoreError: If its folder, or the folder of all runs, was deleted under it.
+    """
+    adapters = runs_folder / run.id / "adapters" / "best"
+    if not adapters.is_dir():
+        raise StoreError(
+            f"The adapters of the run are gone: {adapters} was deleted or moved while it worked. Start the run again."
+        )
 
 
 def _machine(config: RunConfig) -> str:

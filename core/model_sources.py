@@ -5,6 +5,7 @@ from pathlib import Path
 
 from core.config import ROW, RUN, RunConfig
 from core.errors import ManifoldError, ModelError, Problem
+from core.paths import is_folder
 from core.store import ACTIVE, RunRecord, Store
 from core.weights import Hub, require_available
 
@@ -59,7 +60,7 @@ def require_taught(run: RunRecord, *, runs_folder: Path) -> Path:
             f"The run {run.id} ({run.name}) is {run.state}: only a finished run's student can teach. {remedy}."
         )
     adapters = runs_folder / run.id / "adapters" / "best"
-    if not adapters.is_dir():
+    if not is_folder(adapters):
         raise ModelError(
             f"The adapters of the run {run.id} ({run.name}) are gone from {adapters}. Put them back, start the run "
             "again, or name another one."

@@ -3,14 +3,18 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from core.significance import Contrast, Difference, contrasts, paired_bootstrap
+from core.significance import Contrast
 from core.store import UtteranceResult
+from core.verdicts import Pair
 
 SEED = re.compile(r" \(seed \d+\)$|, seed \d+(?=\)$)")
+
+FEWEST_SEEDS = 3
+"""From so many on, both sides having them, a difference can be told from that of other seeds."""
 
 SPREAD = "SD: standard deviation over seeds, in points."
 
@@ -34,9 +38,8 @@ class Kind:
 class KindRow(Contrast):
     """A kind of runs beside the baseline's kind.
 
-    The difference is the mean over the seeds that both have, which is that of their rates with the errors of all these
-    seeds together. Its interval and its p-value are over utterances, with the seeds as they are: they say what other
-    utterances would change. What other seeds would change, the spread over seeds says.
+    The difference is the mean over the seeds that both have. Of three such seeds or more it is tested: interval and
+    p-value say what other seeds and other utterances would change.
 
     Attributes:
         name: What its runs are called, together.
@@ -72,13 +75,15 @@ class KindRow(Contrast):
 
     @property
     def scope(self) -> str:
-        """What a difference holds on: p knows other utterances, and of seeds none but those that were compared."""
-        return " on these seeds" if len(self.differences) > 1 else ""
+        """What a difference that is more than chance holds of."""
+        return f" over {len(self.differences)} seeds"
 
     @property
     def verdict(self) -> str:
-        """Whether the difference is more than the chance of utterances, with these seeds, in words."""
-        return "baseline" if self.is_baseline else super().verdict
+        """Whether the difference is more than the chance of seeds and utterances, in words."""
+        if self.is_baseline:
+            return "baseline"
+        return "too few seeds to test" if 0 < len(self.differences) < FEWEST_SEEDS else super().verdict
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class OverSeeds:
 
     Attributes:
         rows: In the order of their first runs.
-        test: What the interval is and whether it is a test; what SD is. Sentences.
+        test: What the interval is and what was tested; what SD is. Sentences.
     """
 
     rows: tuple[KindRow, ...]
@@ -107,79 +112,46 @@ def kind_name(names: Sequence[str]) -> str:
     return f"{first} and {len(others)} more" if others else first
 
 
-def over_seeds(kinds: Sequence[Kind], baseline: int | None) -> OverSeeds | None:
-    """Compare kinds of runs by all their seeds; None where every kind has one.
-
-    Errors of each utterance are summed over the seeds that a kind and the baseline's both have, and compared by the
-    paired bootstrap over utterances, or over speakers: see core.significance.
+def kind_rows(kinds: Sequence[Kind], baseline: int | None) -> list[tuple[KindRow, Pair | None]]:
+    """Return kinds of runs beside the baseline's kind, each with what is to be tested of it.
 
     Args:
         kinds: Those that were read, with one seed at least.
         baseline: Place of the baseline's kind; None where it was not read.
+
+    Returns:
+        Of each kind its row, still without a verdict, and a pair where both sides have enough seeds.
     """
-    if max((len(kind.rates) for kind in kinds), default=0) < 2:
-        return None
     base = None if baseline is None else kinds[baseline]
-    differences: list[Difference | None] = []
-    rows: list[KindRow] = []
+    rows = []
     for kind in kinds:
         others = {} if base is None or kind is base else base.results
-        pairs = {seed: _paired(kind.results[seed], others[seed]) for seed in kind.rates if seed in others}
-        differences.append(_together(list(pairs.values())))
-        rows.append(
-            KindRow(
-                name=kind.name,
-                rates=dict(kind.rates),
-                differences={seed: _difference(each) for seed, each in pairs.items() if each},
-                is_baseline=kind is base,
-            )
+        seeds = [seed for seed in kind.rates if seed in others]
+        pair = (
+            Pair(tuple(kind.results[seed] for seed in seeds), tuple(others[seed] for seed in seeds)) if seeds else None
         )
-    compared = (replace(row, **fields) for row, fields in zip(rows, contrasts(differences), strict=True))
-    return OverSeeds(tuple(compared), _sentences(differences, len(kinds[0].results[next(iter(kinds[0].rates))])))
+        differences = dict(zip(seeds, pair.differences(), strict=True)) if pair and pair.comparable else {}
+        row = KindRow(
+            name=kind.name,
+            rates=dict(kind.rates),
+            difference=fmean(differences.values()) if differences else None,
+            differences=differences,
+            is_baseline=kind is base,
+        )
+        rows.append((row, pair if len(differences) >= FEWEST_SEEDS else None))
+    return rows
 
 
-Pairs = Sequence[tuple[int, UtteranceResult]]
-"""Errors of one side in each utterance, and what the baseline made of it."""
+def sentences(rows: Sequence[KindRow], test: str) -> str:
+    """Return what stands under a table of kinds.
 
-
-def _paired(own: Sequence[UtteranceResult], base: Sequence[UtteranceResult]) -> Pairs:
-    errors = {result.utterance_id: result.errors for result in own}
-    # An utterance whose reference is empty has no share in a rate of words.
-    return [(errors[result.utterance_id], result) for result in base if result.words > 0]
-
-
-def _difference(pairs: Pairs) -> float:
-    return sum(errors - result.errors for errors, result in pairs) / sum(result.words for _, result in pairs)
-
-
-def _together(seeds: Sequence[Pairs]) -> Difference | None:
-    """Compare two kinds by the errors that each utterance has with all seeds; None where nothing can be compared."""
-    utterances = list(zip(*seeds, strict=True))
-    if not utterances:
-        return None
-    return paired_bootstrap(
-        [sum(errors for errors, _ in each) for each in utterances],
-        [sum(result.errors for _, result in each) for each in utterances],
-        [sum(result.words for _, result in each) for each in utterances],
-        clusters=[each[0][1].speaker for each in utterances],
-    )
-
-
-def _sentences(differences: Sequence[Difference | None], utterances: int) -> str:
-    """Return what the interval is and whether it is a test; empty where nothing is compared."""
-    known = [each for each in differences if each is not None]
-    if not known:
-        return SPREAD
-    tested = sum(each.p_value is not None for each in known)
-    said = (
-        f"Differences are of the seeds that both sides have. 95 % interval: paired bootstrap over {known[0].units} "
-        f"{known[0].unit}, the errors of an utterance summed over these seeds. It takes the seeds as they are; how far "
-        f"they scatter, the SD says. {SPREAD}"
-    )
-    if not tested:
-        return f"{said} {utterances} utterances are too few to test."
-    adjusted = "one comparison" if tested == 1 else f"{tested} comparisons"
-    return f"{said} p-values are adjusted for {adjusted} (Holm)."
+    Args:
+        rows: Its rows.
+        test: Which test some had; empty where none was tested.
+    """
+    few = any(row.differences and len(row.differences) < FEWEST_SEEDS for row in rows)
+    said = [test, f"Fewer than {FEWEST_SEEDS} seeds are not tested." if few else "", SPREAD]
+    return " ".join(filter(None, said))
 
 
 def _spread(rates: Mapping[int, float]) -> float | None:

@@ -16,12 +16,20 @@ from torch import distributed
 
 from core.errors import Stopped
 from core.handover import Handover
-from core.processes import LOOK_SECONDS, Company, Duty, Hand, Outcome, Place, Rank, make_room, threads_of_each
+from core.processes import (
+    LOOK_SECONDS,
+    STOP_SECONDS,
+    Company,
+    Duty,
+    Hand,
+    Outcome,
+    Place,
+    Rank,
+    make_room,
+    threads_of_each,
+)
 from core.progress import Progress
 from core.store import Store
-
-STOP_SECONDS = 120.0
-"""So long the first process has to reach a step's end when it is asked to stop."""
 
 
 def train_in_parts(

@@ -9,6 +9,9 @@ import os
 import stat
 from pathlib import Path
 
+EFFECTIVE = os.access in os.supports_effective_ids
+"""Whether the system says what whoever it acts for may do."""
+
 LONGEST_SHOWN = 300
 """Characters of a path that are repeated."""
 
@@ -23,6 +26,16 @@ def is_folder(path: Path) -> bool:
     return stat.S_ISDIR(_mode(path) or 0)
 
 
+def first_there(path: Path) -> Path:
+    """Return a path, or the nearest folder above it that is there."""
+    return next(each for each in (path.absolute(), *path.absolute().parents) if exists(each))
+
+
+def may_enter(folder: Path) -> bool:
+    """Return whether what is in a folder can be seen."""
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=EFFECTIVE)
+
+
 def exists(path: Path) -> bool:
     """Return whether anything can be seen there."""
     return _mode(path) is not None
@@ -34,6 +47,14 @@ def expanded(text: str | Path) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def resolved(path: Path) -> Path:
+    """Return a path without links where it can be followed, else as it is, absolute."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return path.absolute()
 
 
 def no_file(path: Path, what: str) -> str | None:
@@ -69,7 +90,7 @@ def _why_not(path: Path) -> str | None:
         return "it is a folder"
     if not stat.S_ISREG(mode):
         return "it is a pipe, a socket or a device"
-    return None if os.access(path, os.R_OK) else "you may not read it"
+    return None if os.access(path, os.R_OK, effective_ids=EFFECTIVE) else "you may not read it"
 
 
 def _mode(path: Path) -> int | None:

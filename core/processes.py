@@ -6,6 +6,7 @@ is given, and says how far it is. It dies with the worker, however that dies.
 
 import ctypes
 import gc
+import logging
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -23,6 +24,7 @@ from typing import Any, Protocol
 import torch
 from torch import distributed
 
+from core.boot import uptime
 from core.config import RunConfig
 from core.errors import Stopped, StoreError, sentence_of
 from core.handover import Handover, received
@@ -35,11 +37,16 @@ from core.store.journaled import JournaledStore
 from core.teachers import Finder
 from core.team import ALONE, Team
 
+log = logging.getLogger(__name__)
+
 PROCESSES = multiprocessing.get_context("spawn")
 """A process that has threads, or has used CUDA, cannot be forked."""
 
 LOOK_SECONDS = 0.5
 """How often the worker looks whether it shall stop."""
+
+STOP_SECONDS = 60.0
+"""So long processes have to reach a step's end when they are asked to stop; less than the job itself has."""
 
 FLUSH_SECONDS = 30.0
 """So long a process waits for the database to have what it measured, before it takes its next runs."""
@@ -150,6 +157,12 @@ def threads_of_each(processes: int) -> int:
     return max(1, torch.get_num_threads() // processes)
 
 
+def at_work(company: Company, *, job_id: str, store: Store, progress: Progress) -> AbstractContextManager[None]:
+    """Let the database know when the runs of a company get on with their work, as long as this is entered."""
+    ids = [run.id for run, _ in company]
+    return progress.while_advancing(lambda: store.advanced(job_id, ids, uptime()))
+
+
 class Hand:
     """A process, as the worker sees it.
 
@@ -204,9 +217,13 @@ class Hand:
         """Let it end at once."""
         self._process.kill()
 
-    def end(self) -> None:
-        """Wait until it has ended."""
-        self._process.join()
+    def end(self, seconds: float = STOP_SECONDS) -> None:
+        """Wait until it has ended; one that has not after so long is killed, as one is that is suspended or hangs."""
+        self._process.join(seconds)
+        if self._process.is_alive():
+            log.warning("A process (%s) did not end within %.0f s and was killed", self._process.pid, seconds)
+            self._process.kill()
+            self._process.join()
         self.pipe.close()
 
     def _buried(self, store: Store) -> Outcome:
@@ -286,7 +303,8 @@ def _train_companies(store: Store, duty: Duty, place: Place, pipe: Connection, p
     shared = received(handed, teachers=teachers, student=student)
     with joined(place.rank) as team:
         while (company := pipe.recv()) is not None:
-            outcome = duty.train(company, shared=shared, recorder=recorder, progress=progress, team=team)
+            with at_work(company, job_id=duty.job_id, store=store, progress=progress):
+                outcome = duty.train(company, shared=shared, recorder=recorder, progress=progress, team=team)
             store.flush(FLUSH_SECONDS)
             pipe.send(Word(progress.stage, progress.done, outcome))
 

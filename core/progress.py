@@ -25,20 +25,24 @@ class Progress:
         total: Cost of the whole job, in any unit.
         report: Called with stage, done and total in thousandths, and the seconds that are left (None at first).
         stop: Says whether the user asked to stop.
+        advanced: Called where something was reported that is not as it was; see `while_advancing`.
     """
 
     total: float
     report: Callable[[str, int, int, float | None], None]
     stop: Callable[[], bool]
+    advanced: Callable[[], None] = lambda: None
     done: float = 0.0
     stage: str = ""
     _began: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
+    _advanced: bool = False
 
     def begin(self, stage: str) -> None:
         """Name what comes next; the log has each stage once."""
         if stage != self.stage:
             log.info(stage)
+            self._advanced = True
         self.stage = stage
         if self.done == 0:
             # What comes before the first work that is counted, loading and writing speech, says nothing of its speed.
@@ -52,6 +56,7 @@ class Progress:
             Stopped: If the user asked to stop.
         """
         self.done = min(self.total, self.done + cost)
+        self._advanced |= cost > 0
         if time.monotonic() - self._reported >= REPORT_EVERY_SECONDS:
             self._tell()
         if self.stop():
@@ -62,12 +67,24 @@ class Progress:
         self.done, self.stage = self.total, "Finished"
         self._tell()
 
+    @contextmanager
+    def while_advancing(self, advanced: Callable[[], None]) -> Iterator[None]:
+        """Call something else for a while where the work gets on."""
+        before, self.advanced = self.advanced, advanced
+        try:
+            yield
+        finally:
+            self.advanced = before
+
     def _tell(self) -> None:
         self._reported = time.monotonic()
         left = None
         if self.done > FIRST_FORECAST * self.total:
             left = (self._reported - self._began) * (self.total - self.done) / self.done
         self.report(self.stage, round(1000 * self.done / self.total), 1000, left)
+        if self._advanced:
+            self._advanced = False
+            self.advanced()
 
 
 @contextmanager

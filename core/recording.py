@@ -131,6 +131,7 @@ class Recorder:
             insertions=total.insertions,
             words=total.words,
             heldout_kl=result.heldout_kl,
+            heldout_kl_tokens=result.heldout_kl_tokens,
             real_time_factor=result.seconds / sum(item.utterance.duration for item in prepared),
             seconds=seconds,
             label=label,

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -14,15 +15,33 @@ from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ab
 from core.access import OWNER, Access
 from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
 from core.alignment.results import has_spread
+from core.boot import uptime
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
-from core.errors import ConfigError, JobError, ManifoldError, Problem, StoreError, UnwritableError
+from core.errors import (
+    ConfigError,
+    DatabaseGoneError,
+    JobError,
+    ManifoldError,
+    Problem,
+    StoreError,
+    UnwritableError,
+)
 from core.first_look import first_look, layer_problems
-from core.launchers.liveness import interrupt_dead_jobs, process_of
+from core.launchers.liveness import (
+    GRACE_SECONDS,
+    end_by_force,
+    interrupt_dead_jobs,
+    kill_overdue_jobs,
+    process_of,
+    stalls,
+)
 from core.launchers.local import LocalLauncher
-from core.launchers.process import kill_tree, terminate
-from core.launchers.slots import ANALYSIS, slot_taken
+from core.launchers.process import terminate
+from core.launchers.slots import ANALYSIS, analysis_slots, slot_taken
+from core.leftovers import remove_unfinished
 from core.model_sources import unavailable_models
+from core.paths import expanded, is_file, resolved
 from core.scaling.fit import read_calibration
 from core.scaling.plan import Plan, Size, plan
 from core.scaling.rows import last_group
@@ -43,12 +62,14 @@ from core.store import (
     Store,
     UtteranceResult,
 )
+from core.store.database import identity
 from core.store.files import free_bytes, make_folder_private
 from core.store.records import Level, Side, probe_folder, teacher_states
 from core.wer import WordChange, word_difference
 
 __all__ = [
     "ACTIVE",
+    "GRACE_SECONDS",
     "NEIGHBOURS",
     "AblationRow",
     "AblationTable",
@@ -83,6 +104,9 @@ __all__ = [
 ]
 
 ANALYSIS_START_SECONDS = 10.0
+
+NOW_SECONDS = 10.0
+"""A job that is killed at once is killed by others, too, where whoever asked for it did not get so far."""
 
 FULL_BYTES = 16 * 1024**2
 """With less than this on its disk, the next thing that is written may not fit."""
@@ -144,19 +168,23 @@ class Studio:
         Raises:
             StoreError: If either cannot be used.
         """
-        self.runs_folder = runs_folder.expanduser().resolve()
+        self.runs_folder = resolved(expanded(runs_folder))
         try:
             self.runs_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"The folder {self.runs_folder} cannot be made ({error.strerror}). Give another one with --runs."
             ) from error
+        self._folder_identity = identity(self.runs_folder)
         self._private = make_folder_private(self.runs_folder)
         self._refused = ""
         self.store = Store.open(database_url)
         self.access = access
         self._launcher = launcher or LocalLauncher()
         self._analysis_started = -ANALYSIS_START_SECONDS
+        with suppress(UnwritableError):
+            self._look_after_jobs()
+        remove_unfinished(self.runs_folder, self.store)
 
     def close(self) -> None:
         """Close the database; runs go on."""
@@ -178,6 +206,7 @@ class Studio:
         """
         self.access.require("start")
         _require_one_job(configs)
+        self._require_folder()
         problems = [*first_look(configs, runs_folder=self.runs_folder), *self.unavailable_models(configs)]
         if problems:
             raise ConfigError("These runs cannot start; nothing was started:", problems)
@@ -223,25 +252,32 @@ class Studio:
             )
         return ablation.name, configs
 
-    def stop(self, job_id: str, *, now: bool = False) -> JobRecord:
+    def stop(self, job_id: str, *, now: bool = False, grace_seconds: float = GRACE_SECONDS) -> JobRecord:
         """Stop a job: a waiting one at once, a working one at its next step, which keeps what it has.
 
         Args:
             job_id: The job; one that has ended stays as it is.
             now: Do not wait: kill its process and all that it started.
+            grace_seconds: After this long the same happens to a job that has not reached its next step, at the next
+                `refresh` of any studio; `manifold serve` and `manifold stop` refresh all the time.
         """
         self.access.require("stop")
-        self.store.request_stop(job_id)
-        process = process_of(self.store.job(job_id))
-        if now:
-            self.store.job_state(
-                job_id, "stopped", "Stopped at once: what it was doing is lost, what was stored is kept."
-            )
-            if process is not None:
-                kill_tree(process)
-        elif process is not None:
+        # With a little time before others would end it, too.
+        self.store.request_stop(job_id, stop_by=uptime() + (NOW_SECONDS if now else grace_seconds))
+        job = self.store.job(job_id)
+        process = process_of(job)
+        if now and process is not None:
+            message = "Stopped at once: what it was doing is lost, what was stored is kept."
+            end_by_force(self.store, self.runs_folder, job, process, message)
+        elif now:
+            self.store.job_state(job_id, "stopped", "Stopped at once, before its worker began.")
+        elif process is not None and job.active:
             terminate(process)
         return self.store.job(job_id)
+
+    def stalls(self) -> dict[str, str]:
+        """Return a sentence for each job and run that works but has got on with nothing for long, by their ids."""
+        return stalls(self.store)
 
     def change_tags(self, run_ids: Sequence[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
         """Give tags to runs and take others away; see core.store.Labels."""
@@ -264,17 +300,23 @@ class Studio:
         self.store.restore(run_ids)
 
     def refresh(self) -> None:
-        """Find dead workers: their jobs become interrupted, and an analysis worker that is needed is started again."""
+        """Look after jobs: what dead workers left is stored, and what does not stop in its time is killed.
+
+        Jobs of dead workers become interrupted, and an analysis worker that is needed is started again. A database that
+        somebody else is writing to is left for the next time.
+
+        Raises:
+            StoreError: If the database or the folder of the runs is gone.
+        """
+        self._require_folder()
         self._refused = ""
         try:
-            interrupt_dead_jobs(self.store.waiting(REFRESH_SECONDS), self.runs_folder)
+            self._look_after_jobs()
             if self.store.requests_open():
                 self._ensure_analysis_worker()
         except (UnwritableError, JobError) as error:
             # What is there can still be looked at; `trouble` says it.
             self._refused = str(error)
-        except StoreError:
-            pass
 
     def trouble(self) -> list[str]:
         """Return what is wrong with where runs are kept, a sentence each: it stands at the top of pages and lists."""
@@ -295,6 +337,29 @@ class Studio:
                 "can: chmod -R go= PATH."
             )
         return [sentence for sentence in said if sentence]
+
+    def _look_after_jobs(self) -> None:
+        hasty = self.store.waiting(REFRESH_SECONDS)
+        try:
+            ended = kill_overdue_jobs(hasty, self.runs_folder) + interrupt_dead_jobs(hasty, self.runs_folder)
+            if ended:
+                remove_unfinished(self.runs_folder, self.store)
+        except (DatabaseGoneError, UnwritableError):
+            raise
+        except StoreError:
+            pass  # the next look may get through
+
+    def _require_folder(self) -> None:
+        """Refuse to go on where the files of all runs are gone; the folder is not made anew, as if it had been empty.
+
+        Raises:
+            StoreError: If it was deleted or moved.
+        """
+        if identity(self.runs_folder) != self._folder_identity:
+            raise StoreError(
+                f"The folder of the runs, {self.runs_folder}, was deleted or moved while the studio was open. Put it "
+                "back, or start the studio again."
+            )
 
     def ablation(self, job_id: str, test_set: str | None = None, *, against: str | None = None) -> AblationTable:
         """Compare the runs of a job; see core.ablation.ablation_table."""
@@ -348,7 +413,7 @@ class Studio:
 
     def has_states(self, run: RunRecord, teacher_number: int) -> bool:
         """Return whether a teacher's states are stored; once those of the first were only."""
-        return (self.runs_folder / run.probe_folder / teacher_states(teacher_number)).is_file()
+        return is_file(self.runs_folder / run.probe_folder / teacher_states(teacher_number))
 
     def map_points(self, record: MapRecord, place: tuple[int, int, int] | None = None) -> MapPoints:
         """Read a finished map.
@@ -369,7 +434,7 @@ class Studio:
     def map_made_at(self, record: MapRecord) -> datetime | None:
         """Return when the picture that a map has now was made; None before there is one."""
         path = self.runs_folder / record.path
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC) if record.path and path.is_file() else None
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC) if record.path and is_file(path) else None
 
     def probe(self, job_id: str, group: int = 0) -> list[ProbeUtterance]:
         """Return the utterances whose states a group of a job's runs stores, in the order that maps refer to.
@@ -439,7 +504,7 @@ class Studio:
     def _ensure_analysis_worker(self) -> None:
         # One that was just started has not taken its slot yet, and one that cannot start should not be started forever.
         waited = time.monotonic() - self._analysis_started
-        if waited < ANALYSIS_START_SECONDS or slot_taken(self.runs_folder, ANALYSIS):
+        if waited < ANALYSIS_START_SECONDS or slot_taken(analysis_slots(self.runs_folder), ANALYSIS):
             return
         self._analysis_started = time.monotonic()
         self._launcher.submit_analysis(

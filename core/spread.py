@@ -5,6 +5,7 @@ are, passes on a request to stop, and says what became of a process that died.
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import wait
@@ -12,7 +13,7 @@ from multiprocessing.connection import wait
 import torch
 
 from core.handover import Handover
-from core.processes import LOOK_SECONDS, Company, Duty, Hand, Outcome, Place, make_room, threads_of_each
+from core.processes import LOOK_SECONDS, STOP_SECONDS, Company, Duty, Hand, Outcome, Place, make_room, threads_of_each
 from core.progress import Progress
 from core.store import Store
 
@@ -72,6 +73,7 @@ def spread(
     finally:
         for hand in hands:
             hand.ask_to_end()
+        until = time.monotonic() + STOP_SECONDS
         for hand in hands:
-            hand.end()
+            hand.end(max(0.0, until - time.monotonic()))
     return outcomes

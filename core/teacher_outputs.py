@@ -18,11 +18,15 @@ from core.audio import read_audio
 from core.cache.targets import TopTokens, joined_top
 from core.config import Ensemble
 from core.ensemble import Teaching, one_of, teacher_weights
+from core.errors import DataError, ModelError, Problem
 from core.families.whisper import ENCODER_FRAMES_PER_SECOND, Batch, Whisper, frame_count, shares_start
 from core.geometry import on_sphere, spherical_mean
 from core.mapping import LayerPair, Statistics, state_statistics
 from core.signals import Signals, places_of, valid_points
 from core.sources import Utterance
+
+MOST_NAMED = 5
+"""Clips that an error names."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ def prepare_utterances(
         audio = [read_audio(item.audio_path) for item in batch]
         began = time.perf_counter()
         mel = student.mel(audio, audio_context).to(student.device)
+        require_finite_features(mel, batch)
         start = student.encode_start(mel, freeze_below)
         start_seconds = _seconds_since(began, start) / len(batch)
         heard = [[Heard({})] * len(batch) for _ in teachers]
@@ -135,6 +140,7 @@ def prepare_utterances(
                 # Models up to large-v2 hear 80 mel bins, later ones 128.
                 same_mels = student.mel_bins == teacher.mel_bins
                 own_mel = mel if same_mels else teacher.mel(audio, audio_context).to(teacher.device)
+                require_finite_features(own_mel, batch)
                 encoder = teacher.encode_rest(teacher.encode_start(own_mel, 0), 0)
             seconds = _seconds_since(began, encoder[teacher.encoder_layers - 1]) / len(batch)
             of_one = _heard(
@@ -172,6 +178,7 @@ def _heard(
     collated = teacher.collate(token_lists, [item.duration for item in batch], audio_context)
     last = teacher.encoder_layers - 1
     decoder = teacher.decode(encoder[last], collated.inputs.to(teacher.device))
+    _require_finite_states(encoder[last], decoder[teacher.decoder_layers - 1], batch, teacher=teacher)
     heard = []
     for row, item in enumerate(batch):
         frames, mask = frame_count(item.duration), collated.token_mask[row]
@@ -185,6 +192,34 @@ def _heard(
         likelihood = log_likelihood(teacher, final, collated.labels[row][mask]) if scored else 0.0
         heard.append(Heard(kept, encoder[last][row].clone() if keep_encoder else None, likelihood))
     return heard
+
+
+def require_finite_features(mel: Tensor, batch: Sequence[Utterance]) -> None:
+    """Raise DataError, naming every clip whose features hold NaN or infinite values."""
+    problems = [
+        Problem(item.id, f"the features of {item.audio_path} are not finite numbers; replace the clip, or remove it")
+        for item in _not_finite(mel, batch)
+    ]
+    if problems:
+        raise DataError("Audio that cannot be used:", problems)
+
+
+def _require_finite_states(encoder: Tensor, decoder: Tensor, batch: Sequence[Utterance], *, teacher: Whisper) -> None:
+    """Raise ModelError, naming the clips of which a teacher with finite weights makes NaN or infinite states."""
+    broken = dict.fromkeys(item.id for states in (encoder, decoder) for item in _not_finite(states, batch))
+    if broken:
+        raise ModelError(
+            f"The teacher from {teacher.loaded.origin} computes values that are not finite numbers for "
+            f"{', '.join(list(broken)[:MOST_NAMED])}, although its weights and the features of the clips are finite: "
+            "they are too large for it. Set training.precision to float32 if it is not, or take another teacher."
+        )
+
+
+def _not_finite(states: Tensor, batch: Sequence[Utterance]) -> list[Utterance]:
+    # NaN where any value is; a table of truths as large as the states would take ten times as long.
+    least, most = torch.aminmax(states.flatten(1), dim=1)
+    finite = (least.isfinite() & most.isfinite()).tolist()
+    return [item for item, all_finite in zip(batch, finite, strict=True) if not all_finite]
 
 
 def log_likelihood(model: Whisper, states: Tensor, labels: Tensor) -> float:

@@ -210,14 +210,23 @@ class Learner:
         whole, *parts = numbers([total, *losses.values()], self._team)
         by_kind = dict(zip(losses, parts, strict=True))
         if not math.isfinite(whole):
-            raise NotFiniteError(
-                f"The loss became {whole} at step {step} ({_listed(by_kind)}). The last finite "
-                "adapters are kept. Lower training.learning_rate, or the weight of the largest term."
-            )
+            raise NotFiniteError(f"The loss became {whole} at step {step} ({_listed(by_kind)}). {self._cause(step)}")
         self._last = whole, by_kind
         self.objective.heard(by_kind, step / self._settings.steps)
         self._optimiser.zero_grad(set_to_none=True)
         return self._scaler.scale(total)
+
+    def _cause(self, step: int) -> str:
+        """Return why a loss is not finite, and what to do. Weights and features were finite when they were read."""
+        shorter = "set training.precision to bfloat16 or float32: the numbers of float16 end at 65,504"
+        if step == 1:
+            remedy = shorter if self._scaler.is_enabled() else "look at the settings of the terms that are not finite"
+            return f"No step was taken before, so no learning rate can help: {remedy}."
+        remedy = "Lower training.learning_rate, or the weight of the largest term"
+        if self._scaler.is_enabled():
+            remedy += f"; or {shorter}"
+        finite = all(bool(one.isfinite().all()) for part in self._parts.values() for one in part)
+        return f"{'' if finite else 'The step before left the adapters without finite values. '}{remedy}."
 
     def update(self, step: int) -> dict[str, float]:
         """Take the step that the gradients ask for, and return its metrics.

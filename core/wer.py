@@ -10,7 +10,7 @@ from rapidfuzz.distance import Levenshtein
 
 from core.edit_distance import align, counts, joins_of
 from core.errors import DataError
-from core.normalisers import Normaliser, Words, normaliser_of
+from core.normalisers import Normaliser, Words, normaliser_of, normaliser_stamped
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,19 @@ def total(errors: Sequence[WordErrors]) -> WordErrors:
     )
 
 
-def word_difference(reference: str, hypothesis: str, normaliser: Normaliser | None = None) -> list[WordChange]:
+def word_difference(reference: str, hypothesis: str, normaliser: Normaliser | str | None = None) -> list[WordChange]:
     """Return how a hypothesis differs from its reference, in normalised words from left to right.
+
+    Args:
+        reference: As it was written; empty where nothing is said.
+        hypothesis: As it was written.
+        normaliser: Makes words of both, or the name of it that is stored with the errors; without, that of English.
 
     Raises:
         DataError: If the reference is not empty but has no words.
     """
+    if isinstance(normaliser, str):
+        normaliser = normaliser_stamped(normaliser)
     normaliser = normaliser or normaliser_of()
     said, heard = _normalised_reference(reference, normaliser), normaliser.words(hypothesis)
     changes: list[WordChange] = []

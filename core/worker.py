@@ -7,19 +7,23 @@ sentence.
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from core.errors import DatabaseGoneError, ManifoldError, Stopped, StoreError, sentence_of
+from core.errors import DatabaseGoneError, ManifoldError, SomeRunsFailed, Stopped, StoreError, sentence_of
+from core.launchers.gpus import VISIBLE, visible_gpus
 from core.launchers.liveness import interrupt_dead_jobs
 from core.launchers.process import identify
-from core.launchers.slots import CPU, take_slot
+from core.launchers.slots import CPU, device_slots, take_slots
 from core.progress import written
 from core.store import State, Store
 from core.store.journaled import JournaledStore
@@ -92,7 +96,12 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
         log.info("Its turn")
         with slot, JournaledStore(store, runs_folder, job_id) as results:
             state, message = _outcome(
-                lambda: work(job_id, store=results, runs_folder=runs_folder, stop=stop),
+                lambda: work(
+                    job_id,
+                    store=results,
+                    runs_folder=runs_folder,
+                    stop=lambda: stop() or results.problem() is not None,
+                ),
                 asked=lambda: store.stop_requested(job_id),
                 problem=results.problem,
             )
@@ -121,30 +130,65 @@ def _patiently(write: Callable[[], Any]) -> None:
             time.sleep(TURN_SECONDS)
 
 
-def _wait_for_turn(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> IO[bytes] | None:
-    """Return the slot once the job is the oldest that waits and the slot is free, or None when it shall not begin.
+def _wait_for_turn(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], bool]) -> ExitStack | None:
+    """Return its devices, once the job is the oldest that waits and they are free, or None when it shall not begin.
 
     Raises:
         StoreError: If the database is gone.
     """
+    devices: Devices | None = None
     while not stop():
         try:
+            devices = devices or _wanted(store, job_id)
             if store.job(job_id).state != "queued":
                 return None
             # A dead job in front would keep all others waiting, and nobody else may be looking.
             interrupt_dead_jobs(store, runs_folder)
             if store.first_queued_job() == job_id:
-                slot = take_slot(runs_folder, CPU)
-                if slot is not None:
+                held = _take_devices(devices)
+                if held is not None:
                     if store.job_state(job_id, "starting", only_from=("queued",)):
-                        return slot
-                    slot.close()
+                        return held
+                    held.close()
         except DatabaseGoneError:
             raise
         except StoreError as error:
             print(f"waiting for the database: {error}", file=sys.stderr)
         time.sleep(TURN_SECONDS)
     return None
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a job needs of the machine.
+
+    Attributes:
+        gpus: From which it takes some, by UUID; without any it takes the CPU.
+        count: How many of them.
+    """
+
+    gpus: Sequence[str]
+    count: int
+
+
+def _wanted(store: Store, job_id: str) -> Devices:
+    """Return on what the runs of a job will be trained, as far as that is known without PyTorch."""
+    asked = [run.config["training"] for run in store.runs(1000, job_id=job_id)]
+    gpus = visible_gpus() if any(training["device"] != "cpu" for training in asked) else []
+    most = max((training["devices"] for training in asked), default=1)
+    return Devices(gpus, min(most, len(gpus)))
+
+
+def _take_devices(wanted: Devices) -> ExitStack | None:
+    """Take the devices that a job needs, where they are free; PyTorch then sees no other GPUs than those."""
+    if not wanted.gpus:
+        taken = take_slots(device_slots(), [CPU], 1)
+        return taken[1] if taken else None
+    taken = take_slots(device_slots(), wanted.gpus, wanted.count)
+    if taken is None:
+        return None
+    os.environ[VISIBLE] = ",".join(taken[0])
+    return taken[1]
 
 
 def _outcome(
@@ -158,6 +202,8 @@ def _outcome(
         by_user = "Stopped on request. What was stored until then is kept."
         by_signal = "The machine told the worker to end (SIGTERM). What was stored until then is kept."
         ended = "stopped", by_user if asked() else by_signal
+    except SomeRunsFailed as error:
+        ended = "finished", str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, the row has to say how the job ended
         traceback.print_exc()
         ended = "failed", sentence_of(error)

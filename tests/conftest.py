@@ -11,11 +11,26 @@ from typing import Any
 import pytest
 
 from core.config import RunConfig, parse_run
+from core.launchers.slots import SLOTS
 from core.store import Store
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", type=Path, metavar="FOLDER", help="where to put the README's pictures")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Lock the machine's devices in a folder of the tests' own: who works on it meanwhile is not waited for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SLOTS, str(tmp_path_factory.mktemp("slots")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_machine(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait for what another one has left at work."""
+    monkeypatch.setenv(SLOTS, str(tmp_path_factory.mktemp("slots")))
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,15 @@
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-import numpy as np
 import pytest
 
 from core.ablation import AblationRow, ablation_table
 from core.config import RunConfig
 from core.errors import ConfigError, NotFoundError
-from core.significance import paired_bootstrap
+from core.significance import paired_difference
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, Store, UtteranceResult
 
 WORDS = 5
@@ -40,7 +40,7 @@ def evaluate(store: Store, job: JobRecord) -> Evaluate:
             "audio_context": 30.0,
             "normaliser": "whisper-english 0.1.15",
             "decoding": "greedy",
-            "wer": sum(errors) / sum(counts),
+            "wer": sum(errors) / sum(counts) if sum(counts) else math.inf,
             "cer": 0.0,
             "substitutions": sum(errors),
             "deletions": 0,
@@ -50,7 +50,7 @@ def evaluate(store: Store, job: JobRecord) -> Evaluate:
             "real_time_factor": 0.1,
             "seconds": 1.0,
             "results": [
-                UtteranceResult(f"u{i}", i, "reference", "hypothesis", own, 0, 0, count, None, 1.0, f"{i}.flac")
+                UtteranceResult(f"u{i}", i, f"reference {i}", "hypothesis", own, 0, 0, count, None, 1.0, f"{i}.flac")
                 for i, (own, count) in enumerate(zip(errors, counts, strict=True))
             ],
         }
@@ -66,14 +66,16 @@ def test_runs_are_compared_with_the_first_of_them(store: Store, job: JobRecord, 
     table = ablation_table(store, job.id)
     baseline, *others = table.rows
     assert (table.baseline, table.utterances, baseline.difference, baseline.interval) == ("ce", 100, None, None)
-    for row, own in zip(others, errors[1:], strict=True):
+    for row in others:
         assert row.evaluation is not None
         assert baseline.evaluation is not None
         assert row.difference == pytest.approx(row.evaluation.wer - baseline.evaluation.wer)
-        expected = paired_bootstrap(own, errors[0], [WORDS] * 100)
-        assert row.interval == (expected.low, expected.high)
         assert row.significant
-    assert "paired bootstrap over 100 utterances" in table.test
+        assert row.verdict.endswith("of these two runs, p < 0.001")
+    # Both are rejected: the first at half of 5 %, the second at 5 %.
+    first, second = (paired_difference(own, errors[0], [WORDS] * 100) for own in errors[1:])
+    assert [row.interval for row in others] == [first.interval(0.025), second.interval(0.05)]
+    assert "sign flips (paired permutation) over 100 utterances" in table.test
     assert "adjusted for 2 comparisons (Holm)" in table.test
 
 
@@ -82,8 +84,7 @@ def test_two_comparisons_count_as_two(store: Store, job: JobRecord, evaluate: Ev
     own = [0, 0] * 5 + [1, 0] * 45
     for position, errors in enumerate((baseline, own, own)):
         evaluate(errors, position)
-    alone = paired_bootstrap(own, baseline, [WORDS] * 100).p_value
-    assert alone is not None
+    alone = paired_difference(own, baseline, [WORDS] * 100).p_value
     assert [row.p_value for row in ablation_table(store, job.id).rows] == [None, 2 * alone, 2 * alone]
 
 
@@ -94,20 +95,66 @@ def test_equal_runs_do_not_differ(store: Store, job: JobRecord, evaluate: Evalua
     assert (row.difference, row.interval, row.p_value, row.significant) == (0.0, (0.0, 0.0), 1.0, False)
 
 
-def test_a_small_test_set_has_an_interval_but_no_test(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+def test_a_small_test_set_is_judged_by_all_signs_and_a_smaller_one_not_at_all(
+    store: Store, job: JobRecord, evaluate: Evaluate
+) -> None:
     evaluate([3] * 12, 0)
-    evaluate([0] * 12, 1)
+    evaluate([2] * 6 + [3] * 6, 1)
+    row = ablation_table(store, job.id).rows[1]
+    assert (row.p_value, row.significant) == (2 / 2**6, True)
+    for position, errors in ((0, [3] * 5), (1, [0] * 5)):
+        evaluate(errors, position)
     table = ablation_table(store, job.id)
-    assert table.rows[1].interval is not None
-    assert table.rows[1].p_value is None
-    assert not table.rows[1].significant
-    assert "12 utterances are too few to test" in table.test
+    assert (table.rows[1].difference, table.rows[1].interval) == (pytest.approx(-3 / WORDS), None)
+    assert (table.rows[1].verdict, table.test) == ("too few to test", "5 utterances are too few to test.")
 
 
-def test_an_utterance_whose_reference_is_empty_does_not_count(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+def test_errors_in_an_utterance_that_says_nothing_count(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
     evaluate([1, 1, 9], 0, words=[5, 5, 0])
     evaluate([0, 1, 0], 1, words=[5, 5, 0])
-    assert ablation_table(store, job.id).rows[1].difference == pytest.approx(-0.1)
+    assert ablation_table(store, job.id).rows[1].difference == pytest.approx(-1.0)
+
+
+def test_a_test_set_without_any_words_is_not_compared(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    for position, errors in enumerate(([2] * 8, [1] * 8)):
+        evaluate(errors, position, words=[0] * 8, wer=0.0)
+    table = ablation_table(store, job.id)
+    assert table.rows[1].verdict == "not compared"
+    assert "Nothing is said" in table.test
+
+
+def test_all_test_sets_of_a_job_are_one_family(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
+    baseline, own = [1, 0] * 50, [0, 0] * 5 + [1, 0] * 45
+    for test_set in ("test", "phone"):
+        for position, errors in enumerate((baseline, own)):
+            evaluate(errors, position, test_set=test_set)
+    evaluate([3] * 3, 0, test_set="tiny")
+    evaluate([1] * 3, 1, test_set="tiny")
+    alone = paired_difference(own, baseline, [WORDS] * 100).p_value
+    table = ablation_table(store, job.id)
+    for each in (table, *table.extra.values()):
+        if each.test_set == "tiny":
+            assert (each.rows[1].p_value, each.test) == (None, "3 utterances are too few to test.")
+        else:
+            assert each.rows[1].p_value == 2 * alone
+            assert each.test.endswith("adjusted for 2 comparisons on all test sets (Holm).")
+    assert ablation_table(store, job.id, "phone") == table.extra["phone"]
+
+
+def test_a_baseline_that_is_chosen_after_reading_is_marked_and_corrected_for_all_pairs(
+    store: Store, job: JobRecord, evaluate: Evaluate
+) -> None:
+    errors = [[1, 0] * 50, [0, 0] * 5 + [1, 0] * 45, [0, 1] * 50]
+    for position, own in enumerate(errors):
+        evaluate(own, position)
+    chosen = ablation_table(store, job.id, against="manifold")
+    alone = [paired_difference(own, errors[2], [WORDS] * 100).p_value for own in errors[:2]]
+    smaller, larger = sorted(alone)
+    expected = {smaller: min(1.0, 3 * smaller), larger: min(1.0, max(3 * smaller, 2 * larger))}
+    assert [row.p_value for row in chosen.rows[:2]] == [expected[each] for each in alone]
+    assert "the baseline was chosen after reading, so adjusted for all 3 pairs (Holm)" in chosen.test
+    # The baseline that was planned is no choice, whoever names it.
+    assert ablation_table(store, job.id, against="ce") == ablation_table(store, job.id)
 
 
 def test_runs_that_were_not_read_yet_are_left_open(store: Store, job: JobRecord, evaluate: Evaluate) -> None:
@@ -223,8 +270,9 @@ def test_a_run_is_compared_with_the_baseline_of_its_own_seed(store: Store, grid:
     assert [row.difference for row in table.rows[:2]] == [None, None]
     for row, own, base in zip(table.rows[2:], GRID[2:], (GRID[0], GRID[1], GRID[0]), strict=True):
         assert row.difference == pytest.approx((sum(own) - sum(base)) / (WORDS * 120))
-        expected = paired_bootstrap(own, base, [WORDS] * 120)
-        assert row.interval == (expected.low, expected.high)
+        expected = paired_difference(own, base, [WORDS] * 120)
+        assert row.interval is not None
+        assert row.interval[0] <= expected.low <= expected.high <= row.interval[1]
     assert table.test.startswith(
         "Each run is compared with the baseline's of its own seed, but 'manifold (seed 2)' with 'ce (seed 0)'. 95"
     )
@@ -245,9 +293,7 @@ def test_where_the_seed_of_the_baseline_was_not_read_the_baseline_itself_counts(
     )
 
 
-def test_kinds_of_runs_are_compared_by_the_errors_of_all_their_seeds(
-    store: Store, grid: JobRecord, evaluate: Evaluate
-) -> None:
+def test_two_seeds_are_not_judged_together(store: Store, grid: JobRecord, evaluate: Evaluate) -> None:
     for position, own in enumerate(GRID):
         evaluate(own, position, job_id=grid.id)
     found = ablation_table(store, grid.id).over_seeds
@@ -259,18 +305,33 @@ def test_kinds_of_runs_are_compared_by_the_errors_of_all_their_seeds(
         ("manifold (seed 2)", [2]),
     ]
     assert (ce.is_baseline, ce.difference, ce.differences) == (True, None, {})
-    # By hand: draws of utterances, each with its errors of both seeds, over its words of both seeds.
-    apart = np.array(GRID[2]) + GRID[3] - np.array(GRID[0]) - GRID[1]
-    counts = np.random.default_rng(7).multinomial(120, [1 / 120] * 120, size=20_000)
-    draws = counts @ apart / (2 * WORDS * 120)
-    assert kd.difference == pytest.approx(apart.sum() / (2 * WORDS * 120))
-    assert kd.difference == pytest.approx(np.mean(list(kd.differences.values())))
-    assert kd.interval == pytest.approx(tuple(np.quantile(draws, (0.025, 0.975))), abs=0.003)
-    assert kd.significant
+    assert kd.difference == pytest.approx((sum(GRID[2] + GRID[3]) - sum(GRID[0] + GRID[1])) / (2 * WORDS * 120))
+    assert (kd.interval, kd.p_value, kd.verdict) == (None, None, "too few seeds to test")
     # No seed of the baseline is the third's: nothing is compared.
     assert (manifold.difference, manifold.p_value, manifold.verdict) == (None, None, "not compared")
-    assert "paired bootstrap over 120 utterances" in found.test
-    assert "adjusted for one comparison (Holm)" in found.test
+    assert found.test.startswith("Fewer than 3 seeds are not tested.")
+
+
+def test_three_seeds_carry_the_verdict_and_their_runs_point_to_it(
+    store: Store, make_config: Callable[..., RunConfig], evaluate: Evaluate
+) -> None:
+    kinds = {"ce": {}, "kd": {"training": {"learning_rate": 0.002}}}
+    cells = [(name, seed) for name in kinds for seed in (0, 1, 2)]
+    job = store.create_job(
+        "seeds", [make_config(name=f"{name} (seed {seed})", seed=seed, **kinds[name]) for name, seed in cells]
+    )
+    read = [[2] * 120, [3, 1] * 60, [2, 2] * 60, [1, 1, 0] * 40, [0, 2] * 60, [1] * 120]
+    for position, own in enumerate(read):
+        evaluate(own, position, job_id=job.id)
+    table = ablation_table(store, job.id)
+    assert table.over_seeds is not None
+    _, kd = table.over_seeds.rows
+    assert kd.verdict.startswith("better over 3 seeds, p = ")
+    assert "t-test over 120 utterances and 3 seeds, adjusted for one comparison (Holm)" in table.over_seeds.test
+    for row in table.rows[3:]:
+        assert (row.difference is not None, row.interval, row.p_value) == (True, None, None)
+        assert row.verdict == "see over seeds"
+    assert table.test == "Runs with other seeds are judged together: see over seeds."
 
 
 def test_the_kind_of_the_chosen_run_is_the_baseline(store: Store, grid: JobRecord, evaluate: Evaluate) -> None:
@@ -292,6 +353,20 @@ def test_a_table_of_one_seed_has_nothing_over_seeds(store: Store, job: JobRecord
     assert (table.over_seeds, table.against) == (None, "ce")
     assert [row.against for row in table.rows] == [None, "ce", "ce"]
     assert table.test == (
-        "95 % interval of the difference from the baseline: paired bootstrap over 120 utterances. "
-        "p-values are adjusted for 2 comparisons (Holm)."
+        "95 % interval and p of the difference from the baseline: sign flips (paired permutation) over 120 utterances, "
+        "adjusted for 2 comparisons (Holm)."
     )
+
+
+def test_a_set_in_which_nothing_is_said_has_a_rate_by_the_minute(
+    store: Store, job: JobRecord, evaluate: Evaluate
+) -> None:
+    evaluate([1] * 10, 0)
+    for position, invented in ((None, 2), (0, 6), (1, 0)):
+        inserted = {"substitutions": 0, "insertions": invented}
+        evaluate([invented] + [0] * 29, position, words=[0] * 30, test_set="silence", **inserted)
+    table = ablation_table(store, job.id).extra["silence"]
+    assert table.test == (
+        "Nothing is said in the 0.5 min of this set. Words invented a minute: the teacher 4.0; ce 12.0; kd 0.0."
+    )
+    assert all(row.difference is None for row in table.rows)

@@ -11,7 +11,7 @@ from core import analysis_worker
 from core.analysis_worker import main
 from core.config import RunConfig
 from core.errors import ShapeError
-from core.launchers.slots import ANALYSIS, slot_taken, take_slot
+from core.launchers.slots import ANALYSIS, analysis_slots, slot_taken, take_slot
 from core.store import CheckRecord, ComparisonRecord, MapRecord, RunRecord, Store
 
 
@@ -52,7 +52,7 @@ def test_every_request_is_answered_and_then_the_worker_rests(
     assert store.map(asked.id).state == "finished"
     assert [store.check(check.id).result for check in checks] == [{"seen": {"number": 0}}, {"seen": {"number": 1}}]
     assert not store.requests_open()
-    assert not slot_taken(tmp_path, ANALYSIS)
+    assert not slot_taken(analysis_slots(tmp_path), ANALYSIS)
 
 
 def test_a_check_goes_before_a_map(store: Store, asked: MapRecord, options: list[str]) -> None:
@@ -167,7 +167,7 @@ def test_what_killed_two_workers_is_given_up(store: Store, asked: MapRecord, opt
 def test_a_second_worker_leaves_everything_to_the_first(
     store: Store, asked: MapRecord, options: list[str], tmp_path: Path
 ) -> None:
-    slot = take_slot(tmp_path, ANALYSIS)
+    slot = take_slot(analysis_slots(tmp_path), ANALYSIS)
     assert slot is not None
     with slot:
         command = [sys.executable, "-m", "core.analysis_worker", *options]

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from core.checkpoints import Name, save_adapters
+from core.checkpoints import Name, adapters_step, save_adapters
 from core.config import Lora, Mapping, Mixture
 from core.lora import adapter_parameters, add_adapters, deployed
 from core.mapping import LayerPair, PointMap
@@ -191,3 +191,14 @@ def test_a_step_that_was_written_is_not_written_again(tmp_path: Path, model: Pef
     save_adapters(tmp_path, model=trained_to(model, 0.1), point_map=point_map, step=10, names=("last",))
     save_adapters(tmp_path, model=trained_to(model, 0.9), point_map=point_map, step=10, names=("best",))
     assert value_in(tmp_path / "best") == value_in(tmp_path / "last") == pytest.approx(0.1)
+
+
+def test_the_step_of_adapters_is_known_where_there_are_any(
+    tmp_path: Path, model: PeftModel, point_map: PointMap
+) -> None:
+    assert adapters_step(tmp_path / "none", "best") is None
+    save_adapters(tmp_path, model=model, point_map=point_map, step=50, names=BOTH)
+    save_adapters(tmp_path, model=model, point_map=point_map, step=100, names=("last",))
+    assert (adapters_step(tmp_path, "best"), adapters_step(tmp_path, "last")) == (50, 100)
+    shutil.rmtree(tmp_path / "step-000050")
+    assert adapters_step(tmp_path, "best") is None

@@ -247,6 +247,37 @@ def test_a_job_learns_from_the_teachers_transcripts_and_from_audio_that_has_none
     assert [metric.step for metric in ranks] == [0, 1]
 
 
+def test_words_invented_where_nothing_is_said_are_insertions_and_a_silent_set_has_a_rate_by_the_minute(
+    store: Store, tmp_path: Path
+) -> None:
+    splits = prepare(parse_run({**SMALL, "method": MANIFOLD}).source, tmp_path / "data", lambda done, total: None)
+    for name, clips in (("train", splits.train), ("development", splits.development), ("test", splits.test)):
+        # The second test clip has speech that no transcript tells of: whatever is written of it is too much.
+        texts = [clip.text if name != "test" or clip is clips[0] else "" for clip in clips]
+        rows = [{"audio_filepath": str(clip.audio_path), "text": text} for clip, text in zip(clips, texts, strict=True)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    silence = [{"audio_filepath": str(clip.audio_path), "text": ""} for clip in splits.test]
+    (tmp_path / "silence.jsonl").write_text("".join(json.dumps(row) + "\n" for row in silence))
+    paths = {name: str(tmp_path / f"{name}.jsonl") for name in ("train", "development", "test")}
+    fields = {**SMALL, "method": MANIFOLD, "source": {"kind": "manifest", **paths}}
+    fields["training"] = {**SMALL["training"], "steps": 1}
+    extra = {**SMALL["evaluation"], "extra_tests": [str(tmp_path / "silence.jsonl")]}
+    job = store.create_job("silence", [parse_run({**fields, "evaluation": extra})])
+    run_job(job.id, store=store, runs_folder=tmp_path / "runs", stop=never)
+    table = ablation_table(store, job.id)
+    for record in store.evaluations(job_id=job.id, test_set="test"):
+        said, silent = store.utterance_results(record.id)
+        assert (silent.words, silent.substitutions, silent.deletions) == (0, 0, 0)
+        assert record.wer == pytest.approx((said.errors + silent.insertions) / said.words)
+    assert table.teacher is not None
+    assert table.teacher.insertions > 0
+    minutes = sum(clip.duration for clip in splits.test) / 60
+    alone = table.extra["silence"]
+    assert alone.teacher is not None
+    assert alone.teacher.words == 0
+    assert f"the teacher {alone.teacher.insertions / minutes:.1f};" in alone.test
+
+
 def test_the_bar_counts_the_rows_of_manifests_before_they_are_read(tmp_path: Path) -> None:
     for name, rows in {"train": 7, "development": 3, "test": 2, "extra": 4}.items():
         (tmp_path / f"{name}.jsonl").write_text("{}\n\n" * rows)

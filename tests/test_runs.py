@@ -20,7 +20,7 @@ from core.errors import ConfigError, StoreError
 from core.launchers.liveness import process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import find
-from core.launchers.slots import CPU, take_slot
+from core.launchers.slots import CPU, device_slots, take_slot
 from core.runs import Estimate, JobRecord, MapRecord, ProbeUtterance, Studio
 from core.store import Store
 
@@ -59,7 +59,7 @@ def studio(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 @pytest.fixture
 def queue(studio: Studio) -> Iterator[None]:
     """Keep the machine busy, so that jobs wait."""
-    slot = take_slot(studio.runs_folder, CPU)
+    slot = take_slot(device_slots(), CPU)
     assert slot is not None
     with slot:
         yield

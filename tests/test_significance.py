@@ -1,4 +1,6 @@
-"""The paired bootstrap beside exact distributions, and Holm's correction beside its definition."""
+"""Which test a difference has, beside other implementations; and its correction beside Holm's definition."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -7,85 +9,133 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from core.errors import ShapeError
-from core.significance import Difference, holm, paired_bootstrap
+from core.significance import (
+    Contrast,
+    Difference,
+    contrasts,
+    holm,
+    paired_difference,
+    paired_difference_over_seeds,
+)
 
 
-def exact_draws(differences: list[int]) -> np.ndarray:
-    """Return P(sum = k) for k from -n to n when n differences (-1, 0 or 1) are drawn with replacement."""
-    count = len(differences)
-    one = np.array([differences.count(value) / count for value in (-1, 0, 1)])
-    distribution = np.ones(1)
-    for _ in range(count):
-        distribution = np.convolve(distribution, one)
-    return distribution
+def compare(
+    differences: Sequence[int], speakers: Sequence[str | None] | None = None, *, seed: int = 0, comparisons: int = 1
+) -> Difference:
+    """Compare two systems whose errors differ so in utterances of eight words."""
+    size = len(differences)
+    own = [3 + each for each in differences]
+    return paired_difference(own, [3] * size, [8] * size, speakers=speakers, seed=seed, comparisons=comparisons)
 
 
-def compare(differences: list[int], *, samples: int = 10_000, seed: int = 0) -> Difference:
-    """Compare two systems whose errors differ so in utterances of one word."""
-    ones = [1] * len(differences)
-    return paired_bootstrap([1 + each for each in differences], ones, ones, samples=samples, seed=seed)
-
-
-@pytest.mark.parametrize("better", [55, 60, 65])
-def test_the_p_value_is_that_of_the_exact_distribution_of_draws(better: int) -> None:
-    differences = [-1] * better + [1] * (110 - better)
-    distribution = exact_draws(differences)
-    exact = 2 * min(distribution[:111].sum(), distribution[110:].sum())
-    found = compare(differences)
-    assert found.p_value == pytest.approx(min(1.0, exact), abs=4 * np.sqrt(exact / 10_000))
-
-
-def test_the_interval_is_that_of_the_exact_distribution_of_draws() -> None:
-    differences = [-1] * 40 + [0] * 50 + [1] * 20
-    cumulative = np.cumsum(exact_draws(differences))
-    low, high = ((np.searchsorted(cumulative, level) - 110) / 110 for level in (0.025, 0.975))
-    found = compare(differences)
-    assert found.difference == pytest.approx(-20 / 110)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1.1 / 110)
-
-
-def test_the_interval_agrees_with_another_bootstrap_on_utterances_of_unequal_length() -> None:
-    random = np.random.default_rng(1)
-    words = random.integers(3, 20, size=120)
-    errors, baseline = random.binomial(words, 0.20), random.binomial(words, 0.25)
-    found = paired_bootstrap(errors.tolist(), baseline.tolist(), words.tolist())
-    other = stats.bootstrap(
-        (errors, baseline, words),
-        lambda e, b, w, axis: (e.sum(axis=axis) - b.sum(axis=axis)) / w.sum(axis=axis),
-        paired=True,
-        method="percentile",
-        rng=np.random.default_rng(2),
-    ).confidence_interval
-    assert (found.low, found.high) == pytest.approx((other.low, other.high), abs=0.003)
-
-
-def test_speakers_are_drawn_whole_where_there_are_ten() -> None:
-    # Within a speaker all utterances agree, so the utterances tell no more than their ten speakers do.
-    of_speaker = [-1, -1, -1, -1, -1, -1, -1, 1, 1, 1]
-    differences = [each for each in of_speaker for _ in range(12)]
-    speakers = [f"speaker {number}" for number in range(10) for _ in range(12)]
-    found = paired_bootstrap([1 + each for each in differences], [1] * 120, [1] * 120, clusters=speakers)
-    distribution = exact_draws(of_speaker)
-    assert (found.units, found.unit) == (10, "speakers")
-    assert found.p_value == pytest.approx(2 * distribution[10:].sum(), abs=0.02)
-    alone = compare(differences)
-    assert (alone.units, alone.unit) == (120, "utterances")
-    assert alone.high - alone.low < (found.high - found.low) / 2
+def test_four_utterances_of_a_hundred_that_differ_one_way_are_not_significant() -> None:
+    found = compare([-1] * 4 + [0] * 96)
+    assert found.p_value == 2 / 2**4
+    assert found.low < found.difference < found.high
+    assert found.high == 0
 
 
 @pytest.mark.parametrize(
-    "speakers", [None, ["a", "b"] * 60, [None, *map(str, range(119))]], ids=["none", "two", "one unknown"]
+    ("one_way", "other_way", "size"), [(5, 0, 100), (6, 0, 40), (7, 1, 500), (10, 2, 99), (6, 0, 6)]
 )
-def test_utterances_are_drawn_where_speakers_are_few_or_unknown(speakers: list[str | None] | None) -> None:
-    found = paired_bootstrap([1] * 120, [2] * 120, [5] * 120, clusters=speakers)
-    assert (found.units, found.unit) == (120, "utterances")
+def test_few_utterances_that_differ_are_judged_by_the_sign_test(one_way: int, other_way: int, size: int) -> None:
+    found = compare([-1] * one_way + [1] * other_way + [0] * (size - one_way - other_way))
+    assert found.p_value == pytest.approx(stats.binomtest(one_way, one_way + other_way).pvalue)
+    assert (found.low <= 0 <= found.high) == (found.p_value >= 0.05)
 
 
-def test_fewer_than_a_hundred_utterances_are_not_tested() -> None:
-    few, enough = compare([-1] * 60 + [1] * 39), compare([-1] * 60 + [1] * 40)
-    assert few.p_value is None
-    assert few.low < few.difference < few.high
-    assert enough.p_value is not None
+def test_a_speaker_whose_name_is_missing_is_a_unit_of_its_own() -> None:
+    names = [f"s{number % 20}" for number in range(120)]
+    differences = [number % 3 - 1 for number in range(120)]
+    assert (compare(differences, names).units, compare(differences, names).unit) == (20, "speakers")
+    for missing in (1, 3):
+        found = compare(differences, [*names[:-missing], *[None] * missing])
+        assert (found.units, found.unit) == (20 + missing, "speakers")
+    found = compare(differences, [*names[:-2], "", ""])
+    assert found.units == 22
+
+
+def test_without_any_name_utterances_are_the_units() -> None:
+    for names in (None, [None] * 30):
+        assert (compare([1, 0, -1] * 10, names).units, compare([1, 0, -1] * 10, names).unit) == (30, "utterances")
+
+
+def test_one_voice_is_said() -> None:
+    found = compare([1, 0, -1] * 10, ["anna"] * 30)
+    assert (found.units, found.one_voice) == (30, True)
+    assert found.how == "sign flips (paired permutation) over 30 utterances of one voice"
+
+
+def test_speakers_are_flipped_whole_where_there_are_eight() -> None:
+    random = np.random.default_rng(0)
+    names = [f"s{number % 10}" for number in range(120)]
+    differences = random.integers(-2, 3, size=120) + random.integers(-1, 2, size=10)[np.arange(120) % 10]
+    found = compare(differences.tolist(), names)
+    sums = np.bincount(np.arange(120) % 10, weights=differences)
+    exact = stats.permutation_test((sums,), np.sum, permutation_type="samples", n_resamples=9_999)
+    assert found.p_value == pytest.approx(exact.pvalue)
+    assert found.how == "sign flips (paired permutation) over 10 speakers"
+
+
+def test_few_speakers_have_a_t_test_of_their_rates() -> None:
+    # Each five of a kind: their signs could reach p = 0.06 at best.
+    names = [f"s{number % 5}" for number in range(200)]
+    differences = [-(number % 5) - 2 + number % 2 for number in range(200)]
+    found = compare(differences, names)
+    rates = np.bincount(np.arange(200) % 5, weights=differences) / (40 * 8)
+    usual = stats.ttest_1samp(rates, 0)
+    assert found.p_value == pytest.approx(usual[1])
+    assert (found.low, found.high) == pytest.approx(tuple(usual.confidence_interval(0.95)))
+    assert found.p_value < 0.05
+    assert found.how == "t-test over 5 speakers"
+
+
+def test_few_speakers_never_make_a_difference_more_certain_than_its_utterances_do() -> None:
+    # Four of five speakers have one error less in one utterance: the t-test over speakers would say p = 0.016.
+    differences = [0] * 100
+    differences[:4] = [-1] * 4
+    found = compare(differences, [f"s{number % 5}" for number in range(100)])
+    assert found.p_value == 2 / 2**4
+
+
+def test_speakers_who_read_the_same_sentences_are_judged_over_both() -> None:
+    random = np.random.default_rng(8)
+    speaker, sentence = np.arange(200) % 10, np.arange(200) // 10
+    own = random.binomial(8, 0.2, size=200) + random.integers(0, 4, size=20)[sentence]
+    base = random.binomial(8, 0.2, size=200) + random.integers(0, 4, size=20)[sentence]
+    names, texts = [f"s{each}" for each in speaker], [f"text {each}" for each in sentence]
+
+    def found(speakers: list[str] | None, sentences: list[str] | None) -> Difference:
+        return paired_difference(own.tolist(), base.tolist(), [8] * 200, speakers=speakers, sentences=sentences)
+
+    both, speakers, alone = found(names, texts), found(names, None), found(None, texts)
+    assert (both.units, both.unit, both.sentences) == (10, "speakers", 20)
+    assert both.how == "t-test over 10 speakers and 20 sentences that they share"
+    assert both.high - both.low > max(speakers.high - speakers.low, alone.high - alone.low)
+    assert (alone.units, alone.unit) == (20, "sentences")
+    # Sentences that one speaker repeats, and no other reads, are the speaker's.
+    nested = found(names, [f"{name} {each % 3}" for each, name in enumerate(names)])
+    assert (nested.sentences, nested.p_value) == (0, speakers.p_value)
+
+
+def test_three_seeds_that_scatter_are_no_proof_though_every_utterance_is_better() -> None:
+    base = np.full((3, 100), 3)
+    own = base - np.array([[2], [0], [1]])
+    found = paired_difference_over_seeds(own.tolist(), base.tolist(), [8] * 100)
+    expected = stats.ttest_1samp([-2 / 8, 0, -1 / 8], 0)
+    assert found.p_value == pytest.approx(expected[1])
+    assert found.how == "t-test over 100 utterances and 3 seeds"
+    one = paired_difference(own.sum(axis=0).tolist(), base.sum(axis=0).tolist(), [24] * 100)
+    assert one.p_value < 0.001
+    alike = paired_difference_over_seeds((base - 1).tolist(), base.tolist(), [8] * 100)
+    assert alike.p_value < 0.001
+
+
+def test_errors_in_what_says_nothing_count_and_a_set_without_words_is_refused() -> None:
+    found = paired_difference([1, 0, 5], [1, 1, 0], [5, 5, 0])
+    assert found.difference == pytest.approx(0.4)
+    with pytest.raises(ShapeError, match="words in some"):
+        paired_difference([1, 0], [0, 0], [0, 0])
 
 
 def test_no_difference_has_no_width_and_no_significance() -> None:
@@ -93,42 +143,40 @@ def test_no_difference_has_no_width_and_no_significance() -> None:
     assert (found.difference, found.low, found.high, found.p_value) == (0, 0, 0, 1)
 
 
-def test_the_p_value_is_never_zero() -> None:
-    assert compare([-1] * 100, samples=999).p_value == pytest.approx(2 / 1000)
-
-
-def test_the_same_seed_gives_the_same_interval_and_another_seed_nearly_the_same() -> None:
-    differences = [-1] * 50 + [1] * 60
-    assert compare(differences, seed=3) == compare(differences, seed=3)
-    assert compare(differences, seed=3).low == pytest.approx(compare(differences, seed=4).low, abs=0.02)
-
-
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 9)), min_size=2, max_size=30))
-def test_exchanging_the_systems_mirrors_the_result(rows: list[tuple[int, int, int]]) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 9)), min_size=2, max_size=30),
+    st.sampled_from([0, 2, 9]),
+)
+def test_exchanging_the_systems_mirrors_the_result(rows: list[tuple[int, int, int]], speakers: int) -> None:
     errors, baseline, words = (list(column) for column in zip(*rows, strict=True))
-    one = paired_bootstrap(errors, baseline, words, samples=200)
-    other = paired_bootstrap(baseline, errors, words, samples=200)
+    names = [f"s{place % speakers}" for place in range(len(rows))] if speakers else None
+    one = paired_difference(errors, baseline, words, speakers=names, draws=200)
+    other = paired_difference(baseline, errors, words, speakers=names, draws=200)
     assert (one.difference, one.low, one.high) == pytest.approx((-other.difference, -other.high, -other.low))
-    assert one.low <= one.high
+    assert one.p_value == pytest.approx(other.p_value)
+    assert one.low <= one.difference <= one.high
+    assert (one.low <= 1e-9 and one.high >= -1e-9) or one.p_value < 0.05
 
 
 @pytest.mark.parametrize(
-    ("errors", "baseline", "words"), [([], [], []), ([1], [1, 2], [3, 3]), ([1, 2], [1, 2], [3, 0])]
+    ("errors", "baseline", "words"), [([], [], []), ([1], [1, 2], [3, 3]), ([1, 2], [1, 2], [3, -1])]
 )
 def test_what_does_not_pair_up_is_refused(errors: list[int], baseline: list[int], words: list[int]) -> None:
     with pytest.raises(ShapeError, match="cannot be compared"):
-        paired_bootstrap(errors, baseline, words)
+        paired_difference(errors, baseline, words)
 
 
 def test_speakers_must_be_given_for_all_utterances() -> None:
     with pytest.raises(ShapeError, match="3 speakers"):
-        paired_bootstrap([1, 1], [1, 1], [2, 2], clusters=["a", "b", "c"])
+        paired_difference([1, 1], [1, 1], [2, 2], speakers=["a", "b", "c"])
 
 
 def test_the_correction_is_that_of_holms_paper() -> None:
     # Ordered 0.005, 0.01, 0.03, 0.04: times 4, 3, 2, 1, and never below the one before.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    # Chosen from ten: times 10, 9, 8, 7.
+    assert holm([0.01, 0.04, 0.03, 0.005], comparisons=10) == pytest.approx([0.09, 0.28, 0.24, 0.05])
 
 
 def test_what_was_not_tested_does_not_count() -> None:
@@ -144,3 +192,38 @@ def test_a_correction_never_makes_anything_more_significant_and_keeps_the_order(
     pairs = sorted(zip(p_values, adjusted, strict=True))
     assert all(after is not None and before <= after <= 1 for before, after in pairs)
     assert [after for _, after in pairs] == sorted(after for _, after in pairs if after is not None)
+
+
+@pytest.mark.parametrize("comparisons", [None, 30])
+def test_an_interval_is_without_no_difference_exactly_where_p_is_below_five_percent(comparisons: int | None) -> None:
+    random = np.random.default_rng(6)
+    differences = [
+        compare(random.integers(-3, 4, size=60).tolist(), seed=seed)
+        if seed % 4
+        else compare((random.integers(-3, 3, size=60) - seed // 4).tolist())
+        for seed in range(12)
+    ]
+    rows = [Contrast(**fields) for fields in contrasts([None, *differences], comparisons=comparisons)]
+    assert rows[0].verdict == "not compared"
+    assert any(row.significant for row in rows)
+    assert any(not row.significant for row in rows[1:])
+    for row, each in zip(rows[1:], differences, strict=True):
+        assert row.interval is not None
+        assert row.interval[0] <= each.low <= each.high <= row.interval[1]
+        assert (row.interval[0] <= 0 <= row.interval[1]) == (not row.significant)
+
+
+def test_the_smallest_p_value_follows_the_comparisons() -> None:
+    many = [compare([-1] * 200, comparisons=190), compare([-1, 1] * 100, comparisons=190)]
+    found = contrasts(many, comparisons=190)
+    assert found[0]["p_value"] == pytest.approx(190 / 190_001)
+
+
+def test_three_utterances_are_too_few_to_test_and_do_not_count_as_comparisons() -> None:
+    alone, with_few = (
+        contrasts([compare([-1] * 6 + [0] * 50)]),
+        contrasts([compare([-1] * 6 + [0] * 50), compare([-1] * 3)]),
+    )
+    assert with_few[0] == alone[0]
+    assert with_few[1] == {"difference": -1 / 8}
+    assert Contrast(**with_few[1]).verdict == "too few to test"

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import core.spread
 from core.companies import companies
 from core.config import parse_run
 from core.errors import ManifoldError, Stopped
@@ -134,6 +136,26 @@ def test_a_request_to_stop_ends_every_process(store: Store, tmp_path: Path) -> N
         start(store, tmp_path, [["endless 1"], ["endless 2"], ["never"]], progress(stop=both_run))
     assert not multiprocessing.active_children()
     assert runs_of(store)["never"].state == "queued"
+
+
+def test_a_suspended_process_does_not_keep_a_job_from_stopping(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core.spread, "STOP_SECONDS", 2.0)
+    suspended: list[int] = []
+
+    def both_run() -> bool:
+        if [run.state for run in store.runs()].count("running") < 2:
+            return False
+        if not suspended:
+            suspended.append(process_of(store, "endless 1"))
+            os.kill(suspended[0], signal.SIGSTOP)
+        return True
+
+    with pytest.raises(Stopped):
+        start(store, tmp_path, [["endless 1"], ["endless 2"]], progress(stop=both_run))
+    assert suspended
+    assert not multiprocessing.active_children()
 
 
 def test_a_worker_that_is_killed_leaves_no_process_and_no_file(store: Store, tmp_path: Path) -> None:

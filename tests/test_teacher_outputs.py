@@ -3,12 +3,14 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from core.audio import read_audio
 from core.config import PrunedStudent
+from core.errors import DataError, ModelError
 from core.families.whisper import Whisper, frame_count, prune
 from core.mapping import LayerPair
 from core.sources import Utterance
@@ -16,6 +18,7 @@ from core.teacher_outputs import (
     Heard,
     Prepared,
     prepare_utterances,
+    require_finite_features,
     student_signals,
     teacher_signals,
     teacher_statistics,
@@ -114,3 +117,26 @@ def test_a_teacher_layer_below_the_shared_ones_is_heard_too(clips: tuple[Utteran
     mel = teacher.mel([read_audio(clips[0].audio_path)], CONTEXT)
     expected = teacher.encode_start(mel, 1)[0, : frame_count(clips[0].duration)]
     torch.testing.assert_close(prepared[0].teachers[0].states["encoder", 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_clips_whose_features_are_no_numbers_are_all_named(clips: tuple[Utterance, ...]) -> None:
+    # Finite samples, whose squares are not.
+    noise = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
+    mel = random_whisper().mel([noise * 1e30, noise, noise * 1e30], CONTEXT)
+    batch = [dataclasses.replace(clips[0], id=name) for name in ("loud", "fine", "loud too")]
+    with pytest.raises(DataError, match="cannot be used") as caught:
+        require_finite_features(mel, batch)
+    assert [problem.where for problem in caught.value.problems] == ["loud", "loud too"]
+    assert str(clips[0].audio_path) in caught.value.problems[0].message
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_teacher_of_finite_weights_that_computes_no_numbers_is_told_as_such(
+    part: str, clips: tuple[Utterance, ...]
+) -> None:
+    teacher = random_whisper(encoder_layers=3)
+    getattr(teacher, part).layer_norm.weight.fill_(3e38)
+    teacher.encoder.layer_norm.bias.fill_(3e38) if part == "encoder" else teacher.decoder.layer_norm.bias.fill_(3e38)
+    with pytest.raises(ModelError, match="computes values that are not finite numbers") as caught:
+        listened(clips, teacher=teacher, student=random_whisper(encoder_layers=3, seed=1))
+    assert clips[0].id in str(caught.value)

@@ -1,6 +1,7 @@
 import dataclasses
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -301,8 +302,32 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_what_to_do(clips) -> None:
     chosen = setting(clips)
     with torch.no_grad():
         next(iter(adapter_parameters(chosen.student.model).values())).fill_(float("nan"))
-    with pytest.raises(NotFiniteError, match="learning_rate"):
+    # A rate that no step was taken with is not the cause, and whether anything is kept is not for the loop to say.
+    with pytest.raises(NotFiniteError, match="No step was taken before, so no learning rate can help") as caught:
         learn(chosen)
+    assert not re.search("[Ll]ower|kept", str(caught.value))
+
+
+def test_a_loss_that_leaves_the_numbers_on_the_way_says_that_a_lower_rate_may_help(clips) -> None:
+    chosen = setting(clips)
+
+    class Poison(Notes):
+        def pause(self, step: int) -> None:
+            super().pause(step)
+            if step == 1:
+                with torch.no_grad():
+                    next(iter(adapter_parameters(chosen.student.model).values())).fill_(float("inf"))
+
+    with pytest.raises(
+        NotFiniteError, match=r"at step 2 .* left the adapters without finite values. Lower training.lea"
+    ):
+        train(
+            chosen.config,
+            student=chosen.student,
+            point_map=chosen.point_map,
+            lesson=chosen.lesson,
+            watcher=Poison(),
+        )
 
 
 def test_the_rate_rises_linearly_and_ends_at_its_floor() -> None:

@@ -3,27 +3,33 @@ import logging
 import os
 import random
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import core.store.journaled as journaled
 import core.worker as worker
 from core.config import RunConfig, read_preset
 from core.config.models import Teacher
-from core.errors import ModelError, NotFiniteError, Stopped
+from core.errors import ModelError, NotFiniteError, SomeRunsFailed, Stopped, StoreError
+from core.launchers.liveness import process_of
 from core.launchers.local import LocalLauncher
+from core.launchers.process import find as find_process
 from core.launchers.process import identify
-from core.launchers.slots import CPU, take_slot
+from core.launchers.slots import CPU, device_slots, slot_taken, take_slot
 from core.progress import Progress
 from core.runs import JobRecord, Studio
 from core.store import State, Store
@@ -296,7 +302,7 @@ def test_unless_told_otherwise_the_work_is_the_engines(
 def test_a_worker_that_waits_imports_nothing_heavy(
     store: Store, configs: tuple[RunConfig, ...], tmp_path: Path
 ) -> None:
-    slot = take_slot(tmp_path, CPU)
+    slot = take_slot(device_slots(), CPU)
     assert slot is not None
     job = store.create_job("a job", configs)
     script = (
@@ -326,7 +332,7 @@ def test_jobs_of_one_machine_work_one_after_the_other_in_their_order(
 
 
 def test_a_dead_job_in_front_does_not_keep_the_others_waiting(studio: Studio, configs: tuple[RunConfig, ...]) -> None:
-    slot = take_slot(studio.runs_folder, CPU)
+    slot = take_slot(device_slots(), CPU)
     assert slot is not None
     with slot:
         first, second = (studio.start(configs, name="short") for _ in range(2))
@@ -370,3 +376,177 @@ def test_forty_killed_workers_lose_nothing(studio: Studio, configs: tuple[RunCon
     moment = random.Random(1)
     for _ in range(40):
         kill_at_random(studio, configs, moment)
+
+
+def counting(studio: Studio, configs: tuple[RunConfig, ...], name: str = "count") -> JobRecord:
+    """Start a job that stores one metric after the other, and return once it has stored some."""
+    job = studio.start(configs, name=name)
+    wait_until((studio.runs_folder / f"{job.id}.acknowledged").exists)
+    return studio.store.job(job.id)
+
+
+def test_a_suspended_worker_that_is_asked_to_stop_is_killed_after_its_grace(
+    studio: Studio, configs: tuple[RunConfig, ...]
+) -> None:
+    job = counting(studio, configs)
+    assert job.pid is not None
+    os.kill(job.pid, signal.SIGSTOP)
+    wait_until(lambda: psutil.Process(job.pid).status() == psutil.STATUS_STOPPED)
+    acknowledged = (studio.runs_folder / f"{job.id}.acknowledged").read_text().split()
+    assert studio.stop(job.id, grace_seconds=1).state == "stopping"
+    wait_until(lambda: studio.refresh() or not studio.store.job(job.id).active, seconds=10)
+    ended = studio.store.job(job.id)
+    assert ended.state == "stopped"
+    assert "so it was killed. What was stored until then is kept." in ended.message
+    run = studio.store.runs(job_id=job.id)[0]
+    assert {int(step) for step in acknowledged} <= {metric.step for metric in studio.store.metrics(run.id)}
+
+
+@pytest.mark.parametrize("how", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_job_works_on_and_finishes_while_another_program_holds_the_database(
+    studio: Studio, configs: tuple[RunConfig, ...], how: str
+) -> None:
+    job = counting(studio, configs, "count to 200")
+    with closing(sqlite3.connect(studio.store.path, isolation_level=None)) as other:
+        other.execute(how)
+        acknowledged = studio.runs_folder / f"{job.id}.acknowledged"
+        wait_until(lambda: len(acknowledged.read_text().split()) == 200)
+        began = time.monotonic()
+        studio.refresh()
+        assert studio.store.runs(job_id=job.id)
+        assert time.monotonic() - began < 5
+    wait_until(lambda: studio.refresh() or not studio.store.job(job.id).active)
+    assert studio.store.job(job.id).state == "finished"
+    run = studio.store.runs(job_id=job.id)[0]
+    assert [metric.step for metric in studio.store.metrics(run.id)] == list(range(200))
+    assert list((studio.runs_folder / "journal").iterdir()) == []
+
+
+def test_a_job_that_finished_while_the_database_was_held_is_not_called_interrupted(
+    studio: Studio, configs: tuple[RunConfig, ...]
+) -> None:
+    job = counting(studio, configs, "count to 200")
+    with closing(sqlite3.connect(studio.store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        wait_until(lambda: "Finished." in studio.log_tail(job.id))
+        assert job.pid is not None
+        os.kill(job.pid, signal.SIGKILL)
+        wait_until(lambda: process_of(job) is None or find_process(process_of(job)) is None)
+        studio.refresh()
+        assert studio.store.job(job.id).active
+    wait_until(lambda: studio.refresh() or not studio.store.job(job.id).active)
+    assert studio.store.job(job.id).state == "finished"
+    assert {run.state for run in studio.store.runs(job_id=job.id)} == {"finished"}
+
+
+def test_a_database_that_is_deleted_under_a_job_ends_it_and_is_told_in_its_log(
+    studio: Studio, configs: tuple[RunConfig, ...]
+) -> None:
+    job = counting(studio, configs)
+    for path in studio.store.path.parent.glob(f"{studio.store.path.name}*"):
+        path.unlink()
+    identity = process_of(job)
+    wait_until(lambda: identity is None or find_process(identity) is None)
+    said = studio.log_tail(job.id)
+    assert "was deleted while it was in use" in said
+    assert "Finished" not in said
+    assert list((studio.runs_folder / "journal").glob(f"{job.id}.*"))
+    for look in (studio.refresh, lambda: studio.store.job(job.id), lambda: studio.start(configs, name="short")):
+        with pytest.raises(StoreError, match="was deleted while it was in use"):
+            look()
+    assert not studio.store.path.exists()
+    studio.store = Store.open(studio.store.url)  # for what comes after a test
+
+
+def test_a_folder_of_runs_that_is_deleted_under_a_job_ends_it_and_the_job_says_so(
+    studio: Studio, configs: tuple[RunConfig, ...]
+) -> None:
+    job = studio.start(configs, name="breed")
+    wait_until((studio.runs_folder / "child.pid").exists)
+    child = int((studio.runs_folder / "child.pid").read_text())
+    shutil.rmtree(studio.runs_folder)
+    wait_until(lambda: not studio.store.job(job.id).active)
+    ended = studio.store.job(job.id)
+    assert ended.state == "failed"
+    assert "was deleted or moved while the job worked" in ended.message
+    with pytest.raises(StoreError, match="was deleted or moved while the studio was open"):
+        studio.refresh()
+    assert not studio.runs_folder.exists()
+    os.kill(child, signal.SIGKILL)
+
+
+def test_a_job_of_which_some_runs_failed_has_finished_and_says_so(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path
+) -> None:
+    def work(job_id: str, *, store: Store, **places: Any) -> None:
+        first, second = store.runs(job_id=job_id)
+        store.run_state(first.id, "finished")
+        store.run_state(second.id, "failed", "It went wrong.")
+        raise SomeRunsFailed("1 of 2 runs failed.\nsecond: It went wrong.")
+
+    job = work_through(store, configs, tmp_path, work)
+    assert (job.state, job.message) == ("finished", "1 of 2 runs failed.\nsecond: It went wrong.")
+    assert [run.state for run in store.runs(job_id=job.id)] == ["finished", "failed"]
+
+
+NVIDIA_SMI = """#!/bin/sh
+echo "GPU 0: NVIDIA H200 (UUID: GPU-aaaa)"
+echo "GPU 1: NVIDIA H200 (UUID: GPU-bbbb)"
+"""
+
+
+def test_jobs_work_at_once_on_gpus_of_their_own_whatever_their_studios(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two studios, three jobs, two GPUs, as far as a machine without any can tell."""
+    tools = tmp_path / "tools"
+    (tools / "torch-9.0.0+cu130.dist-info").mkdir(parents=True)
+    (tools / "torch-9.0.0+cu130.dist-info" / "METADATA").write_text("Name: torch\nVersion: 9.0.0+cu130\n")
+    (tools / "nvidia-smi").write_text(NVIDIA_SMI)
+    (tools / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", f"{SMALL_WORKER}:{tools}")
+    launcher = LocalLauncher(worker="small_worker")
+    studios = [Studio(f"sqlite:///{tmp_path}/{n}.db", tmp_path / f"runs {n}", launcher=launcher) for n in range(2)]
+    started = []
+    try:
+        for studio in studios:
+            started.append((studio, counting(studio, configs)))
+        assert slot_taken(device_slots(), "GPU-aaaa")
+        assert slot_taken(device_slots(), "GPU-bbbb")
+        assert not slot_taken(device_slots(), CPU)
+        third = studios[0].start(configs, name="count")
+        cpu = {"training": configs[0].training.model_copy(update={"device": "cpu"})}
+        on_cpu = tuple(config.model_copy(update=cpu) for config in configs)
+        time.sleep(3 * worker.TURN_SECONDS)
+        assert studios[0].store.job(third.id).state == "queued"
+        counting(studios[1], on_cpu)
+        seen = []
+        for studio, job in started:
+            assert job.pid is not None
+            seen.append((studio.runs_folder / f"{job.id}.gpus").read_text())
+        assert sorted(seen) == ["GPU-aaaa", "GPU-bbbb"]
+        studios[1].stop(started[1][1].id, now=True)
+        wait_until(lambda: studios[0].store.job(third.id).state == "running")
+    finally:
+        for studio in studios:
+            for job in studio.store.jobs():
+                studio.stop(job.id, now=True)
+            studio.close()
+
+
+def test_jobs_of_two_studios_take_turns_on_one_cpu(
+    studio: Studio, configs: tuple[RunConfig, ...], tmp_path: Path
+) -> None:
+    first = counting(studio, configs)
+    other = Studio(f"sqlite:///{tmp_path}/other.db", tmp_path / "others", launcher=LocalLauncher(worker="small_worker"))
+    try:
+        second = other.start(configs, name="short")
+        time.sleep(3 * worker.TURN_SECONDS)
+        assert other.store.job(second.id).state == "queued"
+        studio.stop(first.id, now=True)
+        wait_until(lambda: other.store.job(second.id).state == "finished")
+    finally:
+        for job in other.store.jobs():
+            other.stop(job.id, now=True)
+        other.close()

@@ -84,15 +84,19 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
             "Difference": st.column_config.TextColumn(
                 "Points", alignment="right", help="WER minus the baseline's; negative is better."
             ),
-            "95 % interval": st.column_config.TextColumn(alignment="right", help="Of the difference."),
+            "95 % interval": st.column_config.TextColumn(
+                alignment="right",
+                help="Of the difference, adjusted as p is: it holds 0 exactly where p is not below 0.05.",
+            ),
             "Verdict": st.column_config.TextColumn(
                 width=200,
-                help="Whether the difference is more than chance: p, adjusted for the number of comparisons, is below "
-                "0.05.",
+                help="Whether the difference is more than the chance of utterances: p, adjusted for all comparisons of "
+                "the table, is below 0.05. It is of these two runs: other seeds may differ otherwise.",
             ),
             "Held-out KL": st.column_config.NumberColumn(
                 "KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token of the test set."
             ),
+            "KL of": st.column_config.TextColumn(help=tables.ABOUT_KEPT),
             "Trainable": st.column_config.NumberColumn(
                 "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
             ),
@@ -124,7 +128,8 @@ def _table(table: AblationTable, *, charted: bool = True) -> None:
     _downloads(table, alone=not charted)
     if charted:
         _charts(table)
-        _seeds(table)
+    _seeds(table)
+    if charted:
         _tradeoffs(table)
 
 
@@ -166,7 +171,7 @@ def _charts(table: AblationTable) -> None:
             for name, difference in zip(contrasts["name"], contrasts["difference"], strict=True)
         )
         st.altair_chart(charts.contrasts(contrasts, description=about), key=f"contrasts:{table.job.id}")
-        st.caption("Filled: more than chance. Hollow: not significant, or too few utterances to test.")
+        st.caption("Filled: more than chance. Hollow: not significant.")
 
 
 def _seeds(table: AblationTable) -> None:
@@ -190,12 +195,12 @@ def _seeds(table: AblationTable) -> None:
                 help="Mean WER minus the baseline's, of the same seeds; negative is better.",
             ),
             "95 % interval": st.column_config.TextColumn(
-                alignment="right", help="Of the difference: over utterances, with the seeds as they are."
+                alignment="right", help="Of the difference: what other seeds and other utterances would change."
             ),
             "Verdict": st.column_config.TextColumn(
                 width=240,
-                help="p adjusted for the number of comparisons. It says what other utterances would change, with these "
-                "seeds; what other seeds would change, SD of difference and seeds better say.",
+                help="From three seeds on: whether the difference is more than the chance of seeds and utterances; p "
+                "is adjusted for all comparisons of the table.",
             ),
             "SD of difference": st.column_config.TextColumn(
                 alignment="right", help="Standard deviation of the difference over seeds, in points."
@@ -229,7 +234,7 @@ def _tradeoffs(table: AblationTable) -> None:
             about = f"WER against {title}. Front: {front}."
             chart = charts.tradeoff(shown, x=cost, title=title, description=about, digits=digits)
             st.altair_chart(chart, key=f"{cost}:{table.job.id}")
-            said = f"Filled: none is both cheaper and better. From the cheapest: {front}."
+            said = f"Filled: none is both cheaper and lower in its rate, untested. From the cheapest: {front}."
             st.caption(text.plain(tradeoffs.with_numbers(said, charts.numbered(shown, cost))))
     with third:
         st.markdown("**WER ↓ against the angle to the teacher ↓**")

@@ -133,6 +133,7 @@ def _live(run: RunRecord, job: JobRecord, phase: str) -> None:
         with st.container(border=True):
             parts.progress(now, first=waiting)
             parts.stop_buttons(now)
+            parts.stalled(now)
         shown = phases.of_run(own, state.preparing())
         parts.tab_title(shown, run.name, now)
         return shown != phase or own.state != run.state or now.state != job.state or read() != drawn
@@ -274,6 +275,7 @@ def _results(run: RunRecord) -> None:
             "Held-out KL": st.column_config.NumberColumn(
                 "Held-out KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token."
             ),
+            "KL of": st.column_config.TextColumn(help=tables.ABOUT_KEPT),
             "Real-time factor": st.column_config.NumberColumn(
                 format="%.3f", help="Time of the encoder, whole, and of the decoder over audio time."
             ),
@@ -339,7 +341,7 @@ def _utterances(run: RunRecord) -> None:
         st.markdown(f"**{text.plain(item.utterance_id)}** · {item.duration:.1f} s")
         parts.clip(item.audio_path, name=item.utterance_id)
         heard = teachers.heard(run, evaluations[shown].test_set, item.utterance_id)
-        parts.texts(item.reference, [*heard, ("Student", item.hypothesis)])
+        parts.texts(item.reference, [*heard, ("Student", item.hypothesis)], normaliser=evaluations[shown].normaliser)
 
 
 def _take(table: str, ids: Sequence[str]) -> None:

@@ -114,6 +114,7 @@ def _live(jobs: list[JobRecord], version: tuple[object, ...]) -> None:
                     parts.badge(phase)
                 parts.progress(job)
                 parts.stop_buttons(job)
+                parts.stalled(job)
         old = bool(jobs) and time.monotonic() - drawn > REDRAWN_SECONDS
         return old or store.list_version() != version or not all(job.active for job in now)
 
@@ -131,9 +132,12 @@ def _trouble(jobs: list[JobRecord], runs: list[RunSummary]) -> None:
     for run in runs:
         if run.state in ("failed", "interrupted") and last.get(run.name, run.created_at) <= run.created_at:
             ended.setdefault(run.job_id, []).append(run)
-    bad = [job for job in jobs if job.state in ("failed", "interrupted") and job.id in ended]
+    # One of which some runs failed has finished, with a sentence that says so.
+    bad = [job for job in jobs if not job.active and job.state != "stopped" and job.message and job.id in ended]
     for job in bad[:MOST_TROUBLE]:
-        parts.ending(job.state, f"{job.name}: {text.first_sentence(job.message)}")
+        parts.ending(
+            "failed" if job.state == "finished" else job.state, f"{job.name}: {text.first_sentence(job.message)}"
+        )
         state.link("run", "Open it, with its log", ":material/monitoring:", run=ended[job.id][0].id)
     if len(bad) > MOST_TROUBLE:
         st.caption(f"{len(bad) - MOST_TROUBLE} more ended badly: see the list below.")

@@ -28,6 +28,7 @@ from core.bundles.manifest import (
     Manifest,
 )
 from core.errors import JobError, StoreError
+from core.paths import exists, expanded, no_file
 from core.runs import JobRecord, Studio
 from core.store.migrations import HEAD
 from core.store.places import portable
@@ -35,7 +36,7 @@ from core.store.records import config_hash
 from core.store.tables import evaluations, jobs, maps, runs
 from core.store.transfer import Row, as_json
 
-STAYS = ("pid", "boot_id", "process_started", "heartbeat_at")
+STAYS = ("pid", "boot_id", "process_started", "heartbeat_at", "queued_at", "advanced_at", "stop_by")
 """What a job's row says of a process of this machine."""
 
 PROBE = "probe.json"
@@ -76,8 +77,8 @@ def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False,
     job = studio.store.job(job_id)
     if job.active:
         raise JobError(f"The job {job.id} is {job.state}. Export it when it has ended, or stop it first.")
-    to = to.expanduser().absolute()
-    if to.exists():
+    to = expanded(to).absolute()
+    if exists(to):
         raise StoreError(f"{to} is there already. Name another file, so that nothing is overwritten.")
     try:
         contents = _Contents(studio.runs_folder, job, mp3=mp3)
@@ -121,7 +122,7 @@ class _Contents:
                 row |= {**dict.fromkeys(STAYS), "log_path": ""}
             if table is runs:
                 config = portable(row["config"], self._runs_folder)
-                row |= {"config": config, "config_hash": config_hash(config)}
+                row |= {"config": config, "config_hash": config_hash(config), "advanced_at": None}
             elif table is evaluations:
                 row["label"] = portable(row["label"], self._runs_folder)
             if "audio_path" in row:
@@ -170,7 +171,7 @@ class _Contents:
         if stored not in self._clips:
             file = self._runs_folder / stored
             suffix, self._clips[stored] = file.suffix.lower(), ""
-            if not file.is_file() or suffix not in AUDIO_SUFFIXES:
+            if no_file(file, "clip") or suffix not in AUDIO_SUFFIXES:
                 self.left_out["clips that are gone"] += 1
             elif self._mp3 and suffix != ".mp3":
                 content = as_mp3(file)
@@ -184,7 +185,7 @@ class _Contents:
     def _map(self, run_id: str, stored: str) -> str:
         """Take a map; it is named by its content, for maps that are drawn elsewhere are named by numbers."""
         file = self._runs_folder / stored
-        if not file.is_file():
+        if no_file(file, "map"):
             self.left_out["maps that are gone"] += 1
             return ""
         path = f"{run_id}/maps/{_sha256(file)}.safetensors"

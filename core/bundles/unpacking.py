@@ -19,6 +19,7 @@ from core.bundles.manifest import AUDIO_SUFFIXES, FILES, MOST_JSON_BYTES, MOST_R
 from core.config import parse_run
 from core.errors import BundleError, ConfigError, ManifoldError, StoreError
 from core.names import cleaned, visible
+from core.paths import expanded
 from core.runs import ACTIVE, JobRecord, MapPoints, MapRecord, ProbeUtterance, Studio
 from core.store.migrating import known_revisions
 from core.store.places import each_text, placed
@@ -74,7 +75,7 @@ def import_bundle(studio: Studio, file: Path) -> JobRecord:
     _remove_left(studio.runs_folder)
     staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=studio.runs_folder))
     try:
-        manifest = unpack(file.expanduser().absolute(), staging)
+        manifest = unpack(expanded(file).absolute(), staging)
         _require_known_schema(manifest)
         _make_links(manifest, staging / FILES)
         _check_files(manifest, staging)

@@ -14,6 +14,7 @@ from core.cli.text import Text
 from core.config import RunConfig
 from core.reports.sheets import duration
 from core.runs import Estimate, expected
+from core.test_power import test_power
 
 
 @contextmanager
@@ -49,6 +50,7 @@ def checks_json(name: str, configs: Sequence[RunConfig], results: Sequence[dict[
         "name": name,
         "well": not problems,
         "problems": problems,
+        "test_power": test_power(configs),
         "job": None if job is None else asdict(job),
         "runs": [{"name": config.name, **result} for config, result in zip(configs, results, strict=True)],
     }
@@ -63,6 +65,8 @@ def print_checks(found: dict[str, Any], console: Console) -> None:
             console.print(Text(line, style="dim"))
     for line in _words(found["runs"]):
         console.print(Text(line, style="dim"))
+    if found["test_power"]:
+        console.print(Text(found["test_power"], style="dim"))
     if found["job"] is not None:
         for line in _job(found["job"], counted):
             console.print(Text(line))

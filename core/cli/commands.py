@@ -27,7 +27,7 @@ from core.names import visible
 from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
-from core.runs import ACTIVE, JobRecord, Studio
+from core.runs import ACTIVE, GRACE_SECONDS, JobRecord, Studio
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +43,7 @@ app.command()(report)
 app.command()(plan)
 
 QUICK_START = "quickstart"
+STOPPING_SECONDS = 0.2
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -100,7 +101,7 @@ def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bo
     if job is not None:
         ended = follow(studio, job.id, screen=screen, alive=server.require_alive)
         _print_result(studio, ended)
-        if ended.state != "finished":
+        if ended.state != "finished" or ended.message:
             screen.print(visible(_ending(studio, ended)), markup=False)
         _print_open(server, screen, "Ctrl-C closes it")
     while True:
@@ -217,11 +218,13 @@ def list_runs(
     with open_studio(db, runs) as studio:
         studio.refresh()
         found = studio.store.runs(limit=limit)
-        wer = {item.run_id: item.wer for item in studio.store.evaluations(test_set="test") if item.run_id is not None}
+        read = [item for item in studio.store.evaluations(test_set="test") if item.words]
+        wer = {item.run_id: item.wer for item in read if item.run_id is not None}
+        stalled = studio.stalls()
         if as_json:
-            _print_json(runs_json(found, wer))
+            _print_json(runs_json(found, wer, stalled))
         elif found:
-            print_runs(found, wer, output())
+            print_runs(found, wer, output(), stalled)
         else:
             print("There are no runs yet. Start the quick start: manifold quickstart")
 
@@ -232,11 +235,21 @@ def stop(
     db: Database = DATABASE,
     runs: Runs = RUNS,
     now: Annotated[bool, typer.Option("--now", help="Kill it instead of waiting for its next step.")] = False,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Kill it where it has not reached its next step after so many seconds.")
+    ] = GRACE_SECONDS,
 ) -> None:
-    """Stop a job. A run shares its worker with the other runs of its job, which stop too."""
+    """Stop a job and wait until it has. A run shares its worker with the other runs of its job, which stop too."""
     with open_studio(db, runs) as studio:
         studio.refresh()
-        job = studio.stop(job_of(studio, job_or_run).id, now=now)
+        job = studio.stop(job_of(studio, job_or_run).id, now=now, grace_seconds=grace)
+        if job.active:
+            screen = Console(stderr=True, highlight=False)
+            screen.print(f"Job {job.id} stops at its next step. If it does not, it is killed in {grace:.0f} s.")
+        while job.active:
+            time.sleep(STOPPING_SECONDS)
+            studio.refresh()
+            job = studio.store.job(job.id)
         print(visible(f"Job {job.id} is {job.state}. {job.message}").rstrip())
 
 
@@ -261,8 +274,9 @@ def show(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Name or id of the run that others are compared with; the first if not given. Runs of other seeds are "
-            "compared with its run of their seed, where there is one."
+            help="Name or id of the run that others are compared with; the first if not given. A run that is chosen "
+            "after reading is corrected for all pairs. Runs of other seeds are compared with its run of their seed, "
+            "where there is one."
         ),
     ] = None,
 ) -> None:
@@ -323,7 +337,7 @@ def _see_through(studio: Studio, job: JobRecord, *, as_json: bool, maps: bool) -
             _print_json(ablation_json(studio.ablation(job.id)))
         else:
             _print_result(studio, ended)
-        if ended.state != "finished":
+        if ended.state != "finished" or ended.message:
             raise JobError(_ending(studio, ended))
         if maps:
             follow_maps(studio, job.id, screen=screen)

@@ -16,6 +16,7 @@ from core.cli.text import Text
 from core.cli.watching import counted
 from core.config import read_preset
 from core.errors import ManifoldError
+from core.paths import expanded
 from core.runs import FULL_BYTES
 from core.store import Store
 from core.store.database import database_path
@@ -91,7 +92,7 @@ def _torch() -> Finding:
 
 def _disks(database_url: str, runs_folder: Path) -> list[Finding]:
     """Look at the disk of the runs and at that of the database, which may be another one."""
-    found = [_disk("disk", runs_folder.expanduser().absolute(), ENOUGH_BYTES, "runs may fill it")]
+    found = [_disk("disk", expanded(runs_folder).absolute(), ENOUGH_BYTES, "runs may fill it")]
     with suppress(ManifoldError):
         found.append(
             _disk("disk of the database", database_path(database_url), ENOUGH_FOR_NUMBERS, "what runs say may fill it")

@@ -1,6 +1,6 @@
 """Results as text for people, and as JSON for programs; all from the same records."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -153,19 +153,23 @@ def counts_json(counts: ParameterCounts) -> dict[str, Any]:
 
 def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
     return {
-        "wer": 100 * item.wer,
+        "wer": 100 * item.wer if item.words else None,
         "substitutions": item.substitutions,
         "deletions": item.deletions,
         "insertions": item.insertions,
         "words": item.words,
         "heldout_kl": item.heldout_kl,
+        "heldout_kl_tokens": item.heldout_kl_tokens,
         "real_time_factor": item.real_time_factor,
         "memory": item.memory,
     }
 
 
-def print_runs(runs: Sequence[RunRecord], wer: dict[str, float], console: Console) -> None:
-    """Print runs, newest first, with the WER of those that were tested."""
+def print_runs(
+    runs: Sequence[RunRecord], wer: dict[str, float], console: Console, stalled: Mapping[str, str] | None = None
+) -> None:
+    """Print runs, newest first, with the WER of those that were tested, and what is said of those that stand still."""
+    stalled = stalled or {}
     shown = Table()
     for name in ("Run", "Job", "Name", "Method", "State", "Step", "WER %", "Started (UTC)"):
         shown.add_column(name, justify="right" if name in ("Step", "WER %") else "left", no_wrap=name in ("Run", "Job"))
@@ -175,16 +179,22 @@ def print_runs(runs: Sequence[RunRecord], wer: dict[str, float], console: Consol
             run.job_id,
             Text(run.name),
             Text(run.method),
-            run.state,
+            f"{run.state}, stalled" if run.id in stalled else run.state,
             f"{run.step}/{run.steps}",
             f"{100 * wer[run.id]:.1f}" if run.id in wer else "",
             "" if run.started_at is None else f"{run.started_at:%Y-%m-%d %H:%M}",
         )
     console.print(shown)
+    for run in runs:
+        if run.id in stalled:
+            console.print(Text(f"{run.id} {run.name}: {stalled[run.id]}"))
 
 
-def runs_json(runs: Sequence[RunRecord], wer: dict[str, float]) -> dict[str, Any]:
-    """Return runs for programs, WER in percent."""
+def runs_json(
+    runs: Sequence[RunRecord], wer: dict[str, float], stalled: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return runs for programs, WER in percent, and what is said of those that stand still."""
+    stalled = stalled or {}
     return {
         "runs": [
             {
@@ -200,6 +210,7 @@ def runs_json(runs: Sequence[RunRecord], wer: dict[str, float]) -> dict[str, Any
                 "seed": run.seed,
                 "created_at": run.created_at.isoformat(),
                 "message": run.message,
+                "stalled": stalled.get(run.id, ""),
             }
             for run in runs
         ]

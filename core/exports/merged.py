@@ -20,6 +20,7 @@ from core.evaluation import token_cap
 from core.exports.processor import write_processor
 from core.families.whisper import Whisper
 from core.lora import deployed
+from core.paths import exists, expanded, is_file, is_folder
 from core.preflight import load_student
 from core.store.records import RunRecord
 from core.store.store import Store
@@ -84,10 +85,10 @@ def export_merged(run: RunRecord, *, store: Store, runs_folder: Path, to: Path) 
             f"The run {run.id} ({run.name}) is a mixture of experts. Routers weigh them anew for every frame, so they "
             "cannot be merged into the weights that an export holds. Export a run without lora.mixture."
         )
-    to = to.expanduser().absolute()
+    to = expanded(to).absolute()
     _require_empty(to)
     adapters = runs_folder / run.id / "adapters" / "best"
-    if not adapters.is_dir():
+    if not is_folder(adapters):
         raise NotFoundError(f"The run {run.id} ({run.name}) has no adapters to export. Choose a run that has finished.")
     student = load_student(config, Finder(store, runs_folder, run.job_id))
     with _quiet():
@@ -150,7 +151,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _require_empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        taken = exists(folder) and (not is_folder(folder) or any(folder.iterdir()))
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be looked at ({error.strerror}). Name a new folder.") from error
+    if taken:
         raise ConfigError(f"{folder} is not an empty folder. Name a new one, so that nothing is overwritten.")
 
 
@@ -174,7 +179,7 @@ def _clips(run: RunRecord, store: Store, runs_folder: Path) -> list[Path]:
     for evaluation in (*store.evaluations(run_id=run.id, test_set="test"), *of_job):
         results = store.utterance_results(evaluation.id)
         paths = dict.fromkeys(runs_folder / result.audio_path for result in results)
-        there = [path for path in paths if path.is_file()]
+        there = [path for path in paths if is_file(path)]
         if there:
             return there[:CLIPS]
     return []

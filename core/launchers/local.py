@@ -16,7 +16,7 @@ from core.launchers.process import ProcessIdentity, identify
 
 PASSED_ON = re.compile(
     r"PATH|HOME|LANG|LC_\w+|TMPDIR|XDG_CACHE_HOME|VIRTUAL_ENV|LD_LIBRARY_PATH|SSL_CERT_\w+"
-    r"|(HF|CUDA|NVIDIA|OMP|MKL|OPENBLAS|NUMBA|PYTHON)\w*|(https?|no)_proxy|(HTTPS?|NO)_PROXY"
+    r"|MANIFOLD_SLOTS|(HF|CUDA|NVIDIA|OMP|MKL|OPENBLAS|NUMBA|PYTHON)\w*|(https?|no)_proxy|(HTTPS?|NO)_PROXY"
 )
 """Environment variables that a worker gets; nothing else of its parent's reaches it."""
 

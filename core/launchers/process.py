@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from core.boot import boot_id
+
 
 @dataclass(frozen=True)
 class ProcessIdentity:
@@ -21,11 +23,6 @@ class ProcessIdentity:
     pid: int
     boot_id: str
     started: float
-
-
-def boot_id() -> str:
-    """Return the identity of the machine's current boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def identify(pid: int | None = None) -> ProcessIdentity:
@@ -59,20 +56,47 @@ def terminate(identity: ProcessIdentity) -> None:
             process.terminate()
 
 
-def kill_tree(identity: ProcessIdentity, *, timeout_seconds: float = 5.0) -> None:
-    """Kill a process and all its descendants, and wait until they are gone. Nothing happens if it is gone already."""
+def kill_tree(identity: ProcessIdentity, *, timeout_seconds: float = 5.0) -> list[int]:
+    """Kill a process and all its descendants, suspended ones too, and wait until they are gone.
+
+    Return the numbers of those that are still there: the kernel ends none that waits for a disk or a network share
+    before that answers. Nothing happens if the process is gone already.
+    """
     process = find(identity)
     if process is None:
-        return
+        return []
     try:
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return
+        return []
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.kill()
-    psutil.wait_procs(family, timeout=timeout_seconds)
+    _, alive = psutil.wait_procs(family, timeout=timeout_seconds)
+    return [member.pid for member in alive]
+
+
+def standing_still(identity: ProcessIdentity) -> str:
+    """Return what keeps a process or one of its descendants from working, as far as the kernel says; or nothing."""
+    process = find(identity)
+    if process is None:
+        return ""
+    with suppress(psutil.NoSuchProcess):
+        for member in (process, *process.children(recursive=True)):
+            status = member.status()
+            if status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
+                return f"process {member.pid} is suspended (SIGSTOP; kill -CONT {member.pid} lets it go on)"
+            if status == psutil.STATUS_DISK_SLEEP:
+                return f"process {member.pid} waits for a disk or a network share"
+    return ""
 
 
 def _started(process: psutil.Process) -> float:
-    return process.create_time() - psutil.boot_time()
+    """Return when a process started, in seconds after the boot; psutil's own times follow the clock where it is set."""
+    stat = Path(f"/proc/{process.pid}/stat")
+    try:
+        # The name may hold anything, brackets and blanks too; the 22nd field is the 20th after it.
+        ticks = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        raise psutil.NoSuchProcess(process.pid) from None
+    return int(ticks) / os.sysconf("SC_CLK_TCK")

@@ -11,7 +11,7 @@ from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from core.normalisers.english import english
-from core.normalisers.folding import folded
+from core.normalisers.folding import folded, readable
 from core.normalisers.leaderboard import leaderboard
 from core.normalisers.words import Words
 
@@ -55,23 +55,24 @@ def normaliser_of(kind: str = "auto", language: str = "en") -> Normaliser:
     if kind == "auto":
         kind = "english" if language.lower() in ENGLISH else "basic"
     if kind == "english":
+        own = english()
         return Normaliser(
             f"english 1: Open ASR Leaderboard rules with digits and apostrophes kept, compounds joined, over "
             f"whisper-normalizer {_PACKAGE}",
-            english(),
+            lambda text: own(readable(text)),
             joins=True,
         )
     if kind == "open-asr-leaderboard":
         rules = leaderboard()
         return Normaliser(
             f"open-asr-leaderboard 2026-08: compounds joined, over whisper-normalizer {_PACKAGE}",
-            lambda text: Words(tuple(rules(text).split())),
+            lambda text: Words(tuple(rules(readable(text)).split())),
             joins=True,
         )
     if kind == "whisper":
         published = EnglishTextNormalizer()
         return Normaliser(
-            f"whisper-english {_PACKAGE}: as published", lambda text: Words(tuple(published(text).split()))
+            f"whisper-english {_PACKAGE}: as published", lambda text: Words(tuple(published(readable(text)).split()))
         )
     return _basic(language.lower())
 

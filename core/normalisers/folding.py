@@ -5,6 +5,8 @@ import re
 APOSTROPHES = "’‘‛ʼʻʽʾʿˈʹ′‵`´＇ꞌ＇՚᾽᾿ˋˊ"
 """Signs that are typed where an apostrophe is meant; all become U+0027."""
 
+MOST_DIGITS = 1000
+
 _FOLDED = str.maketrans({**dict.fromkeys(APOSTROPHES, "'"), **dict.fromkeys("‐‑﹣－", "-")})
 # Zero-width characters, soft hyphens, marks of direction, tatweel, byte order marks: format characters of Unicode.
 _UNSEEN = re.compile(
@@ -15,3 +17,8 @@ _UNSEEN = re.compile(
 def folded(text: str) -> str:
     """Return a text with one apostrophe, one hyphen and no unseen characters."""
     return text.replace("`", "'") if text.isascii() else _UNSEEN.sub("", text.translate(_FOLDED))
+
+
+def readable(text: str) -> str:
+    """Return a text without numbers of more digits than Python turns into a number, at which Whisper's rules fail."""
+    return text if len(text) < MOST_DIGITS else re.sub(rf"\d{{{MOST_DIGITS}}}", r"\g<0> ", text)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from core.config import dump_text
 from core.errors import DataError, StoreError
+from core.paths import no_file
 from core.reports import charts
 from core.reports.sheets import Sheet, duration, evaluations, sheets
 from core.runs import (
@@ -170,14 +171,13 @@ def _rates(table: AblationTable) -> Figure | None:
         for name, role, row in table.compared
         if row.evaluation
     ]
-    if not any(row.kind == "student" for row in rows):
+    if not any(row.kind == "student" for row in rows) or not all(item.words for item in evaluations(table)):
         return None
     before = table.student_before
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
     label = f"Word error rates in percent, {table.test_set} set"
-    chart = charts.dots(rows, label=label, unit="WER, %, lower is better")
-    circle = "teachers and ensembles" if table.several else "teacher"
-    return Figure("Word error rate", chart, f"Circle: {circle}. Diamond: student.{outside}")
+    told = f"Circle: {'teachers and ensembles' if table.several else 'teacher'}. Diamond: student.{outside}"
+    return Figure("Word error rate", charts.dots(rows, label=label, unit="WER, %, lower is better"), told)
 
 
 def _differences(table: AblationTable) -> Figure | None:
@@ -188,18 +188,16 @@ def _differences(table: AblationTable) -> Figure | None:
             low=100 * row.interval[0],
             high=100 * row.interval[1],
             hollow=not row.significant,
-            place=_place_in_job(row),
+            place=place,
         )
-        for name, _, row in table.compared
+        for name, row, place in table.tested
         if row.difference is not None and row.interval is not None
     ]
     if not rows:
         return None
     label = f"Differences from {table.against} in points"
     chart = charts.dots(rows, label=label, unit="points of WER, negative is better", signed=True)
-    caption = (
-        f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant, or too few to test. {table.test}"
-    )
+    caption = f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant. {table.test}"
     return Figure(f"Against {table.against}", chart, caption)
 
 
@@ -344,7 +342,7 @@ def _clips(studio: Studio, table: AblationTable, most: int) -> tuple[list[Clip],
             audio=_data_uri(studio.runs_folder / result.audio_path),
             said=result.reference,
             heard=tuple(
-                Heard(who, _words(result.reference, own[result.utterance_id].hypothesis))
+                Heard(who, _words(result.reference, own[result.utterance_id].hypothesis, models[0][1].normaliser))
                 for who, own in heard
                 if result.utterance_id in own
             ),
@@ -376,16 +374,16 @@ def _models(table: AblationTable) -> list[tuple[str, EvaluationRecord]]:
 
 
 def _playable(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in MEDIA and path.stat().st_size <= MOST_CLIP_BYTES
+    return no_file(path, "clip") is None and path.suffix.lower() in MEDIA and path.stat().st_size <= MOST_CLIP_BYTES
 
 
 def _data_uri(path: Path) -> str:
     return f"data:{MEDIA[path.suffix.lower()]};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
-def _words(reference: str, hypothesis: str) -> tuple[tuple[str, str], ...]:
+def _words(reference: str, hypothesis: str, normaliser: str) -> tuple[tuple[str, str], ...]:
     try:
-        changes = word_difference(reference, hypothesis)
+        changes = word_difference(reference, hypothesis, normaliser)
     except DataError:
         return (("equal", hypothesis),)
     pieces: list[tuple[str, str]] = []

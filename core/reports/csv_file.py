@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.over_seeds import KindRow
 from core.runs import AblationRow, AblationTable, Compared, Comparison, EvaluationRecord, RunSummary, UtteranceResult
 
 FORMULA = ("=", "+", "-", "@", "−")
@@ -12,7 +13,8 @@ FORMULA = ("=", "+", "-", "@", "−")
 
 
 def ablation_csv(table: AblationTable) -> str:
-    """Return an ablation on its test set, a row for each model in the order of the table.
+    """Return an ablation on its test set: a row for each model in the order of the table, then one for all seeds of a
+    kind of runs, where there are several.
 
     Rates are in percent, differences and their intervals in percentage points, times in seconds, the divergence in nats
     per token, weights in bytes; a cell is empty where there is no such number.
@@ -26,6 +28,14 @@ def ablation_csv(table: AblationTable) -> str:
     rows += [_row(table, row.name, row.subject, row.evaluation, row) for row in table.several]
     for row in table.rows:
         rows.append(_row(table, row.run.name, "teacher" if row.teaches else "student", row.evaluation, row))
+    for kind in table.over_seeds.rows if table.over_seeds else ():
+        fields = {
+            "name": kind.name,
+            "role": "seeds_together",
+            "test_set": table.test_set,
+            "wer_percent": 100 * kind.mean,
+        }
+        rows.append({**fields, "baseline": "yes" if kind.is_baseline else "no", **_contrast(kind)})
     return written(rows, ABLATION)
 
 
@@ -48,6 +58,7 @@ ABLATION = (
     "high_points",
     "p_adjusted",
     "kl_nats_per_token",
+    "kl_of_likeliest_tokens",
     "real_time_factor",
     "weights_bytes",
     "adapter_parameters",
@@ -68,28 +79,32 @@ def _row(
     table: AblationTable, name: str, role: str, item: EvaluationRecord | None, compared: Compared
 ) -> dict[str, Any]:
     row = compared if isinstance(compared, AblationRow) else None
-    low, high = compared.interval or (None, None)
     fields: dict[str, Any] = {"name": name, "role": role, "test_set": table.test_set}
     if item is not None:
         fields |= _errors(item) | {"utterances": table.utterances or None}
-    fields |= {
-        "against": compared.against,
+    fields |= {"against": compared.against, **_contrast(compared)}
+    return fields | (_of_run(row) if row else {})
+
+
+def _contrast(compared: Compared | KindRow) -> dict[str, Any]:
+    low, high = compared.interval or (None, None)
+    return {
         "difference_points": _hundredfold(compared.difference),
         "low_points": _hundredfold(low),
         "high_points": _hundredfold(high),
         "p_adjusted": compared.p_value,
     }
-    return fields | (_of_run(row) if row else {})
 
 
 def _errors(item: EvaluationRecord) -> dict[str, Any]:
     return {
-        "wer_percent": 100 * item.wer,
+        "wer_percent": 100 * item.wer if item.words else None,
         "substitutions": item.substitutions,
         "deletions": item.deletions,
         "insertions": item.insertions,
         "words": item.words,
         "kl_nats_per_token": item.heldout_kl,
+        "kl_of_likeliest_tokens": item.heldout_kl_tokens,
         "real_time_factor": item.real_time_factor,
         "weights_bytes": item.memory,
     }

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from core.errors import JobError, NotFoundError, StoreError
+from core.paths import exists, expanded
 from core.reports.contents import MOST_CLIPS, gather
 from core.runs import Studio
 
@@ -60,8 +61,8 @@ def freeze(
         raise JobError(f"The job {job.id} is {job.state}. Freeze it when it has ended, or stop it first.")
     stem = re.sub(r"[^a-z0-9]+", "-", job.name.lower()).strip("-")[:40] or "job"
     path = to or studio.runs_folder / FOLDER / f"{stem}-{job.id}-{at:%Y%m%d-%H%M%S}.html"
-    path = path.expanduser().absolute()
-    if path.exists():
+    path = expanded(path).absolute()
+    if exists(path):
         raise StoreError(f"{path} is there already. Name another file, so that nothing is overwritten.")
     page = render(studio, job_id, notes=notes, clips=clips, at=at)
     _write(path, page)

@@ -38,6 +38,7 @@ def sheets(table: AblationTable) -> list[Sheet]:
     for name, extra in table.extra.items():
         title = f"{name}: {extra.utterances} utterances, on their own"
         found.append(_sheet(extra, title, [extra.test] if extra.test else []))
+        found += [_seeds(extra.over_seeds, f"{name}, over seeds")] if extra.over_seeds else []
     return found
 
 
@@ -61,10 +62,18 @@ def notes(table: AblationTable) -> list[str]:
         "KL: divergence from the teacher on reference tokens, in nats per token. RTF: time of the whole encoder and of "
         "decoding over audio time.",
     ]
+    kept = sorted({item.heldout_kl_tokens for item in evaluations(table) if item.heldout_kl_tokens})
+    if kept:
+        lines.append(
+            f"top {', '.join(map(str, kept))}: of so many of the teacher's likeliest tokens and one class for all "
+            "others, which is less than the KL of all tokens and not to be compared with it."
+        )
     if table.several:
         lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")
     if table.test:
-        lines.append(f"{table.test} * p < 0.05 against '{table.against}'.")
+        lines.append(table.test)
+        if any(row.significant for _, _, row in table.compared):
+            lines.append(f"* p < 0.05 against '{table.against}': of these two runs, whatever other seeds would give.")
     return lines
 
 
@@ -78,12 +87,14 @@ def duration(seconds: float) -> str:
 
 
 def difference(row: Compared | KindRow) -> str:
-    """Return how far a model is from the baseline, in points with their interval; * where it is more than chance."""
-    if row.difference is None or row.interval is None:
+    """Return how far a model is from the baseline, in points, its interval, and * where it is more than chance."""
+    if row.difference is None:
         return "baseline" if isinstance(row, AblationRow | KindRow) and row.is_baseline else ""
+    said = f"{100 * row.difference:+.1f}"
+    if row.interval is None:
+        return said
     low, high = row.interval
-    mark = " *" if row.significant else ""
-    return f"{100 * row.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]{mark}"
+    return f"{said} [{100 * low:+.1f}, {100 * high:+.1f}]{' *' if row.significant else ''}"
 
 
 def _sheet(table: AblationTable, title: str, said: Sequence[str]) -> Sheet:
@@ -126,7 +137,7 @@ def _costs(item: EvaluationRecord, *, memory: bool) -> tuple[str, ...]:
     return (_divergence(item), f"{item.real_time_factor:.3f}", *([size] if memory else []))
 
 
-def _seeds(found: OverSeeds) -> Sheet:
+def _seeds(found: OverSeeds, title: str = "Over seeds") -> Sheet:
     counted = ("Run", "seeds", "mean WER %", "SD", "range")
     columns = (*counted, "difference [95 %]", "SD of difference", "seeds better", "verdict")
     rows = [
@@ -143,7 +154,7 @@ def _seeds(found: OverSeeds) -> Sheet:
         )
         for row in found.rows
     ]
-    return Sheet("Over seeds", columns, tuple(rows), (found.test,))
+    return Sheet(title, columns, tuple(rows), (found.test,))
 
 
 def _points(fraction: float | None) -> str:
@@ -169,11 +180,17 @@ def evaluations(table: AblationTable) -> list[EvaluationRecord]:
 
 
 def _counts(item: EvaluationRecord) -> tuple[str, ...]:
-    return f"{100 * item.wer:.1f}", str(item.substitutions), str(item.deletions), str(item.insertions)
+    return (
+        f"{100 * item.wer:.1f}" if item.words else "",
+        str(item.substitutions),
+        str(item.deletions),
+        str(item.insertions),
+    )
 
 
 def _divergence(item: EvaluationRecord) -> str:
-    return "" if item.heldout_kl is None else f"{item.heldout_kl:.3f}"
+    kept = f" (top {item.heldout_kl_tokens})" if item.heldout_kl_tokens else ""
+    return "" if item.heldout_kl is None else f"{item.heldout_kl:.3f}{kept}"
 
 
 def _trainable(counts: ParameterCounts | None) -> str:

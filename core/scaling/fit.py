@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from core.errors import StoreError
+from core.paths import is_file
 from core.scaling.work import KINDS, Work
 
 FILE = "plan.json"
@@ -195,7 +196,7 @@ def read_calibration(runs_folder: Path) -> Calibration | None:
         StoreError: If the file is damaged or of another version, with what to do.
     """
     path = runs_folder / FILE
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         said = json.loads(path.read_text(encoding="utf-8"))

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from core.config import PretrainedStudent, PrunedStudent, RunConfig
 from core.errors import ConfigError, Problem
+from core.paths import expanded
 
 FLOAT_BYTES = 4
 """Weights and states are float32."""
@@ -95,7 +95,7 @@ def shape_of(model: str) -> Shape:
     if model in RELEASED:
         return RELEASED[model]
     try:
-        said = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))
+        said = json.loads((expanded(model) / "config.json").read_text(encoding="utf-8"))
         return Shape(
             said["d_model"], said["encoder_layers"], said["decoder_layers"], said["num_mel_bins"], said["vocab_size"]
         )

@@ -26,6 +26,7 @@ import soxr
 from core.audio import SAMPLE_RATE, write_flac
 from core.config.sources import GeneratedSpeech
 from core.errors import DataError, Problem, StoreError
+from core.paths import is_file
 from core.sources.manifest import write_manifest
 from core.sources.utterance import Splits, Utterance
 
@@ -62,7 +63,7 @@ def generated_splits(source: GeneratedSpeech, folder: Path, progress: Callable[[
     sentences = chosen_sentences(source)
     home = folder.absolute() / _identity(source, sentences)
     total = sum(map(len, sentences.values()))
-    if not (home / "test.jsonl").is_file():
+    if not is_file(home / "test.jsonl"):
         _make(home, source, sentences, progress, total)
     progress(total, total)
     return Splits(*(_read_own(home / f"{name}.jsonl") for name in SETS))
@@ -70,7 +71,7 @@ def generated_splits(source: GeneratedSpeech, folder: Path, progress: Callable[[
 
 def is_made(source: GeneratedSpeech, folder: Path) -> bool:
     """Return whether `generated_splits` would find its audio."""
-    return (folder.absolute() / _identity(source, chosen_sentences(source)) / "test.jsonl").is_file()
+    return is_file(folder.absolute() / _identity(source, chosen_sentences(source)) / "test.jsonl")
 
 
 def read_sentences(name: str) -> tuple[str, ...]:
@@ -205,7 +206,7 @@ def _make(
         try:
             os.rename(making, home)
         except OSError as error:
-            if not (home / "test.jsonl").is_file():  # else another process was faster with the same clips
+            if not is_file(home / "test.jsonl"):  # else another process was faster with the same clips
                 raise StoreError(
                     f"{home} cannot be made ({error}). Check the free space and the permissions."
                 ) from error

@@ -16,6 +16,7 @@ import soundfile
 
 from core.audio import SAMPLE_RATE, write_flac
 from core.errors import DataError, StoreError
+from core.paths import is_file
 from core.sources.manifest import write_manifest
 from core.sources.utterance import Utterance
 
@@ -42,7 +43,7 @@ def real_speech(folder: Path, *, debian_folder: Path = DEBIAN_FOLDER) -> Path | 
         StoreError: If the disk refuses.
     """
     manifest = folder / "real" / "real.jsonl"
-    if manifest.is_file():
+    if is_file(manifest):
         return manifest
     files = _installed(debian_folder) or _archived(folder / ARCHIVE)
     if files is None:
@@ -70,7 +71,7 @@ def _installed(folder: Path) -> dict[str, bytes] | None:
 
 def _archived(archive: Path) -> dict[str, bytes] | None:
     """Read the clips out of the source archive, member by member; nothing is extracted."""
-    if not archive.is_file():
+    if not is_file(archive):
         return None
     with archive.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != ARCHIVE_SHA256:

@@ -15,7 +15,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from core.errors import DatabaseGoneError, StoreError, UnwritableError
-from core.store.files import cannot_be_written, make_private, private_opener, reading_engine
+from core.paths import exists, expanded, resolved
+from core.store.files import cannot_be_written, make_file, make_private, private_opener, reading_engine
 from core.store.migrating import known_revisions, upgrade
 from core.store.migrations import HEAD
 
@@ -59,7 +60,7 @@ class Database:
         self.unwritable = ""
         try:
             with self._explained():
-                os.close(private_opener(str(self.path), os.O_RDONLY | os.O_CREAT))
+                make_file(self.path)
                 self._migrate()
                 self.exposed = make_private(self.path)
         except UnwritableError as error:
@@ -137,7 +138,7 @@ class Database:
             DatabaseGoneError: If the database was deleted, or another file is in its place.
         """
         if self._identity is not None and identity(self.path) != self._identity:
-            what = "replaced by another file" if self.path.exists() else "deleted"
+            what = "replaced by another file" if exists(self.path) else "deleted"
             raise DatabaseGoneError(
                 f"The database {self.path} was {what} while it was in use. Put the file back, or start again with "
                 "another one (--db)."
@@ -224,7 +225,7 @@ def database_path(url: str) -> Path:
         raise StoreError(f"'{url}' is not a database URL. Write it as sqlite:///experiments.db.") from None
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise StoreError(f"'{url}' is not an SQLite file. Write it as sqlite:///experiments.db.")
-    return Path(parsed.database).expanduser().resolve()
+    return resolved(expanded(parsed.database))
 
 
 def _engine(url: str) -> Engine:

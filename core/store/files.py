@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine, NullPool, create_engine
 
+from core.paths import first_there
+
 PRIVATE = 0o600
 
 BESIDE = ("-wal", "-shm", "-journal", ".lock")
@@ -34,6 +36,17 @@ def private_opener(path: str, flags: int) -> int:
     return os.open(path, flags, PRIVATE)
 
 
+def make_file(path: Path) -> None:
+    """Make a database's file, its owner's alone, where there is none.
+
+    One that is there is not opened, not even for a moment: closing any descriptor of a file gives back all locks that
+    the process has on it (fcntl(2)), those of its other connections too, and SQLite would then take a file that is in
+    use for one that nobody has open (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
+
+
 def make_private(path: Path) -> list[Path]:
     """Take the rights of all others from a database and what lies beside it; return the files where that cannot be."""
     copies = path.parent.glob(f"{path.name}.*.backup")
@@ -42,8 +55,7 @@ def make_private(path: Path) -> list[Path]:
 
 def free_bytes(path: Path) -> int:
     """Return how much may still be written where a file or folder is, or will be."""
-    existing = next(each for each in (path, *path.parents) if each.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(first_there(path)).free
 
 
 def make_folder_private(folder: Path) -> bool:

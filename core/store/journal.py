@@ -37,6 +37,7 @@ OPERATIONS = frozenset(
         "add_alignments",
         "add_evaluation",
         "add_metrics",
+        "advanced",
         "job_state",
         "progress",
         "request_first_analysis",
@@ -49,7 +50,7 @@ OPERATIONS = frozenset(
 )
 """Methods of the store that a line may name; carried out twice, each leaves what it leaves when carried out once."""
 
-LAST_COUNTS = frozenset({"progress", "run_progress"})
+LAST_COUNTS = frozenset({"advanced", "progress", "run_progress"})
 """Of these, only the last of a batch is carried out for each job or run."""
 
 
@@ -286,8 +287,9 @@ def _told(what: str) -> Iterator[list[bool]]:
         log.error("Not stored, %s: %s", what, error)
 
 
-def _place(entry: Entry) -> tuple[str, Any]:
-    return entry.operation, entry.fields.get("run_id") or entry.fields.get("job_id")
+def _place(entry: Entry) -> tuple[object, ...]:
+    """Return of what a line says something."""
+    return (entry.operation, *(str(entry.fields.get(name)) for name in ("job_id", "run_id", "run_ids")))
 
 
 def _plain(value: Any) -> Any:

@@ -124,6 +124,10 @@ class JournaledStore(Store):
         fields = {"stage": stage, "done": done, "total": total, "eta_seconds": eta_seconds}
         self._write_down("progress", job_id=job_id, **fields)
 
+    def advanced(self, job_id: str, run_ids: Sequence[str], at: float) -> None:
+        """See `core.store.writes.Writes.advanced`."""
+        self._write_down("advanced", job_id=job_id, run_ids=list(run_ids), at=at)
+
     def job_state(
         self,
         job_id: str,

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from core.errors import BundleError
+from core.paths import resolved
 
 MARK = "{runs}/"
 """What a path begins with that is meant in the folder of runs of whoever reads it."""
@@ -18,12 +19,12 @@ def portable(settings: Any, runs_folder: Path, *, mark: str = MARK) -> Any:
         runs_folder: Absolute paths inside it become relative to it; all others stay.
         mark: What these begin with.
     """
-    folder = runs_folder.resolve()
+    folder = resolved(runs_folder)
 
     def relative(text: str) -> str:
         if not text.startswith("/") or "\0" in text:
             return text
-        path = Path(text).resolve()
+        path = resolved(Path(text))
         return f"{mark}{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else text
 
     return each_text(settings, relative)

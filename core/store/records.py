@@ -48,6 +48,9 @@ class JobRecord:
         eta_seconds: Time until the job ends, in seconds, as far as the worker can tell.
         message: How it ended, in a sentence; empty while all is well.
         expectation: What whoever started it expected, in their words; it never changes. Empty where nothing was said.
+        queued_at: When it was queued, in seconds since `boot_id` (core.boot); None of older jobs, as in the next two.
+        advanced_at: When it last got on with its work, the same way.
+        stop_by: When it is killed, once it was asked to stop, the same way.
     """
 
     id: str
@@ -69,6 +72,9 @@ class JobRecord:
     message: str
     stop_requested: bool
     expectation: str = ""
+    queued_at: float | None = None
+    advanced_at: float | None = None
+    stop_by: float | None = None
 
     @property
     def active(self) -> bool:
@@ -94,6 +100,7 @@ class RunRecord:
         deleted_at: When it was put in the bin; None while it is not there.
         group: Which group of its job it belongs to, from 0; see core.config.groups.
         precision: What it multiplies in, "bfloat16" for instance; None before it is known.
+        advanced_at: When it last got on with its work, as a job's.
     """
 
     id: str
@@ -119,6 +126,7 @@ class RunRecord:
     deleted_at: datetime | None = None
     group: int = 0
     precision: str | None = None
+    advanced_at: float | None = None
 
     @property
     def probe_folder(self) -> str:
@@ -200,6 +208,8 @@ class EvaluationRecord:
         audio_context: Audio that the encoder saw, in seconds.
         wer: Word errors over reference words, a fraction; `cer` the same for characters.
         heldout_kl: KL(teacher || student) at temperature 1, in nats per valid token, on reference tokens.
+        heldout_kl_tokens: Of so many of the teacher's likeliest tokens and one class for all others, which is less;
+            None: of all tokens.
         real_time_factor: Time of the encoder, whole, and of decoding over audio time.
         seconds: Time that the evaluation took.
         memory: Bytes of the weights that are needed; None before it was counted.
@@ -227,6 +237,7 @@ class EvaluationRecord:
     label: str = ""
     group: int = 0
     memory: int | None = None
+    heldout_kl_tokens: int | None = None
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class Results(Database):
         label: str = "",
         group: int = 0,
         memory: int | None = None,
+        heldout_kl_tokens: int | None = None,
         results: Sequence[UtteranceResult] = (),
     ) -> EvaluationRecord:
         """Store an evaluation and its utterances; see EvaluationRecord.

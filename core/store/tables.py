@@ -75,6 +75,9 @@ jobs = Table(
     Column("message", Text, nullable=False, default=""),
     Column("stop_requested", Boolean, nullable=False, default=False),
     Column("expectation", Text, nullable=False, default=""),
+    Column("queued_at", Float),
+    Column("advanced_at", Float),
+    Column("stop_by", Float),
 )
 Index("jobs_by_state", jobs.c.state, jobs.c.created_at)
 
@@ -104,6 +107,7 @@ runs = Table(
     Column("deleted_at", UtcDateTime),
     Column("group", Integer, nullable=False, default=0),
     Column("precision", String(16)),
+    Column("advanced_at", Float),
 )
 Index("runs_by_job", runs.c.job_id, runs.c.position, unique=True)
 Index("runs_by_creation", runs.c.deleted_at, runs.c.created_at)
@@ -159,6 +163,7 @@ evaluations = Table(
     Column("label", Text, nullable=False, default=""),
     Column("group", Integer, nullable=False, default=0),
     Column("memory", Integer),
+    Column("heldout_kl_tokens", Integer),
 )
 Index("evaluations_by_job", evaluations.c.job_id, evaluations.c.test_set)
 # The list of runs looks for the lowest rate on a set, which is then in the index.

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, update
 
+from core.boot import boot_id, uptime
 from core.config import RunConfig, groups
 from core.errors import NotFoundError, quoted
 from core.names import cleaned, visible
@@ -57,6 +58,7 @@ class Writes(Reads):
         with self._write() as connection:
             fields = {"id": job_id, "name": cleaned(name), "launcher": launcher}
             fields |= {"expectation": visible(expectation).strip()}
+            fields |= {"boot_id": boot_id(), "queued_at": uptime()}
             connection.execute(insert(jobs).values(**fields, state="queued", created_at=now))
             connection.execute(insert(runs), rows)
         return self.job(job_id)
@@ -141,6 +143,13 @@ class Writes(Reads):
         with self._write() as connection:
             connection.execute(update(runs).where(runs.c.id == run_id).values(step=step, seconds=seconds))
 
+    def advanced(self, job_id: str, run_ids: Sequence[str], at: float) -> None:
+        """Say that a job and some of its runs got on with their work, at a time since the boot (core.boot)."""
+        with self._write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(advanced_at=at))
+            if run_ids:
+                connection.execute(update(runs).where(runs.c.id.in_(run_ids)).values(advanced_at=at))
+
     def set_estimate(self, run_id: str, estimate: Estimate) -> None:
         """Say what a run is expected to take."""
         with self._write() as connection:
@@ -156,13 +165,17 @@ class Writes(Reads):
         with self._write() as connection:
             connection.execute(update(runs).where(runs.c.id == run_id).values(peak_memory=peak_memory))
 
-    def request_stop(self, job_id: str) -> None:
+    def request_stop(self, job_id: str, *, stop_by: float | None = None) -> None:
         """Ask a job to stop: one that waits is stopped at once, one that works is `stopping` until its worker ends it.
 
         A job that has ended stays as it is.
+
+        Args:
+            job_id: The job.
+            stop_by: When its patience ends, in seconds since the boot (core.boot); see core.launchers.liveness.
         """
         if self.job(job_id).active:
-            self._update_job(job_id, stop_requested=True)
+            self._update_job(job_id, stop_requested=True, stop_by=stop_by)
             if not self.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",)):
                 self.job_state(job_id, "stopping", only_from=("starting", "running"))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import LONGEST_NAME, ModelError, quoted
+from core.paths import exists, is_file, may_enter, no_file, resolved
 
 REFUSED_KEYS = {
     "auto_map",
@@ -55,8 +56,8 @@ def read_folder(folder: Path, *, origin: str) -> ModelFiles:
     Raises:
         ModelError: If there is no config.json, it names foreign code, or there are no weights that can be read safely.
     """
-    folder = folder.resolve()
-    if not (folder / "config.json").is_file():
+    folder = resolved(folder)
+    if not is_file(folder / "config.json"):
         raise ModelError(_without_config(folder))
     config = read_json(folder / "config.json")
     _refuse_code(config, folder / "config.json")
@@ -64,7 +65,7 @@ def read_folder(folder: Path, *, origin: str) -> ModelFiles:
         return ModelFiles(folder, "transformers", _safetensors_files(folder), origin)
     if "model_type" in config or "architectures" in config:
         raise ModelError(f"{folder} holds a model of type {_shown(config.get('model_type'))}. Give a Whisper model.")
-    if (folder / "model.bin").is_file():
+    if is_file(folder / "model.bin"):
         return ModelFiles(folder, "ctranslate2", (folder / "model.bin",), origin)
     raise ModelError(f"{folder} holds no weights. Add model.safetensors (transformers) or model.bin (CTranslate2).")
 
@@ -75,6 +76,9 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: If the file is missing, not JSON, or not an object.
     """
+    nothing = no_file(path, "file")
+    if nothing and exists(path):
+        raise ModelError(f"{nothing}. Copy the complete model folder.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -111,7 +115,9 @@ def _refuse_code(config: Any, path: Path) -> None:
 
 def _without_config(folder: Path) -> str:
     """Return what a folder without config.json is, and what to give in its place."""
-    if (folder / ADAPTERS).is_file():
+    if not may_enter(folder):
+        return f"You may not enter the folder {folder}. Check its permissions."
+    if is_file(folder / ADAPTERS):
         return _of_adapters(folder)
     inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
     if inside:
@@ -139,12 +145,12 @@ def _shown(value: Any) -> str:
 
 
 def _safetensors_files(folder: Path) -> tuple[Path, ...]:
-    if not (folder / "model.safetensors").is_file() and (folder / ADAPTERS).is_file():
+    if not is_file(folder / "model.safetensors") and is_file(folder / ADAPTERS):
         raise ModelError(_of_adapters(folder))
-    if (folder / "model.safetensors").is_file():
+    if is_file(folder / "model.safetensors"):
         return (folder / "model.safetensors",)
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
+    if is_file(index):
         return _shards(folder, index)
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt")):
         raise ModelError(
@@ -161,7 +167,7 @@ def _shards(folder: Path, index: Path) -> tuple[Path, ...]:
     )
     if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
         raise ModelError(f"{index} does not name safetensors files of its own folder. Copy the model folder again.")
-    missing = sorted(name for name in names if not (folder / name).is_file())
+    missing = sorted(name for name in names if not is_file(folder / name))
     if missing:
         raise ModelError(f"{folder} lacks {', '.join(missing)}. Copy the complete model folder.")
     return tuple(folder / name for name in sorted(names))

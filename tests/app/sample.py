@@ -70,6 +70,8 @@ WORD_ERROR_RATES = (0.62, 0.55, 0.21, 0.18)
 SEEDS = {("ce", 0): 0.5, ("ce", 1): 0.7, ("kd", 0): 0.3, ("kd", 1): 0.6}
 """Word error rates by method and seed, as the sample pretends."""
 
+THIRD = {("ce", 3): 0.6, ("kd", 3): 0.4}
+
 
 def rows(preset: str) -> list[RunConfig]:
     """Return the runs of a preset, of as many steps as the sample pretends."""
@@ -203,18 +205,19 @@ def add_ensemble_job(store: Store, runs_folder: Path) -> list[RunRecord]:
     return store.runs(job_id=job.id)
 
 
-def add_seeds(store: Store, *, utterances: int = UTTERANCES) -> JobRecord:
-    """Store a job of two kinds of runs with the seeds 0 and 1 each, and a run with seed 2 that was not read yet."""
+def add_seeds(store: Store, *, utterances: int = UTTERANCES, third: bool = False) -> JobRecord:
+    """Store a job of two kinds of runs with the seeds 0 and 1 each, or 3, too, and a run that was not read yet."""
+    read = {**SEEDS, **THIRD} if third else SEEDS
     base = rows("quickstart")[0].model_dump(mode="json")
     losses = {"ce": [{"kind": "cross_entropy"}], "kd": [{"kind": "cross_entropy"}, {"kind": "soft_labels"}]}
     configs = [
         parse_run(
             {**base, "name": f"{key} (seed {seed})", "seed": seed, "method": {"name": key, "losses": losses[key]}}
         )
-        for key, seed in [*SEEDS, ("ce", 2)]
+        for key, seed in [*read, ("ce", 2)]
     ]
     job = store.create_job("seeds", configs)
-    for run, rate in zip(store.runs(job_id=job.id), SEEDS.values(), strict=False):
+    for run, rate in zip(store.runs(job_id=job.id), read.values(), strict=False):
         store.run_progress(run.id, STEPS, 60.0 * (1 + run.position))
         store.set_parameters(run.id, counts(projections=100 if run.method == "kd" else 0))
         evaluate(store, job.id, run.id, "student", "test", STEPS, rate, [f"u{n}" for n in range(utterances)])

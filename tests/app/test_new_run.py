@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from core.config import method_rows, read_preset
-from core.launchers.slots import ANALYSIS, CPU, take_slot
+from core.launchers.slots import ANALYSIS, CPU, analysis_slots, device_slots, take_slot
 from core.runs import Studio
 from core.scaling.fit import FILE
 from core.store import Store
@@ -22,7 +22,7 @@ OpenPage = Callable[..., AppTest]
 @pytest.fixture
 def answers(runs_folder: Path) -> Iterator[None]:
     """Keep the analysis worker from starting: the test answers for it."""
-    slot = take_slot(runs_folder, ANALYSIS)
+    slot = take_slot(analysis_slots(runs_folder), ANALYSIS)
     assert slot is not None
     with slot:
         yield
@@ -98,7 +98,7 @@ def test_a_grid_has_a_run_for_each_method_and_seed(open_page: OpenPage) -> None:
 
 
 def test_a_grid_is_launched_as_one_job(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
-    turn = take_slot(runs_folder, CPU)
+    turn = take_slot(device_slots(), CPU)
     assert turn is not None
     with turn:
         page = open_page("new_run", launch="grid")
@@ -215,7 +215,7 @@ def test_a_grid_crosses_ranks_and_rates_too_and_keeps_alpha_over_rank(
     steps = read_preset("quickstart")[1][0].training.steps
     assert f"1 method × 2 ranks × 2 learning rates × 1 seed: 4 runs, {4 * steps}" in texts(page).replace("\u202f", "")
     written = page.code[0].value
-    turn = take_slot(runs_folder, CPU)
+    turn = take_slot(device_slots(), CPU)
     assert turn is not None
     with turn:
         press(page, "Launch 4 runs")
@@ -270,7 +270,7 @@ def test_a_file_is_a_run_or_an_ablation_and_its_mistakes_are_told_at_once(open_p
 
 
 def test_what_was_expected_is_kept_with_the_job_and_shown(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
-    turn = take_slot(runs_folder, CPU)
+    turn = take_slot(device_slots(), CPU)
     assert turn is not None
     with turn:
         page = open_page("new_run", launch="one")

@@ -10,8 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import starts
+from core.boot import uptime
 from core.launchers.process import identify
-from core.launchers.slots import CPU, take_slot
+from core.launchers.slots import CPU, device_slots, take_slot
 from core.runs import Studio
 from core.store import Store
 from core.store.records import State
@@ -194,6 +195,18 @@ def test_a_run_that_waits_says_for_what(open_page: OpenPage, store: Store, runs_
     assert "This run waits for the job's runs before it." in texts(open_page("run", run=second.id))
 
 
+@pytest.mark.parametrize("page", ["run", "runs"])
+def test_a_run_that_gets_on_with_nothing_is_said_to_stand_still(
+    open_page: OpenPage, store: Store, runs_folder: Path, page: str
+) -> None:
+    (run,) = sample.add_job(store, runs_folder, "running")
+    store.advanced(run.job_id, [run.id], uptime())
+    assert not open_page(page, run=run.id).warning
+    store.advanced(run.job_id, [run.id], uptime() - 3600)
+    (said,) = open_page(page, run=run.id).warning
+    assert said.value.startswith("No step for 60 min, where one took")
+
+
 def test_the_buttons_that_stop_a_job_stay_in_their_place_while_it_goes_on(
     open_page: OpenPage, store: Store, runs_folder: Path
 ) -> None:
@@ -226,7 +239,7 @@ def test_a_run_that_did_not_finish_is_started_again_as_it_was(
     open_page: OpenPage, store: Store, runs_folder: Path, ending: State
 ) -> None:
     (run,) = sample.add_job(store, runs_folder, ending, "It did not finish.")
-    turn = take_slot(runs_folder, CPU)
+    turn = take_slot(device_slots(), CPU)
     assert turn is not None
     with turn:
         page = open_page("run", run=run.id)

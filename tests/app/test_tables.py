@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app import tables
+from app import tables, text
 from core.ablation import ablation_table
 from core.config import RunConfig, read_preset
 from core.runs import AblationTable, Metric
@@ -53,20 +53,26 @@ def test_a_rate_is_errors_over_words_in_percent(table: AblationTable) -> None:
     assert frame["WER"].tolist() == pytest.approx((100 * errors / table.teacher.words).tolist())
 
 
-def test_too_few_utterances_are_said_to_be(table: AblationTable) -> None:
-    assert list(tables.ablation(table)["Verdict"])[2:] == ["baseline", *["too few to test"] * 3]
+def test_models_that_cannot_be_tested_have_a_difference_alone(table: AblationTable) -> None:
+    first, second = table.rows[1:3]
+    few = replace(table, rows=(table.rows[0], replace(first, interval=None, p_value=None), second))
+    frame = tables.ablation(few).set_index("Model")
+    row = frame.loc[first.run.name]
+    assert list(row[["Verdict", "95 % interval"]]) == ["too few to test", ""]
+    assert row["Difference"] == text.points(first.difference)
+    assert list(tables.contrasts(few)["name"]) == [second.run.name]
 
 
 def test_a_difference_by_chance_is_called_not_significant(table: AblationTable) -> None:
     row = table.rows[1].__class__(**{**vars(table.rows[1]), "p_value": 0.31})
     assert tables.verdict(row) == "not significant, p = 0.310"
     clear = row.__class__(**{**vars(row), "p_value": 0.0004, "difference": -0.2})
-    assert tables.verdict(clear) == "better, p < 0.001"
+    assert tables.verdict(clear) == "better of these two runs, p < 0.001"
 
 
 def test_the_notes_say_size_seed_and_normaliser(table: AblationTable) -> None:
     notes = " ".join(tables.ablation_notes(table))
-    for said in (f"{sample.UTTERANCES} utterances", "seed 0", "whisper-english", "paired bootstrap"):
+    for said in (f"{sample.UTTERANCES} utterances", "seed 0", "whisper-english", "adjusted for 6 comparisons on all"):
         assert said in notes
 
 
@@ -123,8 +129,36 @@ def test_kinds_of_runs_have_a_mean_a_spread_and_a_difference_over_their_seeds(st
     assert frame["SD of difference"].tolist() == ["", f"{abs(first - second) / 2**0.5:.1f}"]
     assert frame["SD"].tolist() == [f"{(rates[place + 1] - rates[place]) / 2**0.5:.1f}" for place in (0, 2)]
     assert frame["Seeds better"].tolist() == ["", "2 of 2"]
-    assert frame["Verdict"].tolist() == ["baseline", "better on these seeds, p < 0.001"]
+    assert frame["Verdict"].tolist() == ["baseline", "too few seeds to test"]
+
+
+def test_three_seeds_are_judged_together_and_drawn_so(store: Store) -> None:
+    found = ablation_table(store, sample.add_seeds(store, utterances=120, third=True).id)
+    frame = tables.over_seeds(found)
+    assert found.over_seeds is not None
+    assert frame["Verdict"].tolist() == ["baseline", found.over_seeds.rows[1].verdict]
+    assert "p = " in frame["Verdict"][1]
+    assert list(tables.contrasts(found)["name"]) == ["kd"]
+    assert set(tables.ablation(found)["Verdict"]) >= {"baseline", "see over seeds"}
 
 
 def test_one_seed_has_no_table_over_seeds(table: AblationTable) -> None:
     assert tables.over_seeds(table).empty
+
+
+def test_a_divergence_of_kept_tokens_never_stands_unmarked_beside_one_of_all(
+    table: AblationTable, store: Store
+) -> None:
+    assert "KL of" not in tables.ablation(table)
+    records = store.evaluations(job_id=table.job.id)
+    assert "KL of" not in tables.evaluations(records)
+    first, *others = table.rows
+    assert first.evaluation is not None
+    compact = replace(first, evaluation=replace(first.evaluation, heldout_kl_tokens=32))
+    frame = tables.ablation(replace(table, rows=(compact, *others))).set_index("Model")
+    marks = frame["KL of"].to_dict()
+    assert marks.pop(first.run.name) == "top 32 tokens"
+    assert marks.pop("Teacher") == ""
+    assert set(marks.values()) == {"all tokens"}
+    kept = [replace(record, heldout_kl_tokens=16) if record.heldout_kl is not None else record for record in records]
+    assert set(tables.evaluations([*records, *kept])["KL of"]) == {"", "all tokens", "top 16 tokens"}

@@ -70,7 +70,7 @@ def test_nothing_moves_while_numbers_arrive(page: Page, at_work: OpenStudio, sto
     store.heartbeat(run.job_id)
     expect(page.get_by_text("Worker last heard of just now.")).to_be_visible()
     store.run_state(run.id, "running")
-    expect(page.locator(".stMarkdownBadge", has_text=re.compile(r"running$"))).to_be_visible()
+    expect(page.locator(".stMarkdownBadge", has_text=re.compile(r"training$"))).to_be_visible()
     store.progress(run.job_id, "Training + manifold", 990, 1000, 1.0)
     store.run_progress(run.id, 159, 6000.0)
     expect(page.get_by_text("99 %")).to_be_visible()

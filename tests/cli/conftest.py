@@ -8,7 +8,7 @@ import pytest
 
 from core.cli import main
 from core.config import RunConfig, read_preset
-from core.launchers.slots import ANALYSIS, CPU, take_slot
+from core.launchers.slots import ANALYSIS, CPU, analysis_slots, device_slots, take_slot
 from core.runs import JobRecord, ParameterCounts, Studio, UtteranceResult
 from core.store import Store
 
@@ -39,8 +39,8 @@ def places(studio: Studio) -> list[str]:
 def busy(studio: Studio) -> Iterator[None]:
     """Keep the machine's slots, so that workers wait in the queue, where they import nothing heavy."""
     with ExitStack() as slots:
-        for name in (CPU, ANALYSIS):
-            slot = take_slot(studio.runs_folder, name)
+        for folder, name in ((device_slots(), CPU), (analysis_slots(studio.runs_folder), ANALYSIS)):
+            slot = take_slot(folder, name)
             assert slot is not None
             slots.enter_context(slot)
         yield

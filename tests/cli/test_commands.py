@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from core.boot import uptime
 from core.config import RunConfig, dump_run
+from core.launchers.process import find, identify
 from core.runs import JobRecord, Studio
 from core.store import Store
 from tests.cli.conftest import Command
@@ -145,7 +147,7 @@ def test_no_name_of_an_older_version_is_an_order_to_the_terminal(
     job = studio.store.create_job(DIRTY, configs)
     complete(job)
     runs = studio.store.runs(job_id=job.id)
-    assert (studio.store.job(job.id).name, [run.name for run in runs][0]) == ("red evil name", configs[0].name)
+    assert (studio.store.job(job.id).name, next(run.name for run in runs)) == ("red evil name", configs[0].name)
     with sqlite3.connect(studio.store.path) as older:
         older.execute("UPDATE jobs SET name = ?, message = ?", (DIRTY, DIRTY))
         older.execute("UPDATE runs SET name = ? || id, method = ?", (DIRTY, DIRTY))
@@ -296,6 +298,33 @@ def test_a_job_that_fails_shows_what_there_is_and_why(
     assert code == 1
     assert "+ manifold" in output
     assert f"The job {studio.store.jobs()[0].id} is failed. The disk is full." in errors
+
+
+def test_a_job_that_hangs_is_named_and_killed_after_its_grace(
+    manifold: Command, places: list[str], studio: Studio, configs: tuple[RunConfig, ...]
+) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(100)"
+    with subprocess.Popen([sys.executable, "-c", deaf]) as process:
+        worker = identify(process.pid)
+        job = studio.store.create_job("hangs", configs[:1])
+        (run,) = studio.store.runs(job_id=job.id)
+        studio.store.job_started(job.id, worker.pid, worker.boot_id, worker.started)
+        studio.store.job_state(job.id, "running")
+        studio.store.run_state(run.id, "running")
+        studio.store.advanced(job.id, [run.id], uptime() - 300)
+        process.send_signal(signal.SIGSTOP)
+        said = manifold("runs", *places)[1]
+        assert "stalled" in said
+        assert "No progress for 5 min" in said
+        (row,) = json.loads(manifold("runs", "--json", *places)[1])["runs"]
+        assert row["stalled"].startswith("No progress for 5 min")
+        began = time.monotonic()
+        code, output, errors = manifold("stop", job.id, "--grace", "1", *places)
+        assert 1 <= time.monotonic() - began < 20
+        assert code == 0
+        assert f"Job {job.id} is stopped. Stopped: it did not reach its next step" in output
+        assert "it is killed in 1 s" in errors
+        assert find(worker) is None
 
 
 @pytest.mark.usefixtures("busy")

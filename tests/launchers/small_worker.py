@@ -1,5 +1,6 @@
 """A worker whose jobs are small: what a job does is its name. Started as ``python -m small_worker JOB_ID ...``."""
 
+import os
 import subprocess
 import sys
 import time
@@ -16,10 +17,11 @@ def work(job_id: str, *, store: Store, runs_folder: Path, stop: Callable[[], boo
     store.job_state(job_id, "running", only_from=("starting",))
     print(f"at work on {what}")
     runs = store.runs(job_id=job_id)
-    if what == "count":
+    (runs_folder / f"{job_id}.gpus").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    if what.startswith("count"):
         store.run_state(runs[0].id, "running")
-    for step in range(10_000 if what in ("count", "breed") else 3):
-        if what == "count":
+    for step in range({"count": 10_000, "breed": 10_000, "count to 200": 200}.get(what, 3)):
+        if what.startswith("count"):
             store.add_metrics(runs[0].id, step, {"total": float(step)})
             # Written after the store has the step: what a reader finds here must be in the database.
             with open(runs_folder / f"{job_id}.acknowledged", "a") as acknowledged:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pytest
 
-from core.launchers.process import find, identify, kill_tree, terminate
+from core.launchers.process import find, identify, kill_tree, standing_still, terminate
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -36,6 +37,29 @@ def test_a_process_of_another_boot_or_start_is_not_found() -> None:
     me = identify()
     assert find(replace(me, boot_id="another boot")) is None
     assert find(replace(me, started=me.started - 60)) is None
+
+
+def test_a_clock_that_is_set_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = identify()
+    boot = psutil.boot_time()
+    for hours in (-5, 2, 24 * 400):
+        # Linux gives the time of the boot by the clock of now.
+        monkeypatch.setattr(psutil, "boot_time", lambda hours=hours: boot + 3600 * hours)
+        assert find(me) is not None
+        assert identify() == me
+
+
+def test_a_suspended_tree_is_killed() -> None:
+    with started(SLEEP) as process:
+        identity = identify(process.pid)
+        process.send_signal(signal.SIGSTOP)
+        until_stopped = time.monotonic() + 10
+        while not standing_still(identity):
+            assert time.monotonic() < until_stopped
+            time.sleep(0.01)
+        assert "suspended" in standing_still(identity)
+        assert kill_tree(identity) == []
+        assert find(identity) is None
 
 
 def test_a_zombie_does_not_live() -> None:

@@ -242,6 +242,10 @@ def test_what_was_damaged_is_made_again_and_teaches_the_same(store: Store, runs:
     assert not set(shards) & set((runs / "cache").glob("*/*.safetensors"))
     # All but the teacher's pace, which was measured anew.
     assert said(store, second)[:3] == said(store, first)[:3]
+    # What is told of a divergence: that it is not of all tokens.
+    measured = [item for item in store.evaluations(job_id=second) if item.heldout_kl is not None]
+    assert measured
+    assert {item.heldout_kl_tokens for item in measured} <= {8, 16, 32}
 
 
 @pytest.mark.long

@@ -83,6 +83,11 @@ def test_a_stored_name_leads_back_to_its_normaliser(kind: str) -> None:
     assert normaliser_stamped(earlier).name == normaliser_of("whisper").name
 
 
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_number_that_python_does_not_read_is_no_crash(kind: str) -> None:
+    assert normaliser_of(kind).words("1" * 5000 + " is long").words[-1] == "long"
+
+
 def test_what_is_counted_in_other_languages_is_told() -> None:
     assert note_on("auto", "en") == ""
     assert "hi" in note_on("auto", "hi")

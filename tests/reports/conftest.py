@@ -31,8 +31,8 @@ def table(studio: Studio) -> AblationTable:
 
 @pytest.fixture
 def seeds(store: Store) -> AblationTable:
-    """Return the table of two kinds of runs with two seeds each, on enough utterances to test."""
-    return ablation_table(store, sample.add_seeds(store, utterances=120).id)
+    """Return the table of two kinds of runs with three seeds each, on enough utterances to test."""
+    return ablation_table(store, sample.add_seeds(store, utterances=120, third=True).id)
 
 
 @pytest.fixture

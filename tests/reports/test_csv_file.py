@@ -27,6 +27,7 @@ NUMBERS = (
     "high_points",
     "p_adjusted",
     "kl_nats_per_token",
+    "kl_of_likeliest_tokens",
     "real_time_factor",
     "adapter_parameters",
     "projection_parameters",
@@ -46,7 +47,9 @@ def lines_of(content: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content)))
 
 
-def test_an_ablation_comes_back_with_its_numbers(seeds: AblationTable) -> None:
+@pytest.mark.parametrize("third", [False, True], ids=["runs that are tested", "seeds that are tested together"])
+def test_an_ablation_comes_back_with_its_numbers(store: Store, third: bool) -> None:
+    seeds = ablation_table(store, sample.add_seeds(store, utterances=120, third=third).id)
     frame = frame_of(ablation_csv(seeds))
     own = frame.loc[frame["role"] == "student"].reset_index(drop=True)
     assert len(own) == len(seeds.rows)
@@ -56,8 +59,12 @@ def test_an_ablation_comes_back_with_its_numbers(seeds: AblationTable) -> None:
             continue
         assert line["wer_percent"] == pytest.approx(100 * row.evaluation.wer, rel=1e-15)
         assert (line["words"], line["utterances"], line["seed"]) == (row.evaluation.words, 120, row.run.seed)
-        if row.interval is None or row.difference is None:
+        if row.difference is None:
             assert pd.isna(line["difference_points"])
+            continue
+        if row.interval is None:
+            assert third
+            assert pd.isna(line["low_points"])
             continue
         ends = (line["low_points"], line["high_points"])
         assert ends == pytest.approx([100 * end for end in row.interval], rel=1e-15)
@@ -65,6 +72,15 @@ def test_an_ablation_comes_back_with_its_numbers(seeds: AblationTable) -> None:
         assert line["p_adjusted"] == row.p_value
         assert line["against"] == row.against
     assert (own["difference_points"].dropna() < 0).any()
+    together = frame.loc[frame["role"] == "seeds_together"].reset_index(drop=True)
+    assert seeds.over_seeds is not None
+    for (_, line), kind in zip(together.iterrows(), seeds.over_seeds.rows, strict=True):
+        assert (line["name"], line["wer_percent"]) == (kind.name, pytest.approx(100 * kind.mean))
+        assert (pd.isna(line["p_adjusted"]), pd.isna(line["low_points"])) == (
+            kind.p_value is None,
+            kind.interval is None,
+        )
+        assert kind.p_value is None or line["p_adjusted"] == pytest.approx(kind.p_value)
 
 
 def test_every_column_of_numbers_holds_numbers_alone(table: AblationTable) -> None:

@@ -1,4 +1,5 @@
 import fcntl
+import os
 import sqlite3
 import subprocess
 import sys
@@ -242,6 +243,28 @@ def test_a_database_that_was_put_back_is_used_again(store: Store, job: JobRecord
         store.job(job.id)
     store.path.with_name("away.db").rename(store.path)
     assert store.heartbeat(job.id)
+
+
+def locks_on(path: Path) -> int:
+    """Return how many locks this process has on a file."""
+    found = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    inode = str(path.stat().st_ino)
+    return sum(fields[4] == str(os.getpid()) and fields[5].endswith(f":{inode}") for fields in found if len(fields) > 5)
+
+
+def test_opening_a_database_twice_in_a_process_leaves_the_first_its_locks(store: Store, job: JobRecord) -> None:
+    """Without them another process that closes the database deletes the log that the first still writes to."""
+    store.job(job.id)
+    before = locks_on(store.path)
+    assert before
+    other = Store.open(store.url)
+    assert locks_on(store.path) >= before
+    other.close()
+    script = f"from core.store import Store; s = Store.open('{store.url}'); s.heartbeat('{job.id}'); s.close()"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    for _ in range(3):
+        assert store.heartbeat(job.id)
+    assert ask(store.path, "PRAGMA integrity_check") == "ok"
 
 
 def test_a_batch_is_one_transaction_and_a_write_that_fails_in_it_takes_back_itself_alone(

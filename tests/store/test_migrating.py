@@ -1,5 +1,6 @@
 """Migrations: a copy first, foreign keys off, every row kept or nothing changed."""
 
+import json
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from sqlalchemy import create_engine, text
 
 import core.store.database as database
 import core.store.migrating as migrating
+from core.config import RunConfig
 from core.errors import StoreError
-from core.store import JobRecord, Store
+from core.store import EvaluationRecord, JobRecord, Store
 from core.store.database import _engine as engine_of
 from core.store.migrating import BACKUPS, without_foreign_keys
 
@@ -136,3 +138,28 @@ def test_a_migration_that_would_lose_rows_changes_nothing(
     again = Store.open(store.url)
     assert len(again.runs(job_id=job.id)) == 4
     again.close()
+
+
+def test_divergences_of_older_jobs_with_compact_teacher_outputs_are_marked(
+    store: Store, job: JobRecord, configs: tuple[RunConfig, ...], evaluate: Callable[..., EvaluationRecord]
+) -> None:
+    with engine_of(store.url).begin() as connection:
+        compact = store.runs(job_id=job.id)[0]
+        config = {**compact.config, "training": {**compact.config["training"], "teacher_outputs": "compact"}}
+        connection.execute(
+            text("UPDATE runs SET config = :config WHERE id = :id"), {"config": json.dumps(config), "id": compact.id}
+        )
+    other = store.create_job("live", configs)
+    for owner in (job, other):
+        for subject, value in (("teacher", None), ("student_before", 1.5)):
+            evaluate(job_id=owner.id, subject=subject, heldout_kl=value)
+    older(store, "0009")
+    again = Store.open(store.url)
+    marks = {(item.job_id, item.subject): item.heldout_kl_tokens for item in again.evaluations()}
+    again.close()
+    assert marks == {
+        (job.id, "teacher"): None,
+        (job.id, "student_before"): 32,
+        (other.id, "teacher"): None,
+        (other.id, "student_before"): None,
+    }
