@@ -215,10 +215,9 @@ def ablation_notes(table: AblationTable) -> list[str]:
     if record is None:
         return []
     size = f"{table.utterances} utterances, " if table.utterances else ""
-    lines = [f"{size}{record.words} words, {table.reading}; one run per row, {table.seeds}."]
-    lines += [table.test] if table.test else []
-    lines.append(f"{record.audio_context:g} s of audio context; normaliser {record.normaliser}; {record.decoding}.")
-    return lines
+    read = f"{size}{record.words} words, {table.reading}; one run per row, {table.seeds}."
+    how = f"{record.audio_context:g} s of audio context; normaliser {record.normaliser}; {record.decoding}."
+    return [line for line in (read, table.test, how) if line]
 
 
 def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:

@@ -61,16 +61,15 @@ class ManifoldError(Exception):
 
 
 class _WithProblems(ManifoldError):
-    """An error that reports several mistakes at once."""
+    """An error that reports several mistakes at once; of very many the first ones, and how many more there are."""
 
     def __init__(self, summary: str, problems: list[Problem] | None = None) -> None:
         self.summary = summary
-        self.problems = problems or []
-        told = [str(problem) for problem in self.problems[:MOST_TOLD]]
-        more = len(self.problems) - MOST_TOLD
+        self.problems = (problems or [])[:MOST_TOLD]
+        more = len(problems or []) - MOST_TOLD
         if more > 0:
-            told.append(f"and {more:,} more of the kind")
-        super().__init__("\n".join([summary, *(f"  - {each}" for each in told)]))
+            self.problems.append(Problem("", f"and {more:,} more of the kind"))
+        super().__init__("\n".join([summary, *(f"  - {problem}" for problem in self.problems)]))
 
 
 class ConfigError(_WithProblems):

@@ -13,7 +13,7 @@ import safetensors.torch
 import soundfile
 import torch
 
-from core.errors import ModelError, sentence_of
+from core.errors import MOST_TOLD, DataError, ModelError, Problem, sentence_of
 
 LARGE = torch.zeros(2_000_000)
 
@@ -82,3 +82,12 @@ def test_other_errors_are_not_blamed_on_the_disk() -> None:
     for error in (OSError(errno.ENOENT, "No such file"), ValueError("full"), soundfile.LibsndfileError(2, "Error: ")):
         assert "did not expect" in sentence_of(error)
     assert sentence_of(ModelError("No such model.")) == "No such model."
+
+
+def test_of_very_many_mistakes_the_first_are_told_and_the_others_counted() -> None:
+    rows = [Problem(f"rows.jsonl:{number}", "holds samples that are not numbers") for number in range(10_000)]
+    error = DataError("Rows that cannot be used:", rows)
+    assert error.problems[:-1] == rows[:MOST_TOLD]
+    assert str(error.problems[-1]) == f"and {10_000 - MOST_TOLD:,} more of the kind"
+    assert len(str(error)) < 10_000
+    assert DataError("", rows[:MOST_TOLD]).problems == rows[:MOST_TOLD]

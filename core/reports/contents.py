@@ -349,9 +349,7 @@ def _clips(studio: Studio, table: AblationTable, most: int) -> tuple[list[Clip],
         )
         for result in chosen
     ]
-    caption = (
-        f"{count} of {table.utterances} utterances of the {table.test_set} set, evenly spread over it, not chosen."
-    )
+    caption = f"{count} of {table.utterances} utterances of the {table.test_set} set, evenly spread, not chosen."
     return clips, caption if clips else ""
 
 
