@@ -1,5 +1,6 @@
 """The only file that touches session state and query parameters; what is read once stands here and in `maps`."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app import best, charts, phases, tables, text
 from app.guard import has_token
@@ -70,6 +74,24 @@ def show_trouble() -> None:
     """Say at the top of the page what keeps new things from being stored."""
     for sentence in studio().trouble():
         st.warning(text.plain(sentence), icon=":material/hard_drive:")
+
+
+def take(uploaded: UploadedFile, key: str, file: Path) -> None:
+    """Write a file that was dropped to the disk, and empty it: the server would keep it until the browser leaves.
+
+    Args:
+        uploaded: A copy of what the widget holds.
+        key: Of the widget.
+        file: To write.
+    """
+    held: UploadedFile = st.session_state[key]
+    uploaded.truncate(0)
+    with open(file, "wb") as written:
+        shutil.copyfileobj(held, written)
+    held.truncate(0)
+    context = get_script_run_ctx()
+    if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(context.session_id, uploaded.file_id)
 
 
 def studio() -> Studio:

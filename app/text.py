@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from core.names import cleaned
+
 NOTHING = "–"
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~:$^&=])")
@@ -44,7 +46,7 @@ def plain(text: str) -> str:
     Everything that a user, a file or a model wrote goes through here before it stands in a label, a
     heading or a caption.
     """
-    return _MARKDOWN.sub(r"\\\1", _READ_LATER.sub(_JOINER, " ".join(text.split())))
+    return _MARKDOWN.sub(r"\\\1", _READ_LATER.sub(_JOINER, cleaned(text)))
 
 
 def pressed(name: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from core.alignment.records import alignment_records, signs_of_collapse
 from core.checkpoints import Name, save_adapters
 from core.config import RunConfig
+from core.errors import StoreError
 from core.evaluation import Student
 from core.families.whisper import Whisper
 from core.mapping import PointMap, PointMaps
@@ -16,6 +17,7 @@ from core.mixture import mixed_modules, recorded
 from core.probes import ProbeSet, probe_steps, save_student
 from core.recording import Recorder
 from core.scaling.work import PROBE_POINTS
+from core.store.database import identity
 from core.store.records import RunRecord
 from core.teacher_outputs import Prepared, student_signals
 from core.training import valid_routings
@@ -64,6 +66,7 @@ class RunWatcher:
         self._lowest: float | None = None
         self.best_step: int | None = None
         self._seconds = 0.0
+        self._folder_identity: tuple[int, int] | None = None
 
     def step(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Store a step's metrics and count its time; pauses are not training time."""
@@ -73,12 +76,22 @@ class RunWatcher:
         self._advance(self._config.training.batch_size)
 
     def pause(self, step: int) -> None:
-        """Probe, evaluate and save where it is time for it."""
+        """Probe, evaluate and save where it is time for it.
+
+        Raises:
+            StoreError: If the run's folder, with what was saved before, was deleted.
+        """
+        if self._folder_identity is not None and identity(self._folder) != self._folder_identity:
+            raise StoreError(
+                f"The folder of the run, {self._folder}, was deleted or moved while it trained, and with it what was "
+                "saved. Start the run again."
+            )
         if step in self._probe_steps:
             self._take_probe(step)
         if step in self._evaluation_steps:
             self._develop(step)
         self._student.model.train()
+        self._folder_identity = self._folder_identity or identity(self._folder)
 
     def _develop(self, step: int) -> None:
         """Transcribe the development set; fewer errors, or as few later, make these adapters the best."""

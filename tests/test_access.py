@@ -29,6 +29,7 @@ READS = {
     "plan",
     "probe",
     "quick_start",
+    "stalls",
     "trouble",
     "unavailable_models",
     "wait_for_maps",

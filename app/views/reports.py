@@ -16,6 +16,8 @@ from core.runs import JobRecord
 MOST_UPLOADED = 1000
 """Megabytes of a bundle that is taken in by the browser; larger ones are by the command line."""
 
+DROPPED = "dropped bundle"
+
 PAGE_HEIGHT = 900
 
 
@@ -97,6 +99,7 @@ def _import() -> None:
         dropped = st.file_uploader(
             "Its bundle",
             type="zip",
+            key=DROPPED,
             max_upload_size=MOST_UPLOADED,
             help="It is checked as a whole, and taken in as a whole or not at all.",
         )
@@ -106,7 +109,7 @@ def _import() -> None:
     if pressed and dropped is not None:
         with state.sentences(), st.spinner("Checking the bundle"), tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / _written_as(dropped.name)
-            file.write_bytes(dropped.getbuffer())
+            state.take(dropped, DROPPED, file)
             job = import_bundle(state.studio(), file)
             st.success(f"{text.plain(job.name)} is here now.", icon=":material/check_circle:")
             state.link("ablations", "Open its table", ":material/table_chart:", job=job.id)

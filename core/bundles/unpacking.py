@@ -18,13 +18,18 @@ from core.bundles.archive import unpack
 from core.bundles.manifest import AUDIO_SUFFIXES, FILES, MOST_JSON_BYTES, MOST_ROW_BYTES, ROWS, Manifest
 from core.config import parse_run
 from core.errors import BundleError, ConfigError, ManifoldError, StoreError
+from core.names import cleaned, visible
 from core.paths import expanded
 from core.runs import ACTIVE, JobRecord, MapPoints, MapRecord, ProbeUtterance, Studio
 from core.store.migrating import known_revisions
-from core.store.places import placed
+from core.store.places import each_text, placed
 from core.store.records import Estimate, Level, Side, Stage, State, Subject, config_hash
 from core.store.tables import evaluations, jobs, maps, runs
 from core.store.transfer import Row, from_json, travelling
+
+NAMES = ("name", "method", "speaker", "stage", "label", "launcher")
+TEXTS = ("message", "notes", "expectation")
+"""Columns that people read and others wrote. What was spoken stays as it is: its joiners are spelling."""
 
 STAGING = ".import-"
 LEFT_SECONDS = 86_400.0
@@ -128,6 +133,8 @@ def _rows(manifest: Manifest, staging: Path, runs_folder: Path, *, log_path: str
     for path, table in known.items():
         for fields in _lines(staging / path):
             row = from_json(table, fields)
+            row |= {column: cleaned(row[column]) for column in NAMES if isinstance(row.get(column), str)}
+            row |= {column: visible(row[column]) for column in TEXTS if isinstance(row.get(column), str)}
             for column, value in row.items():
                 allowed = CHOICES.get((table.name, column))
                 if allowed and value not in allowed:
@@ -140,9 +147,10 @@ def _rows(manifest: Manifest, staging: Path, runs_folder: Path, *, log_path: str
             elif table is runs:
                 _require(row["id"] in manifest.runs, "it has a run that its manifest does not name")
                 _check_run(row)
-                config = placed(row["config"], runs_folder)
+                config = each_text(placed(row["config"], runs_folder), cleaned)
                 # What came in is not in the bin here, wherever it was there.
-                row |= {"config": config, "config_hash": config_hash(config), "deleted_at": None}
+                tags = [tag for tag in map(cleaned, row["tags"]) if tag]
+                row |= {"config": config, "config_hash": config_hash(config), "deleted_at": None, "tags": tags}
             elif table is evaluations:
                 row |= {"label": placed(row["label"], runs_folder)}
             elif table is maps:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from core.cli.commands import app
 from core.errors import ConfigError, ManifoldError
+from core.names import visible
 
 __all__ = ["app", "main"]
 
@@ -14,5 +15,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(None if arguments is None else list(arguments), prog_name="manifold")
     except ManifoldError as error:
-        print(error, file=sys.stderr)
+        print(visible(str(error)), file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)

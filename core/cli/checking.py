@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
+from core.cli.text import Text
 from core.config import RunConfig
 from core.reports.sheets import duration
 from core.runs import Estimate, expected

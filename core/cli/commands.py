@@ -23,6 +23,7 @@ from core.cli.tables import ablation_json, output, print_ablation, print_runs, r
 from core.cli.watching import follow, follow_maps
 from core.config import method_rows
 from core.errors import ConfigError, JobError
+from core.names import visible
 from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
@@ -101,7 +102,7 @@ def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bo
         ended = follow(studio, job.id, screen=screen, alive=server.require_alive)
         _print_result(studio, ended)
         if ended.state != "finished" or ended.message:
-            screen.print(_ending(studio, ended), markup=False)
+            screen.print(visible(_ending(studio, ended)), markup=False)
         _print_open(server, screen, "Ctrl-C closes it")
     while True:
         server.require_alive()
@@ -249,7 +250,7 @@ def stop(
             time.sleep(STOPPING_SECONDS)
             studio.refresh()
             job = studio.store.job(job.id)
-        print(f"Job {job.id} is {job.state}. {job.message}".rstrip())
+        print(visible(f"Job {job.id} is {job.state}. {job.message}").rstrip())
 
 
 @ablation.callback()

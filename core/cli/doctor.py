@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from core.cli.text import Text
 from core.cli.watching import counted
 from core.config import read_preset
 from core.errors import ManifoldError

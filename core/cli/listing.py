@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from core.cli.text import Text
 from core.config import MethodRow
 
 

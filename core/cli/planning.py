@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from core.cli.checking import size as in_words
 from core.cli.places import RUNS, Json, Runs, read_runs
 from core.cli.tables import output
+from core.cli.text import Text
 from core.config import RunConfig, Teacher
 from core.errors import NotFoundError
 from core.reports.sheets import duration

@@ -9,6 +9,7 @@ import typer
 
 from core.bundles import export_bundle, import_bundle
 from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio
+from core.names import visible
 from core.reports.contents import MOST_CLIPS
 from core.reports.page import freeze
 
@@ -53,7 +54,7 @@ def import_job(
         if as_json:
             print(json.dumps({"job": job.id, "name": job.name, "runs": found}))
             return
-        print(f"{job.name}: {len(found)} runs are here now. See their table: manifold ablation show {job.id}")
+        print(f"{visible(job.name)}: {len(found)} runs are here now. See their table: manifold ablation show {job.id}")
 
 
 def report(

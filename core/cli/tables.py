@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from core.cli.text import Text
 from core.over_seeds import KindRow
 from core.reports.sheets import Sheet, sheets
 from core.runs import AblationTable, Compared, EvaluationRecord, ParameterCounts, RunRecord

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from core.names import visible
 from core.reports.sheets import duration
 from core.runs import JobRecord, Studio
 
@@ -51,7 +52,7 @@ def follow_maps(studio: Studio, job_id: str, *, screen: Console) -> None:
             where = record.side
             if record.step is not None:
                 where += f" layer {record.student_layer} at step {record.step}"
-            screen.print(f"No map of run {record.run_id}, {where}: {reason}", markup=False, highlight=False)
+            screen.print(visible(f"No map of run {record.run_id}, {where}: {reason}"), markup=False, highlight=False)
 
 
 def counted(count: int, noun: str) -> str:
@@ -113,4 +114,4 @@ class _Lines:
         self._stage, self._printed = stage, now
         share = f" {100 * done / total:.0f} %" if total else ""
         left = "" if eta_seconds is None else f", {duration(eta_seconds)} left"
-        self._screen.print(f"{stage}{share}{left}", markup=False, highlight=False)
+        self._screen.print(visible(f"{stage}{share}{left}"), markup=False, highlight=False)

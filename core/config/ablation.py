@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from core.config.base import Settings
+from core.config.base import Name, Settings
 from core.config.methods import method_row, method_rows
 from core.config.models import ROW
 from core.config.run import RunConfig
@@ -27,7 +27,7 @@ class Row(Settings):
     """One run of an ablation."""
 
     method: str | None = Field(default=None, description="Key of a row of 'manifold methods' that it is.")
-    name: str = Field(default="", max_length=120, description="What the run is called; empty takes the method's name.")
+    name: Name = Field(default="", max_length=120, description="What the run is called; empty takes the method's name.")
     changes: dict[str, Any] = Field(
         default={}, description="Fields of RunConfig that differ from the base and the method, nested as there."
     )
@@ -54,7 +54,7 @@ class Row(Settings):
 class Ablation(Settings):
     """A base configuration and the rows that change it."""
 
-    name: str = Field(min_length=1, max_length=60, description="Name of the ablation.")
+    name: Name = Field(min_length=1, max_length=60, description="Name of the ablation.")
     description: str = Field(default="", description="What question it answers, in a sentence.")
     base: dict[str, Any] = Field(description="Fields of RunConfig that all rows share.")
     rows: tuple[Row, ...] = Field(min_length=1, description="The runs; the first is the baseline.")

@@ -1,10 +1,14 @@
 """What all settings have in common."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from core.config.annotations import bare, item_of
+from core.names import cleaned
+
+Name = Annotated[str, AfterValidator(cleaned)]
+"""Text on one line, in which everything is seen."""
 
 
 class Settings(BaseModel):

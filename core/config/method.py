@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from core.config.base import Settings
+from core.config.base import Name, Settings
 from core.config.losses import AlignmentSettings, Loss
 
 LayerMap = Literal["spaced", "last", "next_input"]
@@ -74,7 +74,7 @@ class Mapping(Settings):
 class Method(Settings):
     """How the student learns."""
 
-    name: str = Field(
+    name: Name = Field(
         default="manifold",
         min_length=1,
         max_length=60,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from core.config.base import Settings
+from core.config.base import Name, Settings
 
 RUN, ROW = "run:", "row:"
 """What a teacher's name begins with when it is the student of a finished run, or of an earlier row."""
@@ -13,7 +13,7 @@ RUN, ROW = "run:", "row:"
 class Teacher(Settings):
     """A frozen model to learn from."""
 
-    model: str = Field(
+    model: Name = Field(
         default="openai/whisper-tiny.en",
         min_length=1,
         description=(
@@ -45,7 +45,7 @@ class PretrainedStudent(Settings):
     """A student with weights of its own."""
 
     kind: Literal["pretrained"] = "pretrained"
-    model: str = Field(min_length=1, description="A local folder (transformers or CTranslate2), or a Hub id.")
+    model: Name = Field(min_length=1, description="A local folder (transformers or CTranslate2), or a Hub id.")
     revision: str | None = Field(
         default=None, description="Hub revision (commit, tag or branch); none takes the newest."
     )
@@ -55,7 +55,7 @@ class PrunedStudent(Settings):
     """A teacher with fewer layers."""
 
     kind: Literal["pruned"] = "pruned"
-    model: str | None = Field(
+    model: Name | None = Field(
         default=None,
         min_length=1,
         description="What it is cut from, named as a teacher is; none takes the first teacher.",

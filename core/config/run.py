@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from core.config.base import Settings
+from core.config.base import Name, Settings
 from core.config.ensemble import Ensemble
 from core.config.method import Method
 from core.config.models import Lora, PrunedStudent, Student, Teacher
@@ -129,7 +129,7 @@ class Evaluation(Settings):
 class RunConfig(Settings):
     """Everything that defines a run. A YAML or JSON file with these fields is a run."""
 
-    name: str = Field(default="run", min_length=1, max_length=120, description="What the run is called in lists.")
+    name: Name = Field(default="run", min_length=1, max_length=120, description="What the run is called in lists.")
     family: Literal["whisper"] = Field(default="whisper", description="Architecture of teachers and student.")
     teachers: tuple[Teacher, ...] = Field(
         default=(Teacher(),), min_length=1, description="Frozen models to learn from."

@@ -16,6 +16,7 @@ import numpy as np
 from core.audio import SAMPLE_RATE, audio_seconds, read_audio
 from core.config.sources import Manifest
 from core.errors import DataError, Problem, StoreError
+from core.names import cleaned
 from core.paths import expanded, no_file
 from core.sources.bad_rows import BadRows
 from core.sources.rows import Transcripts, distinct_ids, plain_id, require_stated, row_parts, string_in, written_id
@@ -305,7 +306,7 @@ def _row(fields: Any, folder: Path, where: str, longest_seconds: float, transcri
         id=plain_id(fields),
         audio_path=path,
         text=text,
-        speaker=string_in(fields, "speaker") or None,
+        speaker=cleaned(string_in(fields, "speaker")) or None,
         duration=seconds,
         where=where,
     )

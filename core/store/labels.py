@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select, update
 
 from core.errors import JobError, NotFoundError, quoted
+from core.names import cleaned, visible
 from core.store.reads import Reads
 from core.store.records import ACTIVE
 from core.store.tables import runs
@@ -40,7 +41,12 @@ class Labels(Reads):
             NotFoundError: If there is no such run.
         """
         with self._write() as connection:
-            if connection.execute(update(runs).where(runs.c.id == run_id).values(notes=notes.strip())).rowcount == 0:
+            if (
+                connection.execute(
+                    update(runs).where(runs.c.id == run_id).values(notes=visible(notes).strip())
+                ).rowcount
+                == 0
+            ):
                 raise NotFoundError(f"There is no run {quoted(run_id)}.")
 
     def put_in_bin(self, run_ids: Sequence[str]) -> None:
@@ -65,5 +71,5 @@ class Labels(Reads):
 
 
 def _tags(given: Iterable[str]) -> list[str]:
-    parts = (" ".join(part.split())[:LONGEST_TAG].strip() for text in given for part in text.split(","))
+    parts = (cleaned(part)[:LONGEST_TAG].strip() for text in given for part in text.split(","))
     return list(dict.fromkeys(part for part in parts if part))

@@ -27,7 +27,7 @@ def portable(settings: Any, runs_folder: Path, *, mark: str = MARK) -> Any:
         path = resolved(Path(text))
         return f"{mark}{path.relative_to(folder).as_posix()}" if path.is_relative_to(folder) else text
 
-    return _each_text(settings, relative)
+    return each_text(settings, relative)
 
 
 def placed(settings: Any, runs_folder: Path) -> Any:
@@ -45,16 +45,17 @@ def placed(settings: Any, runs_folder: Path) -> Any:
             raise BundleError(f"The settings of a run name {text[:80]!r}, which leads out of the folder of runs.")
         return str(runs_folder / inside)
 
-    return _each_text(settings, joined)
+    return each_text(settings, joined)
 
 
-def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Return settings, or a part of them, with each text in them changed."""
     match value:
         case str():
             return change(value)
         case dict():
-            return {name: _each_text(each, change) for name, each in value.items()}
+            return {name: each_text(each, change) for name, each in value.items()}
         case list() | tuple():
-            return [_each_text(each, change) for each in value]
+            return [each_text(each, change) for each in value]
         case _:
             return value

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, insert, update
 from core.boot import boot_id, uptime
 from core.config import RunConfig, groups
 from core.errors import NotFoundError, quoted
+from core.names import cleaned, visible
 from core.store.costs import Estimate
 from core.store.reads import Reads
 from core.store.records import ACTIVE, JobRecord, State, config_hash
@@ -55,7 +56,8 @@ class Writes(Reads):
                 }
             )
         with self._write() as connection:
-            fields = {"id": job_id, "name": name, "launcher": launcher, "expectation": expectation.strip()}
+            fields = {"id": job_id, "name": cleaned(name), "launcher": launcher}
+            fields |= {"expectation": visible(expectation).strip()}
             fields |= {"boot_id": boot_id(), "queued_at": uptime()}
             connection.execute(insert(jobs).values(**fields, state="queued", created_at=now))
             connection.execute(insert(runs), rows)

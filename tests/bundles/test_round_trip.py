@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sqlite3
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -251,6 +252,37 @@ def test_what_people_said_travels_and_a_run_in_the_bin_comes_out_of_it(
     import_bundle(away, packed.path)
     found = away.store.run(run.id)
     assert (found.tags, found.notes, found.deleted_at) == (("to report",), "a note", None)
+
+
+def test_what_nobody_sees_does_not_come_in_but_in_what_was_spoken(
+    home: Studio, away: Studio, job_id: str, tmp_path: Path
+) -> None:
+    run = home.store.runs(job_id=job_id)[0]
+    dirty, spoken = (
+        "\x1b[31mred\u202e\u200b\x9b2J\rname",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u0915\u094d\u200d\u0937",
+    )
+    with sqlite3.connect(home.store.path) as older:
+        older.execute("UPDATE jobs SET name = ?, message = ?, expectation = ?", (dirty, dirty, dirty))
+        older.execute("UPDATE runs SET notes = ?, message = ?, tags = ?", (dirty, dirty, json.dumps([dirty, "\u200b"])))
+        older.execute("UPDATE utterance_results SET speaker = ?, reference = ?", (dirty, spoken))
+        (config,) = older.execute("SELECT config FROM runs WHERE id = ?", (run.id,)).fetchone()
+        fields = {**json.loads(config), "name": dirty}
+        changed = (dirty, json.dumps(fields), config_hash(fields), run.id)
+        older.execute("UPDATE runs SET name = ?, config = ?, config_hash = ? WHERE id = ?", changed)
+    older.close()
+    import_bundle(away, export_bundle(home, job_id, tmp_path / "dirty.zip").path)
+    job, found = away.store.job(job_id), away.store.run(run.id)
+    assert (job.name, job.message, job.expectation) == ("red name", "red\nname", "red\nname")
+    assert (found.name, found.notes, found.tags, found.config["name"]) == (
+        "red name",
+        "red\nname",
+        ("red name",),
+        "red name",
+    )
+    evaluation = next(item for item in away.store.evaluations(job_id=job_id) if item.subject == "teacher")
+    results = away.store.utterance_results(evaluation.id)
+    assert {(result.speaker, result.reference) for result in results} == {("red name", spoken)}
 
 
 def test_settings_name_no_place_of_the_machine_that_they_come_from(

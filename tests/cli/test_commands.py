@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -135,6 +136,26 @@ def test_a_full_disk_is_a_line_beside_the_list(
     code, output, _ = manifold("doctor", "--db", store.url, "--runs", str(tmp_path / "runs"))
     assert code == 1
     assert "it is full" in " ".join(output.split())
+
+
+DIRTY = "\x1b[31mred\x1b]0;title\x07 \u202eevil\u200b\x9b2J\r\nname"
+
+
+def test_no_name_of_an_older_version_is_an_order_to_the_terminal(
+    manifold: Command, studio: Studio, places: list[str], configs: tuple[RunConfig, ...], complete: Any
+) -> None:
+    job = studio.store.create_job(DIRTY, configs)
+    complete(job)
+    runs = studio.store.runs(job_id=job.id)
+    assert (studio.store.job(job.id).name, next(run.name for run in runs)) == ("red evil name", configs[0].name)
+    with sqlite3.connect(studio.store.path) as older:
+        older.execute("UPDATE jobs SET name = ?, message = ?", (DIRTY, DIRTY))
+        older.execute("UPDATE runs SET name = ? || id, method = ?", (DIRTY, DIRTY))
+    older.close()
+    for command in (["runs"], ["ablation"], ["ablation", "show", job.id], ["stop", job.id]):
+        _, output, errors = manifold(*command, *places)
+        assert "evil" in output
+        assert not [sign for sign in output + errors if sign != "\n" and not sign.isprintable()]
 
 
 def test_nothing_is_listed_in_a_new_database(manifold: Command, places: list[str]) -> None:
