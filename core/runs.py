@@ -1,20 +1,16 @@
 """The front door that the app and the command line share: start, watch, stop and compare runs."""
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
 
 from core.ablation import AblationRow, AblationTable, Compared, ReferenceRow, ablation_table
 from core.access import OWNER, Access
-from core.alignment.map_files import NEIGHBOURS, MapPoints, map_places, read_map
-from core.alignment.results import has_spread
+from core.alignment.map_files import NEIGHBOURS, MapPoints
+from core.analysis_requests import AnalysisRequests
 from core.boot import uptime
 from core.comparison import ComparedRun, Comparison, compare, how_measured, mean_angle
 from core.config import RunConfig, group_problems, groups, read_preset
@@ -38,13 +34,14 @@ from core.launchers.liveness import (
 )
 from core.launchers.local import LocalLauncher
 from core.launchers.process import terminate
-from core.launchers.slots import ANALYSIS, analysis_slots, slot_taken
 from core.leftovers import remove_unfinished
 from core.model_sources import unavailable_models
-from core.paths import expanded, is_file, resolved
+from core.paths import expanded, resolved
+from core.run_files import ProbeUtterance, log_tail, probe_utterances
 from core.scaling.fit import read_calibration
 from core.scaling.plan import Plan, Size, plan
 from core.scaling.rows import last_group
+from core.storage_problems import storage_problems
 from core.store import (
     ACTIVE,
     AlignmentRecord,
@@ -63,8 +60,7 @@ from core.store import (
     UtteranceResult,
 )
 from core.store.database import identity
-from core.store.files import free_bytes, make_folder_private
-from core.store.records import Level, Side, probe_folder, teacher_states
+from core.store.files import make_folder_private
 from core.wer import WordChange, word_difference
 
 __all__ = [
@@ -103,40 +99,14 @@ __all__ = [
     "word_difference",
 ]
 
-ANALYSIS_START_SECONDS = 10.0
-
 NOW_SECONDS = 10.0
 """A job that is killed at once is killed by others, too, where whoever asked for it did not get so far."""
-
-FULL_BYTES = 16 * 1024**2
-"""With less than this on its disk, the next thing that is written may not fit."""
 
 REFRESH_SECONDS = 0.5
 """So long a look at the state of things waits for a writer; what cannot be written then is written at a later one."""
 
-LOG_BYTES = 256 * 1024
-"""How much of a log's end is looked at for its last lines."""
 
-
-@dataclass(frozen=True)
-class ProbeUtterance:
-    """One utterance of the fixed set whose states are followed through a job.
-
-    Attributes:
-        audio_path: Absolute, or relative to the runs folder.
-        duration: In seconds.
-        split: Which set it is of.
-    """
-
-    id: str
-    text: str
-    audio_path: str
-    speaker: str | None
-    duration: float
-    split: str
-
-
-class Studio:
+class Studio(AnalysisRequests):
     """Runs in one database and one folder.
 
     Safe to share between threads. Closing it, or the end of its process, stops nothing: workers are processes of
@@ -178,10 +148,7 @@ class Studio:
         self._folder_identity = identity(self.runs_folder)
         self._private = make_folder_private(self.runs_folder)
         self._refused = ""
-        self.store = Store.open(database_url)
-        self.access = access
-        self._launcher = launcher or LocalLauncher()
-        self._analysis_started = -ANALYSIS_START_SECONDS
+        super().__init__(Store.open(database_url), self.runs_folder, access, launcher or LocalLauncher())
         with suppress(UnwritableError):
             self._look_after_jobs()
         remove_unfinished(self.runs_folder, self.store)
@@ -319,24 +286,8 @@ class Studio:
             self._refused = str(error)
 
     def trouble(self) -> list[str]:
-        """Return what is wrong with where runs are kept, a sentence each: it stands at the top of pages and lists."""
-        said = [self.store.unwritable or self._refused]
-        kept = {"the database": self.store.path.parent, "the runs": self.runs_folder}
-        low = {what: folder for what, folder in kept.items() if free_bytes(folder) < FULL_BYTES}
-        if low and not any(said):
-            what, folder = " and of ".join(low), next(iter(low.values()))
-            said.append(
-                f"The disk of {what} is full ({free_bytes(folder) / 1e6:.0f} MB are free in {folder}). What is there "
-                "can be read, but nothing new can be kept. Free some space on it, for example of runs that nobody "
-                "needs."
-            )
-        exposed = [str(path) for path in (*self.store.exposed, *(() if self._private else (self.runs_folder,)))]
-        if exposed:
-            said.append(
-                f"Others on this machine can read {', '.join(exposed)}, and this account cannot change that. Its owner "
-                "can: chmod -R go= PATH."
-            )
-        return [sentence for sentence in said if sentence]
+        """Return what is wrong with where runs are kept, a sentence each; see core.storage_problems."""
+        return storage_problems(self.store, self.runs_folder, folder_is_private=self._private, refused=self._refused)
 
     def _look_after_jobs(self) -> None:
         hasty = self.store.waiting(REFRESH_SECONDS)
@@ -375,94 +326,11 @@ class Studio:
 
     def log_tail(self, job_id: str, lines: int = 40) -> str:
         """Return the last lines of a job's output; empty before there is any."""
-        return _tail(self.log_path(job_id), lines)
-
-    def request_map(
-        self,
-        run_id: str,
-        side: Side,
-        student_layer: int | None,
-        teacher_layer: int | None,
-        step: int | None,
-        level: Level,
-        *,
-        teacher_number: int = 0,
-        again: bool = False,
-    ) -> MapRecord:
-        """Ask for a map, or with None for aligned maps of all layers and steps; its record says when it is there.
-
-        One that is there is drawn `again` on demand only; until then its picture stays.
-        """
-        self.access.require("measure")
-        record = self.store.request_map(
-            run_id, side, student_layer, teacher_layer, step, level, teacher_number=teacher_number, again=again
-        )
-        if record.state in ("queued", "running"):
-            self._ensure_analysis_worker()
-        return record
-
-    def request_comparison(self, run_id: str, side: Side, step: int, *, teacher_number: int = 0) -> ComparisonRecord:
-        """Ask how alike both sides are at a step, anew if an older version said it; its record says when it is done."""
-        self.access.require("measure")
-        record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number)
-        if record.result is not None and not has_spread(record.result):
-            record = self.store.request_comparison(run_id, side, step, teacher_number=teacher_number, again=True)
-        if record.state in ("queued", "running"):
-            self._ensure_analysis_worker()
-        return record
-
-    def has_states(self, run: RunRecord, teacher_number: int) -> bool:
-        """Return whether a teacher's states are stored; once those of the first were only."""
-        return is_file(self.runs_folder / run.probe_folder / teacher_states(teacher_number))
-
-    def map_points(self, record: MapRecord, place: tuple[int, int, int] | None = None) -> MapPoints:
-        """Read a finished map.
-
-        Args:
-            record: Of the map.
-            place: Student layer, teacher layer and step, where the record is of all of them; None takes the first.
-
-        Raises:
-            StoreError: If its file is gone, cannot be read, or has no such place.
-        """
-        return read_map(self.runs_folder / record.path, place)
-
-    def map_places(self, record: MapRecord) -> list[tuple[int, int, int]]:
-        """Return of which layer pairs and steps a finished map has pictures; raises as `map_points` does."""
-        return map_places(self.runs_folder / record.path)
-
-    def map_made_at(self, record: MapRecord) -> datetime | None:
-        """Return when the picture that a map has now was made; None before there is one."""
-        path = self.runs_folder / record.path
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC) if record.path and is_file(path) else None
+        return log_tail(self.log_path(job_id), lines)
 
     def probe(self, job_id: str, group: int = 0) -> list[ProbeUtterance]:
-        """Return the utterances whose states a group of a job's runs stores, in the order that maps refer to.
-
-        Raises:
-            StoreError: If the list is gone or cannot be read.
-        """
-        path = self.runs_folder / probe_folder(job_id, group) / "probe.json"
-        try:
-            return [ProbeUtterance(**item) for item in json.loads(path.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError) as error:
-            raise StoreError(f"The list of utterances {path} cannot be read ({error}). Put it back.") from error
-
-    def request_check(
-        self, config: dict[str, Any], *, measure: bool = False, rows: Sequence[dict[str, Any]] = ()
-    ) -> CheckRecord:
-        """Ask for a look at settings that needs torch; its record says when it is done.
-
-        Args:
-            config: A RunConfig as plain dictionaries.
-            measure: Take some real steps, too, for time and memory. A run of these settings that is started afterwards
-                keeps what was found as its `estimate`.
-            rows: The runs that it learns from, where these are earlier rows of the same ablation.
-        """
-        self.access.require("measure")
-        record = self.store.request_check(config, measure=measure, rows=rows)
-        self._ensure_analysis_worker()
-        return record
+        """Return the utterances whose states a group of a job's runs stores; see core.run_files."""
+        return probe_utterances(self.runs_folder, job_id, group)
 
     def plan(self, configs: Sequence[RunConfig], size: Size) -> Plan | None:
         """Predict what a job of any size takes; None where the parts of this machine were not measured yet.
@@ -501,18 +369,6 @@ class Studio:
             self.refresh()
             time.sleep(0.5)
 
-    def _ensure_analysis_worker(self) -> None:
-        # One that was just started has not taken its slot yet, and one that cannot start should not be started forever.
-        waited = time.monotonic() - self._analysis_started
-        if waited < ANALYSIS_START_SECONDS or slot_taken(analysis_slots(self.runs_folder), ANALYSIS):
-            return
-        self._analysis_started = time.monotonic()
-        self._launcher.submit_analysis(
-            database_url=self.store.url,
-            runs_folder=self.runs_folder,
-            log=self.runs_folder / "analysis" / "log.txt",
-        )
-
 
 def expected(configs: Sequence[RunConfig], estimates: Sequence[Estimate | None]) -> JobEstimate | None:
     """Return what a job will take: its groups one after the other; None where nothing was measured.
@@ -536,17 +392,3 @@ def _require_one_job(configs: Sequence[RunConfig]) -> None:
     problems = group_problems(configs)
     if problems:
         raise ConfigError("These runs cannot be one job. Start them separately, or make them agree:", problems)
-
-
-def _tail(path: Path, lines: int) -> str:
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - LOG_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise StoreError(f"The log {path} cannot be read: {error.strerror}.") from error
-    # A progress bar writes over its line; only what it showed last is worth a line here.
-    shown = [line.rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").rstrip().split("\n")]
-    return "\n".join(shown[-lines:])

@@ -21,7 +21,7 @@ def test_equal_speakers_are_judged_by_a_t_test_that_errs_on_the_wide_side(speake
     wide = np.sqrt(speakers / (speakers - 1))
     usual = stats.ttest_1samp(rates, 0)
     low, high = usual.confidence_interval(0.95)
-    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(usual[0]) / wide, speakers - 1))
+    assert found.p_value == pytest.approx(2 * stats.t.sf(np.abs(np.asarray(usual[0])) / wide, speakers - 1))
     assert found.interval(0.05) == pytest.approx(
         (rates.mean() - wide * (high - low) / 2, rates.mean() + wide * (high - low) / 2)
     )

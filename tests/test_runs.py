@@ -13,7 +13,7 @@ import psutil
 import pytest
 from safetensors.numpy import save_file
 
-from core import runs as front_door
+from core import run_files
 from core.audio import write_flac
 from core.config import RunConfig, read_preset
 from core.errors import ConfigError, StoreError
@@ -255,7 +255,7 @@ def test_the_end_of_a_log_shows_what_a_terminal_would(studio: Studio, job: JobRe
 
 
 def test_only_the_end_of_a_long_log_is_read(studio: Studio, job: JobRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_door, "LOG_BYTES", 8)
+    monkeypatch.setattr(run_files, "LOG_BYTES", 8)
     log = studio.log_path(job.id)
     log.parent.mkdir(parents=True)
     log.write_text("a long time ago\nlast\n")

@@ -85,7 +85,7 @@ def test_few_speakers_have_a_t_test_of_their_rates() -> None:
     rates = np.bincount(np.arange(200) % 5, weights=differences) / (40 * 8)
     usual = stats.ttest_1samp(rates, 0)
     reach = np.sqrt(5 / 4) * usual.confidence_interval(0.95).high - np.sqrt(5 / 4) * rates.mean()
-    assert found.p_value == pytest.approx(2 * stats.t.sf(abs(usual[0]) / np.sqrt(5 / 4), 4))
+    assert found.p_value == pytest.approx(2 * stats.t.sf(np.abs(np.asarray(usual[0])) / np.sqrt(5 / 4), 4))
     assert (found.low, found.high) == pytest.approx((rates.mean() - reach, rates.mean() + reach))
     assert found.p_value < 0.05
     assert found.how == "t-test over 5 speakers"

@@ -17,7 +17,7 @@ from core.cli.watching import counted
 from core.config import read_preset
 from core.errors import ManifoldError
 from core.paths import expanded
-from core.runs import FULL_BYTES
+from core.storage_problems import FULL_BYTES
 from core.store import Store
 from core.store.database import database_path
 from core.store.files import free_bytes
