@@ -8,8 +8,8 @@ from app import checks, planning, state, text
 from app.forms import Filled
 from core.config import RunConfig
 from core.errors import ConfigError, Problem
+from core.job_power import test_power
 from core.runs import JobRecord
-from core.test_power import test_power
 
 
 def show(

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from core.cli.text import Text
 from core.config import RunConfig
+from core.job_power import test_power
 from core.reports.sheets import duration
 from core.runs import Estimate, expected
-from core.test_power import test_power
 
 
 @contextmanager

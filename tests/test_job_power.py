@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from core.config import RunConfig, read_preset
+from core.job_power import test_power as power_of
 from core.power import detectable_difference
-from core.test_power import test_power as power_of
 
 
 def said_of(rows: Sequence[Mapping[str, Any]], folder: Path, make_config: Callable[..., RunConfig]) -> str:
