@@ -123,10 +123,12 @@ class StoredStates:
 
     def _require_finite(self, states: np.ndarray, step: int) -> None:
         if not np.isfinite(states).all():
-            raise NotFiniteError(
-                f"Some {self._side} states at step {step} are NaN or infinite: the run diverged before. "
-                "Lower its learning rate, or choose an earlier step."
+            why = (
+                "the run diverged before. Lower its learning rate, or choose an earlier step."
+                if step
+                else "before any training. Set training.precision to float32 if it is not, or take another model."
             )
+            raise NotFiniteError(f"Some {self._side} states at step {step} are NaN or infinite: {why}")
 
 
 def utterance_means(states: PairedStates) -> PairedStates:
