@@ -267,12 +267,13 @@ def test_a_narrower_student_that_aligns_nothing_is_turned_into_the_teachers_spac
     assert np.isfinite(file["student_xy"]).all()
 
 
-def test_states_of_a_run_that_diverged_make_no_map_but_a_sentence(store: Store, probe: Probe) -> None:
+@pytest.mark.parametrize(("step", "why"), [(0, "before any training.*float32"), (STEPS, "diverged.*learning rate")])
+def test_states_that_are_no_numbers_make_no_map_but_a_sentence(store: Store, probe: Probe, step: int, why: str) -> None:
     states = probe.student.copy()
     states[3, 3] = np.nan
-    probe.write_student(0, states)
-    with pytest.raises(NotFiniteError, match="diverged"):
-        made(store, probe)
+    probe.write_student(step, states)
+    with pytest.raises(NotFiniteError, match=why):
+        made(store, probe, step=step)
 
 
 def test_a_step_without_states_is_refused_by_name(store: Store, probe: Probe) -> None:
