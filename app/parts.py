@@ -86,8 +86,12 @@ def download(label: str, content: str | Callable[[], bytes], name: str, kind: st
 def show_from(key: str) -> None:
     """Scroll to what was drawn in the container with a key: what a link leads to may stand far below, as on a phone."""
     find = f"document.querySelector('.st-key-{key}')"
-    # Drawn last; once more when charts and tables above have their heights.
-    script = f"const show = () => {find}?.scrollIntoView(); show(); setTimeout(show, 600)"
+    # Drawn last; again until charts and tables above have their heights, or somebody moves the page.
+    script = (
+        f"const show = () => {find}?.scrollIntoView(); show(); const again = setInterval(show, 250);"
+        "const end = () => clearInterval(again); setTimeout(end, 2500);"
+        "for (const moved of ['wheel', 'touchstart', 'keydown', 'mousedown']) addEventListener(moved, end)"
+    )
     st.html(f"<script>{{{script}}}</script>", unsafe_allow_javascript=True)
 
 
