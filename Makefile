@@ -63,6 +63,7 @@ clean: ## remove .venv and what tools left; experiments.db and runs/ stay
 
 # Twelve recorded utterances, to be transcribed besides the generated ones. The quick start does without them.
 recorded:
+	@mkdir -p -m 700 runs
 	@ls runs/data/pocketsphinx-*.tar.gz >/dev/null 2>&1 || { \
 	  echo "  12 recorded utterances (34 MB)"; \
 	  $(BIN)/pip download -qq --retries 1 --no-deps --no-binary pocketsphinx -d runs/data $(POCKETSPHINX) 2>/dev/null || \

@@ -11,13 +11,13 @@ import pandas  # noqa: F401
 import plotly.graph_objects  # noqa: F401
 import streamlit as st
 
-from app import state
+from app import parts, state
 
 # A file, not the name of a symbol: Streamlit would fetch that from a server of its own choice. For the same reason it
 # is set before the pages, whose symbols would be taken.
 HERE = Path(__file__).parent
 st.set_page_config(page_icon=str(HERE / "icon.svg"), layout="wide")
-access = state.let_in(os.environ.get("MANIFOLD_TOKEN", ""))
+access = parts.let_in(os.environ.get("MANIFOLD_TOKEN", ""))
 page = st.navigation(
     [
         st.Page("views/runs.py", title="Runs", icon=":material/list:", url_path="runs", default=True),
@@ -37,5 +37,5 @@ st.logo(HERE / "logo.svg", size="large")
 state.open_studio(
     os.environ.get("MANIFOLD_DB", "sqlite:///experiments.db"), Path(os.environ.get("MANIFOLD_RUNS", "runs")), access
 )
-state.show_trouble()
+parts.show_trouble()
 page.run()

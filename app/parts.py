@@ -10,6 +10,8 @@ import streamlit as st
 
 from app import costs as cost_tables
 from app import phases, state, text
+from app.guard import has_token
+from core.access import NOBODY, OWNER, Access
 from core.errors import DataError, quoted
 from core.paths import exists
 from core.runs import ACTIVE, GRACE_SECONDS, JobRecord, ParameterCounts, word_difference
@@ -24,6 +26,25 @@ MOST_LINES = 3
 """Of how something ended."""
 
 AUDIO = {".flac": "audio/flac", ".mp3": "audio/mpeg", ".ogg": "audio/ogg"}
+
+
+def let_in(token: str) -> Access:
+    """Return what the browser may do that this session is of; the page says so and ends where that is nothing.
+
+    Args:
+        token: Of this start of the studio.
+    """
+    access = OWNER if has_token(st.context.cookies, token) else NOBODY
+    with state.sentences():
+        access.require("see")
+        return access
+    st.stop()
+
+
+def show_trouble() -> None:
+    """Say at the top of the page what keeps new things from being stored."""
+    for sentence in state.studio().trouble():
+        st.warning(text.plain(sentence), icon=":material/hard_drive:")
 
 
 def badge(phase: str) -> None:

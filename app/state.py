@@ -15,8 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app import best, charts, phases, tables, text
-from app.guard import has_token
-from core.access import NOBODY, OWNER, Access
+from core.access import Access
 from core.errors import ManifoldError, NotFoundError, quoted
 from core.paths import no_file
 from core.runs import (
@@ -49,31 +48,12 @@ def _studio(database_url: str, runs_folder: str, access: Access) -> Studio:
     return Studio(database_url, Path(runs_folder), access=access)
 
 
-def let_in(token: str) -> Access:
-    """Return what the browser may do that this session is of; the page says so and ends where that is nothing.
-
-    Args:
-        token: Of this start of the studio.
-    """
-    access = OWNER if has_token(st.context.cookies, token) else NOBODY
-    with sentences():
-        access.require("see")
-        return access
-    st.stop()
-
-
 def open_studio(database_url: str, runs_folder: Path, access: Access) -> None:
     """Open the database, once per process; the page says so and ends when it cannot be."""
     with sentences():
         st.session_state["studio"] = _studio(database_url, str(runs_folder), access)
         return
     st.stop()
-
-
-def show_trouble() -> None:
-    """Say at the top of the page what keeps new things from being stored."""
-    for sentence in studio().trouble():
-        st.warning(text.plain(sentence), icon=":material/hard_drive:")
 
 
 def take(uploaded: UploadedFile, key: str, file: Path) -> None:

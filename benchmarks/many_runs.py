@@ -8,6 +8,7 @@ pages in Chromium without a window. ``--folder`` keeps the database, and goes on
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,8 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,12 +186,16 @@ def _pages(folder: Path) -> list[tuple[str, float]]:
     ids = [run.id for run in store.summaries()]
     store.close()
     compared = ",".join(ids[:: max(1, len(ids) // COMPARED)][:COMPARED])
-    with serving(folder) as url, sync_playwright() as playwright:
+    with serving(folder) as address_of, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         rows = []
         for name, address, sign in (
-            ("open the list of runs", url, "[data-testid=stDataFrame] canvas"),
-            (f"open a comparison of {COMPARED} runs", f"{url}/compare?runs={compared}", "[role=graphics-document]"),
+            ("open the list of runs", address_of(""), "[data-testid=stDataFrame] canvas"),
+            (
+                f"open a comparison of {COMPARED} runs",
+                address_of(f"/compare?runs={compared}"),
+                "[role=graphics-document]",
+            ),
         ):
             # The first window of a browser fetches the app's own files; its next ones, as a user's, have them.
             context = browser.new_context()
@@ -215,7 +218,8 @@ def _opened(page: Page, address: str, sign: str) -> float:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
+def serving(folder: Path) -> Iterator[Callable[[str], str]]:
+    """Serve a studio, and yield what makes an address of a page: with the token, which windows have to bring."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -224,22 +228,20 @@ def serving(folder: Path) -> Iterator[str]:
     with open(folder / "serve.log", "wb") as log:
         served = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ))
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait(url, served)
-        yield url
+        url, _, token = _printed_address(folder / "serve.log", served).partition("/?token=")
+        yield lambda page: f"{url}{page}{'&' if '?' in page else '/?'}token={token}"
     finally:
         served.send_signal(signal.SIGINT)
         served.wait(30)
 
 
-def _wait(url: str, served: subprocess.Popen[bytes]) -> None:
+def _printed_address(log: Path, served: subprocess.Popen[bytes]) -> str:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and served.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        found = re.search(r"The studio is open: (\S+)", log.read_text(encoding="utf-8", errors="replace"))
+        if found:
+            return found[1]
+        time.sleep(0.2)
     sys.exit("The studio does not answer.")
 
 

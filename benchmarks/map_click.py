@@ -62,10 +62,10 @@ def _clicks(folder: Path) -> list[float]:
     made = store.map(wanted.id)
     print(f"a map of {made.points:,} points, {2 * made.points:,} states: {time.process_time() - began:.1f} CPU s")
     store.close()
-    with serving(folder) as url, sync_playwright() as playwright:
+    with serving(folder) as address_of, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.goto(f"{url}/alignment?run={run.id}&level=points&map=one")
+        page.goto(address_of(f"/alignment?run={run.id}&level=points&map=one"))
         chart = page.locator(".js-plotly-plot")
         chart.locator("canvas").first.wait_for(timeout=120_000)
         # Until a point is chosen the first that is listed is told.

@@ -114,11 +114,16 @@ def _numbers(comparison: Comparison) -> None:
             "Training": st.column_config.TextColumn(alignment="right"),
             "Angle": st.column_config.TextColumn(
                 "Angle, mean of layer pairs ↓",
+                # Narrower than its title, which would push the last column out of a window of 1280 pixels.
+                width=120,
                 alignment="right",
                 help="Between paired states in the run's mapping: mean over the probe's points, then over layer pairs.",
             ),
             "CKA": st.column_config.TextColumn(
-                "Debiased CKA ↑", alignment="right", help="Linear, mean over the layer pairs, at the last probe."
+                "Debiased CKA ↑",
+                width=110,
+                alignment="right",
+                help="Linear, mean over the layer pairs, at the last probe.",
             ),
         },
         alt="Word error rates, trained parameters, training time and alignment of the runs",

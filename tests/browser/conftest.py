@@ -125,9 +125,9 @@ def sample_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStud
 
 
 @contextmanager
-def open_studio(folder: Path) -> Iterator[OpenStudio]:
+def open_studio(folder: Path, *, port: int | None = None) -> Iterator[OpenStudio]:
     """Serve a studio whose database and runs are in a folder; afterwards nothing that it started is left."""
-    runs_folder, port = folder / "runs", _free_port()
+    runs_folder, port = folder / "runs", port or _free_port()
     command = [sys.executable, "-c", "from core.cli import main; main()", "serve", "--no-browser", "--no-quickstart"]
     command += ["--port", str(port), "--db", database(folder), "--runs", str(runs_folder)]
     with open(folder / "serve.log", "wb") as log:
