@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import DatabaseGoneError, ManifoldError, SomeRunsFailed, Stopped, StoreError, sentence_of
+from core.errors import DatabaseGoneError, JobError, ManifoldError, SomeRunsFailed, Stopped, StoreError, sentence_of
 from core.launchers.gpus import VISIBLE, visible_gpus
 from core.launchers.liveness import interrupt_dead_jobs
 from core.launchers.process import identify
@@ -88,7 +88,13 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
         return told_to_stop() or heartbeat.stop
 
     try:
-        slot = _wait_for_turn(job_id, store=store, runs_folder=runs_folder, stop=stop)
+        try:
+            slot = _wait_for_turn(job_id, store=store, runs_folder=runs_folder, stop=stop)
+        except JobError as error:
+            said = str(error)
+            log.info("Failed. %s", said)
+            _patiently(lambda: store.job_state(job_id, "failed", said, only_from=("queued",)))
+            return store.job(job_id).state
         if slot is None:
             _patiently(lambda: store.job_state(job_id, "stopped", "Stopped before it began.", only_from=("queued",)))
             log.info("Not begun: the job was stopped or given up while it waited")
@@ -102,7 +108,7 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
                     runs_folder=runs_folder,
                     stop=lambda: stop() or results.problem() is not None,
                 ),
-                asked=lambda: store.stop_requested(job_id),
+                asked=lambda: _was_asked(store, job_id, heartbeat),
                 problem=results.problem,
             )
             log.info("%s", f"{state.capitalize()}. {message}".rstrip())
@@ -111,6 +117,14 @@ def run_worker(job_id: str, *, store: Store, runs_folder: Path, work: Work, told
         return store.job(job_id).state
     finally:
         heartbeat.close()
+
+
+def _was_asked(store: Store, job_id: str, heartbeat: Heartbeat) -> bool:
+    """Return whether a user asked to stop; where the database does not answer, as far as the last heartbeat knows."""
+    try:
+        return store.stop_requested(job_id)
+    except StoreError:
+        return heartbeat.stop
 
 
 def _patiently(write: Callable[[], Any]) -> None:
@@ -135,6 +149,7 @@ def _wait_for_turn(job_id: str, *, store: Store, runs_folder: Path, stop: Callab
 
     Raises:
         StoreError: If the database is gone.
+        JobError: If the machine's devices cannot be locked.
     """
     devices: Devices | None = None
     while not stop():

@@ -29,7 +29,7 @@ from core.launchers.liveness import process_of
 from core.launchers.local import LocalLauncher
 from core.launchers.process import find as find_process
 from core.launchers.process import identify
-from core.launchers.slots import CPU, device_slots, slot_taken, take_slot
+from core.launchers.slots import CPU, SLOTS, device_slots, slot_taken, take_slot
 from core.progress import Progress
 from core.runs import JobRecord, Studio
 from core.store import State, Store
@@ -132,6 +132,34 @@ def test_a_stop_by_a_user_is_told_from_one_by_the_machine(
         raise Stopped("Stopped by the user.")
 
     assert work_through(store, configs, tmp_path, work).message.startswith("Stopped on request.")
+
+
+def test_a_stop_is_recorded_where_the_database_does_not_say_who_asked_for_it(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = store.create_job("a job", configs)
+
+    def silent(job_id: str) -> bool:
+        raise StoreError("Another process keeps it locked.")
+
+    def work(job_id: str, **places: Any) -> None:
+        monkeypatch.setattr(store, "stop_requested", silent)
+        raise Stopped("Told to end.")
+
+    state = run_worker(job.id, store=store, runs_folder=tmp_path, work=work, told_to_stop=lambda: False)
+    assert state == "stopped"
+    assert store.job(job.id).message.startswith("The machine told the worker to end")
+
+
+def test_a_job_whose_devices_cannot_be_locked_fails_and_says_what_to_do(
+    store: Store, configs: tuple[RunConfig, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(SLOTS, str(tmp_path / "file" / "slots"))
+    job = work_through(store, configs, tmp_path, lambda *a, **k: pytest.fail("it began"))
+    assert job.state == "failed"
+    assert job.message.startswith(f"The lock {tmp_path / 'file' / 'slots' / 'cpu.lock'} cannot be opened")
+    assert SLOTS in job.message
 
 
 def test_a_worker_that_is_told_to_end_while_it_waits_never_begins(

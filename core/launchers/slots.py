@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
-from core.errors import StoreError
+from core.errors import JobError
 
 CPU = "cpu"
 ANALYSIS = "analysis"
@@ -29,7 +29,7 @@ def device_slots() -> Path:
     """Return where the machine's devices are locked.
 
     Raises:
-        StoreError: If there is no such folder and none can be made.
+        JobError: If there is no such folder and none can be made.
     """
     named = os.environ.get(SLOTS)
     if named:
@@ -37,15 +37,19 @@ def device_slots() -> Path:
     # The same for every user, whatever TMPDIR and XDG_RUNTIME_DIR say.
     homes = [home for home in (Path("/run/lock"), Path("/tmp")) if _open_to_all(home)]
     if not homes:
-        raise StoreError(f"Neither /run/lock nor /tmp is open to all. Name a folder for locks in {SLOTS}.")
+        raise JobError(f"Neither /run/lock nor /tmp is open to all. Name a folder for locks in {SLOTS}.")
     folder = homes[0] / "manifold-studio"
     try:
         folder.mkdir()
         folder.chmod(OPEN_TO_ALL)
     except FileExistsError:
         pass
+    except OSError as error:
+        raise JobError(
+            f"The folder {folder} cannot be made: {error.strerror}. Name another folder for locks in {SLOTS}."
+        ) from error
     if not stat.S_ISDIR(folder.lstat().st_mode):
-        raise StoreError(f"{folder} is no folder. Remove it, or name another folder for locks in {SLOTS}.")
+        raise JobError(f"{folder} is no folder. Remove it, or name another folder for locks in {SLOTS}.")
     return folder
 
 
@@ -62,13 +66,13 @@ def take_slot(folder: Path, name: str) -> IO[bytes] | None:
         name: What is locked.
 
     Raises:
-        StoreError: If it can be neither opened nor made.
+        JobError: If it can be neither opened nor made.
     """
     path = folder / f"{name}.lock"
     try:
         file = _opened(path)
     except OSError as error:
-        raise StoreError(
+        raise JobError(
             f"The lock {path} cannot be opened: {error.strerror}. Name another folder in {SLOTS}."
         ) from error
     try:
