@@ -47,6 +47,7 @@ def said(text: str, keep: Keep) -> str:
     text = re.sub(r"(?<=\d),(?=\d)", "", text)
     text = re.sub(r"(?<=\d)\s+(?=[%‰])", "", text)
     text = re.sub(r"([$€£¢])\s+(?=\d)", r"\1", text)
+    text = re.sub(r"(?<![\w.$€£¢])(\d+(?:\.\d+)?)\s?([$€£¢])(?![\w.]*\d)", r"\2\1", text)
     text = re.sub(r"#\s?(?=\d)", "number ", text)
     text = re.sub(r"°\s?([cf])\b", lambda found: f" degrees {'celsius' if found[1] == 'c' else 'fahrenheit'}", text)
     text = re.sub(r"(?<=\d)\s?°", " degrees", text)
@@ -62,7 +63,7 @@ def said(text: str, keep: Keep) -> str:
     text = re.sub(r"(?<![\w.:])(\d{1,2}):(\d{2}|\d)(?![\w:])", lambda found: _colon(found, keep), text)
     text = re.sub(r"(?:(?<=\s)|^)[-−](?=\d)", "minus ", text)
     text = re.sub(
-        r"(?<=[\d\s])\s*([+×*÷=±])\s*(?=[\d$€£\ue000-\uf8ff])", lambda found: f" {OPERATORS[found[1]]} ", text
+        r"(?:(?<=[\d\s])|^)\s*([+×*÷=±])\s*(?=[\d$€£\ue000-\uf8ff])", lambda found: f" {OPERATORS[found[1]]} ", text
     )
     text = re.sub(r"(?<![\d.])(\d+)\.(0+)(?![\d.])", lambda found: f"{found[1]} point {_digits(found[2])}", text)
     return re.sub(r"(?<![\w.])0\d+\b(?!\.\d)", lambda found: _digits(found[0]), re.sub(r"(?<=\d)[:-](?=\d)", " ", text))
@@ -125,7 +126,10 @@ def _hyphen(found: re.Match[str], keep: Keep) -> str:
 
 
 def _colon(found: re.Match[str], keep: Keep) -> str:
-    """Return a time or a ratio: "10:30" is said without its colon, "10:00" as ten o'clock, "3:1" as three to one."""
+    """Return a time or a ratio: "10:30" is said without its colon, "10:00" as ten o'clock, "3:1" as three to one.
+
+    One digit behind the colon is no time, so that "3:1" is not 31.
+    """
     hour, minutes = found[1].lstrip("0") or "0", found[2]
     readings = (f"{_word(hour)}to{_word(minutes)}", *((f"{_word(hour)}oclock", _word(hour)) if minutes == "00" else ()))
-    return keep(found[1] + minutes, readings)
+    return keep(found[0] if len(minutes) == 1 else found[1] + minutes, readings)
