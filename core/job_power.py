@@ -28,9 +28,9 @@ def test_power(configs: Sequence[RunConfig]) -> str:
     source, name = configs[-1].source, "test" if configs[-1].evaluation.test else "development"
     try:
         if isinstance(source, GeneratedSpeech):
-            said, speakers = list(chosen_sentences(source)[name].values()), [""]
+            said, speakers, more = list(chosen_sentences(source)[name].values()), [""], False
         elif isinstance(source, Manifest):
-            said, speakers = _of_manifest(expanded(getattr(source, name)))
+            said, speakers, more = _of_manifest(expanded(getattr(source, name)))
         else:
             return ""
     except (DataError, OSError, ValueError):
@@ -41,11 +41,14 @@ def test_power(configs: Sequence[RunConfig]) -> str:
         words=sum(len(text.split()) for text in said),
         speakers=len(set(speakers)),
         comparisons=max(1, len(configs) - 1),
+        more=more,
     )
 
 
-def _of_manifest(path: Path) -> tuple[list[str], list[str]]:
-    """Return what each utterance says, and the speakers; an unknown one counts as one of its own where some are known.
+def _of_manifest(path: Path) -> tuple[list[str], list[str], bool]:
+    """Return what each utterance says, the speakers, and whether there are more utterances, which were not read.
+
+    An unknown speaker counts as one of its own where some are known.
 
     Raises:
         DataError: If a row cannot be used.
@@ -54,10 +57,12 @@ def _of_manifest(path: Path) -> tuple[list[str], list[str]]:
         raise DataError(f"There is no manifest {path}.")
     said, speakers = [], []
     with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(islice(filter(str.strip, lines), MOST_ROWS)):
+        rows = filter(str.strip, lines)
+        for number, line in enumerate(islice(rows, MOST_ROWS)):
             fields = json.loads(line)
             said.append(row_parts(fields, path.parent, "may be empty")[1])
             speaker = fields.get("speaker")
             speakers.append(speaker if isinstance(speaker, str) and speaker else number)
+        more = next(rows, None) is not None
     known = [speaker for speaker in speakers if isinstance(speaker, str)]
-    return said, [str(speaker) for speaker in speakers] if known else []
+    return said, [str(speaker) for speaker in speakers] if known else [], more

@@ -73,12 +73,22 @@ def detectable_difference(
     return high
 
 
-def what_can_be_seen(*, utterances: int, words: int, speakers: int = 0, comparisons: int = 1) -> str:
-    """Return in a sentence what a test set can show, and how much more it takes to show half of it."""
+def what_can_be_seen(
+    *, utterances: int, words: int, speakers: int = 0, comparisons: int = 1, more: bool = False
+) -> str:
+    """Return in a sentence which difference a test set can show.
+
+    Args:
+        utterances: Size of the test set, as far as it was read.
+        words: Of their references.
+        speakers: How many there are; 0 where they are not known.
+        comparisons: How many are corrected for.
+        more: Whether there are more utterances, which were not read.
+    """
     found = detectable_difference(utterances=utterances, words=words, speakers=speakers, comparisons=comparisons)
     voices = f" of {speakers} speakers" if speakers > 1 else ""
-    size = f"{utterances:,} test utterances{voices}"
+    size = f"{'The first ' if more else ''}{utterances:,} test utterance{'' if utterances == 1 else 's'}{voices}"
     assumed = f"at a WER of {ASSUMED_RATE:.0%}"
     if found is None:
-        return f"{size} are too few to tell two runs apart {assumed}."
+        return f"{size} {'is' if utterances == 1 else 'are'} too few to tell two runs apart {assumed}."
     return f"{size} show a difference of {100 * found:.1f} points or more, {assumed}, in four of five cases."

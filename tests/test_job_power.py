@@ -44,6 +44,16 @@ def test_a_manifest_is_read_for_its_words_and_speakers(tmp_path: Path, make_conf
     assert few == "12 test utterances of 9 speakers are too few to tell two runs apart at a WER of 10%."
 
 
+def test_of_a_large_manifest_it_says_how_much_was_read(
+    tmp_path: Path, make_config: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"audio_filepath": "a.flac", "text": "five words are said here"}] * 300
+    monkeypatch.setattr("core.job_power.MOST_ROWS", 200)
+    assert said_of(rows, tmp_path, make_config).startswith("The first 200 test utterances show a difference of")
+    assert said_of(rows[:200], tmp_path, make_config).startswith("200 test utterances show a difference of")
+    assert said_of(rows[:1], tmp_path, make_config).startswith("1 test utterance is too few")
+
+
 @pytest.mark.parametrize("row", [{"text": "no audio"}, [], {"audio_filepath": "a.flac"}])
 def test_what_cannot_be_read_is_left_to_the_check(
     tmp_path: Path, make_config: Callable[..., RunConfig], row: Any
