@@ -110,8 +110,11 @@ class JournalFile:
 
     @classmethod
     def left_behind(cls, path: Path) -> "JournalFile | None":
-        """Return a file whose process is gone, or None where it is not, or where another looks after it."""
-        with suppress(FileNotFoundError):
+        """Return a file whose process is gone, or None where it is not, or where another looks after it.
+
+        None, too, where it cannot be opened for writing, as on a disk that is read-only: what it says then waits.
+        """
+        with suppress(OSError):
             return cls._locked(path, os.O_RDWR | os.O_APPEND)
         return None
 

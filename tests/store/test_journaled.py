@@ -278,6 +278,11 @@ def test_journals_of_another_database_are_left_alone(store: Store, job: JobRecor
     assert path.read_bytes() == before
 
 
+def test_a_journal_that_cannot_be_opened_waits_and_stops_nobody(store: Store, job: JobRecord, folder: Path) -> None:
+    (folder / "journal" / f"{job.id}.1.1.jsonl").mkdir(parents=True)
+    assert replay(store, folder) == {job.id}
+
+
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
 def test_a_database_that_goes_away_is_told_to_whoever_stores_next_and_nothing_is_lost(
     store: Store, job: JobRecord, run: RunRecord, folder: Path, how: str
