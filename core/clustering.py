@@ -103,6 +103,8 @@ def ratio_variance(differences: np.ndarray, words: np.ndarray) -> Variance:
     and fewer where some have most of the words.
     """
     share = words / words.sum()
+    if share.max() == 1:  # one unit alone has words: nothing can be told
+        return Variance(np.inf, 1.0)
     residuals = differences - share * differences.sum()
     weights = 1 / (1 - share) ** 2
     # As a quadratic form of the differences this is D - b1' - 1b' + c11', D diagonal with the weights.

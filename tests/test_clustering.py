@@ -27,6 +27,12 @@ def test_equal_speakers_are_judged_by_a_t_test_that_errs_on_the_wide_side(speake
     )
 
 
+def test_where_one_unit_alone_has_words_nothing_can_be_told() -> None:
+    found = clustered_t(np.array([2.0, 1.0]), np.array([5.0, 0.0]), [np.arange(2)], seeds=[0.6, 0.5, 0.7])
+    assert found.interval(0.05) == (-np.inf, np.inf)
+    assert found.p_value == pytest.approx(1.0)
+
+
 def test_the_variance_of_unequal_units_is_the_quadratic_form_of_bell_and_mccaffrey() -> None:
     apart, words, _ = drawn(9, 7)
     words[0] = 60

@@ -173,7 +173,7 @@ def _savable(essential: Mapping[str, Any], wanted: dict[str, Any], path: Path) -
     before = None
     while before != len(left):
         before = len(left)
-        for name in SEARCH & left.keys():
+        for name in sorted(SEARCH & left.keys()):
             if _why_not_saved({**kept, name: left[name]}) is None:
                 kept[name] = left.pop(name)
     return Generation(GenerationConfig.from_dict(kept), left)
