@@ -459,7 +459,7 @@ def test_a_job_that_finished_while_the_database_was_held_is_not_called_interrupt
         wait_until(lambda: "Finished." in studio.log_tail(job.id))
         assert job.pid is not None
         os.kill(job.pid, signal.SIGKILL)
-        wait_until(lambda: process_of(job) is None or find_process(process_of(job)) is None)
+        wait_until(lambda: (process := process_of(job)) is None or find_process(process) is None)
         studio.refresh()
         assert studio.store.job(job.id).active
     wait_until(lambda: studio.refresh() or not studio.store.job(job.id).active)
