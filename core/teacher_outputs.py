@@ -120,7 +120,7 @@ def prepare_utterances(
     even = (1 / len(teachers),) * len(teachers)
     prepared: list[Prepared] = []
     for batch in _batches(utterances, batch_size):
-        audio = [read_audio(item.audio_path) for item in batch]
+        audio = [read_audio(item.audio_path, may_be_silent=True) for item in batch]
         began = time.perf_counter()
         mel = student.mel(audio, audio_context).to(student.device)
         require_finite_features(mel, batch)

@@ -189,7 +189,7 @@ def _clips(run: RunRecord, store: Store, runs_folder: Path) -> list[Path]:
 def _hear(model: Whisper, clips: list[Path], settings: Evaluation) -> dict[Path, str]:
     texts = {}
     for clip in clips:
-        audio = read_audio(clip)
+        audio = read_audio(clip, may_be_silent=True)
         states = model.encode_rest(model.encode_start(model.mel([audio], settings.audio_context), 0), 0)
         cap = token_cap(settings, len(audio) / SAMPLE_RATE)
         (texts[clip],) = model.transcribe(states[model.encoder_layers - 1], token_caps=[cap])

@@ -299,7 +299,8 @@ def _each(
 def _row(fields: Any, folder: Path, where: str, longest_seconds: float, transcripts: Transcripts) -> _Row:
     """Check one row and its audio."""
     path, text = row_parts(fields, folder, transcripts)
-    samples = read_audio(path, longest_seconds=longest_seconds)
+    nothing_said = not text and transcripts == "may be empty"
+    samples = read_audio(path, longest_seconds=longest_seconds, may_be_silent=nothing_said)
     seconds = len(samples) / SAMPLE_RATE
     require_stated(fields, path, seconds)
     utterance = Utterance(
@@ -324,8 +325,8 @@ class _Earlier:
         """Return whether a row stands in another set already, which is a mistake."""
         item = row.utterance
         keys: dict[tuple[str, ...], str] = {("audio", row.audio_hash): "this clip"}
-        if item.speaker is not None:
-            words = " ".join(re.findall(r"\w+", item.text.casefold()))
+        words = " ".join(re.findall(r"\w+", item.text.casefold()))
+        if item.speaker is not None and words:
             keys["text", item.speaker, words] = f"this sentence of {item.speaker}"
         for key, what in keys.items():
             earlier, where = self._first.setdefault(key, (name, item.where))

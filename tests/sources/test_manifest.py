@@ -212,6 +212,28 @@ def test_nothing_may_be_said_in_clips_of_the_test_set_alone(clip: Clip, manifest
         prepare(three(manifest, full[0], full[1], missing), tmp_path, lambda done, total: None)
 
 
+def test_a_clip_of_a_test_set_may_be_silent_where_nothing_is_said(clip: Clip, manifest: Write, tmp_path: Path):
+    path = manifest({"audio_filepath": clip("silent.flac", level=0), "text": ""}, name="test.jsonl")
+    (heard,) = read_manifest(path, transcripts="may be empty")
+    assert (heard.text, heard.duration) == ("", 0.2)
+    for text, transcripts in (("", "may be missing"), ("words", "may be empty")):
+        row = manifest({"audio_filepath": "silent.flac", "text": text}, name="test.jsonl")
+        with pytest.raises(DataError) as caught:
+            read_manifest(row, transcripts=transcripts)
+        assert "is silent" in caught.value.problems[0].message
+
+
+def test_clips_without_words_are_no_sentence_that_two_sets_share(clip: Clip, manifest: Write, tmp_path: Path):
+    spoken = {"audio_filepath": clip("a.flac"), "speaker": "ann"}
+    source = three(
+        manifest,
+        [spoken],
+        [{"audio_filepath": clip("b.flac"), "text": "words", "speaker": "ann"}],
+        [{"audio_filepath": clip("c.flac"), "text": "", "speaker": "ann"}],
+    ).model_copy(update={"transcripts": False})
+    assert len(prepare(source, tmp_path, lambda done, total: None).test) == 1
+
+
 def test_clips_whose_ids_would_be_one_are_told_apart_whatever_their_order(clip: Clip, manifest: Write):
     names = ["a b.flac", "a-b.flac", "a/b.flac", "a b.wav", "c.flac"]
     rows = [{"audio_filepath": clip(name), "text": "words"} for name in names]
