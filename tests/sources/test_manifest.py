@@ -13,7 +13,7 @@ from core.errors import DataError, StoreError
 from core.sources import Utterance, prepare
 from core.sources.bad_rows import MOST_ROWS
 from core.sources.manifest import glance, read_manifest, row_count, write_manifest
-from core.sources.rows import TEXT_KEYS
+from core.sources.rows import TEXT_KEYS, Transcripts
 
 Clip = Callable[..., str]
 Write = Callable[..., Path]
@@ -216,7 +216,8 @@ def test_a_clip_of_a_test_set_may_be_silent_where_nothing_is_said(clip: Clip, ma
     path = manifest({"audio_filepath": clip("silent.flac", level=0), "text": ""}, name="test.jsonl")
     (heard,) = read_manifest(path, transcripts="may be empty")
     assert (heard.text, heard.duration) == ("", 0.2)
-    for text, transcripts in (("", "may be missing"), ("words", "may be empty")):
+    refused: tuple[tuple[str, Transcripts], ...] = (("", "may be missing"), ("words", "may be empty"))
+    for text, transcripts in refused:
         row = manifest({"audio_filepath": "silent.flac", "text": text}, name="test.jsonl")
         with pytest.raises(DataError) as caught:
             read_manifest(row, transcripts=transcripts)
