@@ -28,6 +28,11 @@ def cleaned(name: str) -> str:
     return " ".join(visible(name).split())
 
 
+def on_one_line(text: str) -> str:
+    """Return text on one line with nothing in it that is not seen; its spaces stay, as those of a folder's name."""
+    return re.sub(r"[\n\t]", " ", visible(text)).strip()
+
+
 def visible(text: str) -> str:
     """Return text of several lines with nothing in it that is not seen, but for its lines and tabs."""
     return _UNSEEN.sub("", _LINES.sub("\n", _ESCAPES.sub("", text)))

@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 
 from core.config import parse_ablation, parse_run
+from core.config.models import Teacher
 from core.names import cleaned, visible
 
 UNSEEN = [
@@ -87,3 +88,12 @@ def test_settings_take_names_in_without_them() -> None:
     )
     assert ablation.name == "two rows"
     assert [run.name for run in runs] == ["a", "b"]
+
+
+def test_a_folder_of_a_model_keeps_its_spaces_and_a_row_is_named_as_it_is_called() -> None:
+    folder = "/models/my  best\u00a0one"
+    teachers = [{"model": f" {folder}\u200b"}]
+    config = parse_run({"method": {"name": "ce", "losses": [{"kind": "cross_entropy"}]}, "teachers": teachers})
+    assert config.teachers[0].model == folder
+    assert Teacher(model="row:a  row").row == "a row"
+    assert Teacher(model="a\nb").model == "a b"

@@ -2,18 +2,28 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from core.config.base import Name, Settings
+from core.config.base import Settings
+from core.names import cleaned, on_one_line
 
 RUN, ROW = "run:", "row:"
 """What a teacher's name begins with when it is the student of a finished run, or of an earlier row."""
 
 
+def _model_name(text: str) -> str:
+    name = on_one_line(text)
+    return cleaned(name) if name.startswith((RUN, ROW)) else name
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]
+"""Text on one line, in which everything is seen; of a folder, all spaces stay."""
+
+
 class Teacher(Settings):
     """A frozen model to learn from."""
 
-    model: Name = Field(
+    model: ModelName = Field(
         default="openai/whisper-tiny.en",
         min_length=1,
         description=(
@@ -45,7 +55,7 @@ class PretrainedStudent(Settings):
     """A student with weights of its own."""
 
     kind: Literal["pretrained"] = "pretrained"
-    model: Name = Field(min_length=1, description="A local folder (transformers or CTranslate2), or a Hub id.")
+    model: ModelName = Field(min_length=1, description="A local folder (transformers or CTranslate2), or a Hub id.")
     revision: str | None = Field(
         default=None, description="Hub revision (commit, tag or branch); none takes the newest."
     )
@@ -55,7 +65,7 @@ class PrunedStudent(Settings):
     """A teacher with fewer layers."""
 
     kind: Literal["pruned"] = "pruned"
-    model: Name | None = Field(
+    model: ModelName | None = Field(
         default=None,
         min_length=1,
         description="What it is cut from, named as a teacher is; none takes the first teacher.",
