@@ -17,7 +17,7 @@ from tests.engine import random_whisper, run_config
 @pytest.fixture(scope="module")
 def config() -> RunConfig:
     source = {"kind": "generated", "train": 200, "development": 30, "test": 50}
-    return run_config(source=source, evaluation={"audio_context": 10, "batch_size": 2, "tokens_per_second": 0.1})
+    return run_config(source=source, evaluation={"audio_context": 10, "batch_size": 2, "tokens_per_second": 2})
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_the_table_shows_every_expert_each_ensemble_and_each_student(table: Abla
     evaluations = [row.evaluation for row in everything if row.evaluation is not None]
     assert len(evaluations) == len(everything)
     assert len({item.test_set_hash for item in evaluations}) == 1
-    assert [row.interval is None for row in everything] == [False, False, True, False, False]
+    assert [row.difference is None for row in everything] == [False, False, True, False, False]
     # An ensemble needs the weights of all its teachers.
     one, other, student, _, ensemble = evaluations
     assert one.memory is not None
