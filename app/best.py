@@ -50,9 +50,10 @@ def best(records: Sequence[EvaluationRecord], steps: Mapping[str, int]) -> list[
 
     Args:
         records: All evaluations of some jobs.
-        steps: The runs that count, with their steps. A set on which there are but trials has no best.
+        steps: The runs that count, with their steps. A set on which there are but trials has no best, nor has one in
+            which nothing is said, of which there is no rate.
     """
-    own = [record for run_id, record in tables.reported(records).items() if run_id in steps]
+    own = [record for run_id, record in tables.reported(records).items() if run_id in steps and record.words]
     sets: dict[tuple[object, ...], list[EvaluationRecord]] = {}
     for record in sorted(own, key=lambda record: record.id, reverse=True):
         sets.setdefault(how_measured(record), []).append(record)
@@ -72,7 +73,8 @@ def best(records: Sequence[EvaluationRecord], steps: Mapping[str, int]) -> list[
         if not alike:
             continue
         first = min(alike, key=lambda record: record.wer)
-        worse = tuple(record for record in alike if record.wer > (beside(record, "student_before") or record.wer))
+        known = [(record, beside(record, "student_before")) for record in alike]
+        worse = tuple(record for record, before in known if before is not None and record.wer > before)
         rates = beside(first, "teacher"), beside(first, "student_before")
         found.append(Best(first, len(alike), len(read) - len(alike), *rates, worse))
     return sorted(found, key=lambda each: (each.record.test_set != tables.TEST, -each.record.words))

@@ -1,6 +1,7 @@
 """Runs: what is running, what needs me, what is best so far?"""
 
 import time
+from math import isfinite
 
 import streamlit as st
 
@@ -148,7 +149,7 @@ def _best(runs: list[RunSummary]) -> None:
     named = {run.id: run.name if run.name == run.job else f"{run.name} of {run.job}" for run in runs}
     found = state.best_runs(runs)
     if not found:
-        if any(run.wer is not None for run in runs):
+        if any(run.wer is not None and isfinite(run.wer) for run in runs):
             st.caption(f"Only trials of fewer than {best.FEWEST_STEPS} steps so far: none is called the best.")
         return
     shown = _chosen_set(found)

@@ -54,7 +54,7 @@ class Export:
         if self.heard:
             said += f", and it said the same on {len(self.heard)} clip{'' if len(self.heard) == 1 else 's'}."
         else:
-            said += "; it was not heard, because no clip of the run's job is there any more."
+            said += "; it was not tried on speech, because no clip of the run's job is left."
         if self.left_out:
             names = ", ".join(f"{name} = {value!r}"[:LONGEST_SHOWN] for name, value in sorted(self.left_out.items()))
             said += f" Left out of generation_config.json, because transformers refuses to save it: {names}."

@@ -1,13 +1,16 @@
 """Home: the list of runs, what is looked for in it, and what is done with those that are ticked."""
 
+import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import best
 from core.runs import RunRecord
 from core.store import Store
 from tests.app import sample
@@ -190,6 +193,15 @@ def test_when_no_run_is_better_than_before_training_nothing_was_learned(open_pag
     assert [item.value for item in page.header] == ["Nothing learned so far"]
     sample.add_read_run(store, "better", 0.1, before=0.3)
     assert "Best so far" in [item.value for item in open_page("runs").header]
+
+
+def test_of_a_set_in_which_nothing_is_said_no_run_is_the_best(store: Store) -> None:
+    run = sample.add_read_run(store, "a run", 0.3, before=0.0)
+    records = store.evaluations(job_id=run.job_id)
+    (found,) = best.best(records, {run.id: run.steps})
+    assert [record.run_id for record in found.worse] == [run.id]
+    silent = [replace(record, words=0, wer=math.inf) for record in records]
+    assert best.best(silent, {run.id: run.steps}) == []
 
 
 def test_trouble_stays_when_another_job_finishes_and_goes_when_the_same_run_has(

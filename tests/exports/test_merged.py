@@ -234,7 +234,7 @@ def test_an_export_that_could_not_be_heard_does_not_say_that_it_was(
     student = {"kind": "pruned", "encoder_layers": [0], "decoder_layers": [0]}
     run = trained(store, tmp_path, make_config(student=student, lora=LORA, freeze_below=0))
     export = export_merged(run, store=store, runs_folder=tmp_path, to=tmp_path / "out")
-    assert "it was not heard, because no clip" in export.summary
+    assert "it was not tried on speech, because no clip" in export.summary
     assert "0 clips" not in export.summary
 
 
