@@ -9,6 +9,7 @@ from app.forms import Filled
 from core.config import RunConfig
 from core.errors import ConfigError, Problem
 from core.job_power import test_power
+from core.normalisers import note_on
 from core.runs import JobRecord
 
 
@@ -69,6 +70,9 @@ def show(
         return
     if said := test_power(runs):
         st.caption(text.plain(said))
+    for note in dict.fromkeys(note_on(run.evaluation.normaliser, run.language) for run in runs):
+        if note:
+            st.caption(text.plain(f"How words are counted: {note}."))
     if check or measure:
         checks.ask(runs, measure=measure)
     if filled is not None:

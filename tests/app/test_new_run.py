@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.config import method_rows, read_preset
+from core.config import method_rows, parse_run, read_preset
 from core.launchers.slots import ANALYSIS, CPU, analysis_slots, device_slots, take_slot
 from core.runs import Studio
 from core.scaling.fit import FILE
@@ -400,3 +400,14 @@ def test_a_teacher_that_cannot_be_found_is_told_before_anything_is_queued(
     assert "no such model" in texts(page)
     assert "Nothing was started" in texts(page)
     assert store.jobs() == []
+
+
+def test_how_words_of_another_language_are_counted_is_said_before_anything_starts(
+    open_page: OpenPage, store: Store
+) -> None:
+    fields = sample.rows("quickstart")[0].model_dump(mode="json")
+    job = store.create_job("words", [parse_run({**fields, "language": "hi"}), parse_run(fields)])
+    other, english = store.runs(job_id=job.id)
+    said = "How words are counted: language hi: case, punctuation and symbols are dropped"
+    assert said in texts(open_page("new_run", launch="one", start=other.id))
+    assert "How words are counted" not in texts(open_page("new_run", launch="one", start=english.id))
