@@ -44,7 +44,10 @@ def said(text: str, keep: Keep) -> str:
     if not re.search(r"\d", text):
         return _FRACTION.sub(lambda found: _spoken_fraction(found, keep), text)
     text = re.sub(r"(\d)'s\b", r"\1s", text)
+    # Three digits behind a comma are thousands, and several commas a list; else "1,5" would be 15.
+    text = re.sub(r"(?<![\w.,])(\d+),(\d{1,2})(?![\w,]|\.\d)", r"\1.\2", text)
     text = re.sub(r"(?<=\d),(?=\d)", "", text)
+    text = re.sub(r"(?<![\w.])(\d+)\s?\^\s?(\d+)(?![\w.])", lambda found: _power(found, keep), text)
     text = re.sub(r"(?<=\d)\s+(?=[%‰])", "", text)
     text = re.sub(r"([$€£¢])\s+(?=\d)", r"\1", text)
     text = re.sub(r"(?<![\w.$€£¢])(\d+(?:\.\d+)?)\s?([$€£¢])(?![\w.]*\d)", r"\2\1", text)
@@ -121,8 +124,19 @@ def _span(first: str, last: str, keep: Keep) -> str:
 
 
 def _hyphen(found: re.Match[str], keep: Keep) -> str:
-    """Return two numbers with a hyphen: digits that are grouped, or a range."""
-    return keep(found[1] + found[2], (f"{_word(found[1])}to{_word(found[2])}",))
+    """Return two numbers with a hyphen: digits that are grouped as in telephone numbers, else a range or a score.
+
+    Short numbers are ranges, so that "5-3" is not 53.
+    """
+    first, last = found.groups()
+    if len(first + last) >= 6 or first[0] == "0" or last[0] == "0" or f"{first}/{last}" in WITHOUT_THE_SLASH:
+        return keep(first + last, (f"{_word(first)}to{_word(last)}",))
+    return _span(first, last, keep)
+
+
+def _power(found: re.Match[str], keep: Keep) -> str:
+    base, exponent = (_word(each) for each in found.groups())
+    return keep(f"{base}^{exponent}", (f"{base}tothepowerof{exponent}", f"{base}tothe{found[2]}th"))
 
 
 def _colon(found: re.Match[str], keep: Keep) -> str:
