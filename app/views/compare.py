@@ -40,6 +40,10 @@ def show() -> None:
             _numbers(comparison)
     _settings(comparison)
     _curves(comparison, active=active)
+    # Compared anew when it is pressed: runs at work go on.
+    parts.download(
+        "CSV", lambda: comparison_csv(studio.compare(chosen)).encode(), "runs.csv", "text/csv", key="csv:compared"
+    )
 
 
 def _chosen(known: dict[str, RunSummary], asked: list[str]) -> list[str]:
@@ -128,7 +132,6 @@ def _numbers(comparison: Comparison) -> None:
         },
         alt="Word error rates, trained parameters, training time and alignment of the runs",
     )
-    parts.download("CSV", lambda: comparison_csv(comparison).encode(), "runs.csv", "text/csv", key="csv:compared")
     records = [record for row in comparison.rows for record in row.evaluations.values()]
     if not records:
         st.caption("None of them has been read yet.")
