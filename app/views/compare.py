@@ -119,13 +119,13 @@ def _numbers(comparison: Comparison) -> None:
             "Angle": st.column_config.TextColumn(
                 "Angle, mean of layer pairs ↓",
                 # Narrower than its title, which would push the last column out of a window of 1280 pixels.
-                width=120,
+                width=88,
                 alignment="right",
                 help="Between paired states in the run's mapping: mean over the probe's points, then over layer pairs.",
             ),
             "CKA": st.column_config.TextColumn(
                 "Debiased CKA ↑",
-                width=110,
+                width=76,
                 alignment="right",
                 help="Linear, mean over the layer pairs, at the last probe.",
             ),
