@@ -183,8 +183,10 @@ def _practise(config: RunConfig, sample: Sample, folder: Path) -> tuple[int, flo
         timed_steps = watch.seconds[WARM_STEPS:]
         steps += len(timed_steps)
         step_seconds += statistics.median(timed_steps) * count / len(learnt)
-    probed = filled(sample.train, min(PROBE_UTTERANCES, sample.sizes[1]))
-    context, frozen = config.training.audio_context, config.freeze_below
+    # A probe has one context, too: that of its longest utterance.
+    context, frozen = max(contexts), config.freeze_below
+    longest = [item for item in sample.train if item.audio_context == context]
+    probed = filled(longest, min(PROBE_UTTERANCES, sample.sizes[1]))
     of_job = ProbeSet(probed, sample.pairs, sample.statistics, context, frozen)
     heard = {
         number: [every_layer(item.utterance, teacher=sample.teachers[number], audio_context=context) for item in probed]

@@ -265,14 +265,14 @@ def _watched(
         heard = development if alike(shared.teachers, student=shared.student) else ()
         store.add_metrics(run.id, 0, contributions(learnt, heard, teachers=teachers, wers=shared.wers))
     store.set_parameters(run.id, parameter_counts(config, student=shared.student, teachers=shared.teachers))
-    met = teachers.met(development[:PROBE_UTTERANCES])
+    met = teachers.met(weighed(shared.probed, config.ensemble, shared.wers))
     watcher = RunWatcher(
         run,
         config,
         student=member.student,
         point_map=member.point_map,
         development=development,
-        probe=ProbeSet(met, pairs, statistics, config.training.audio_context, config.freeze_below),
+        probe=ProbeSet(met, pairs, statistics, shared.probed[0].audio_context, config.freeze_below),
         recorder=recorder,
         advance=lambda utterances: progress.advance(utterances * STEP_COST),
     )

@@ -62,6 +62,7 @@ class Shared:
         train: With the teachers' outputs and the source's transcripts, at the training context.
         pseudo: The same audio with the teachers' transcripts, where a run learns from them.
         development: The same for the set that chooses the checkpoint.
+        probed: The development utterances whose states are stored, at the shortest training context that holds them.
         tests: Test sets by name, at the evaluation context.
         read: The utterances that decoder states have their statistics from.
         statistics: Of each teacher's states over the training set, by (side, layer).
@@ -74,6 +75,7 @@ class Shared:
     train: list[Prepared]
     pseudo: list[PseudoLabelled]
     development: list[Prepared]
+    probed: list[Prepared]
     tests: dict[str, list[Prepared]]
     read: list[Prepared]
     statistics: tuple[Statistics, ...]
@@ -160,11 +162,17 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
     # Decoder states of audio without a transcript are states of no text.
     read = [item for item in train_set if item.utterance.text] or [item.prepared for item in pseudo]
     statistics = teacher_statistics(train_set, read=read)
-    probe = ProbeSet(development[:PROBE_UTTERANCES], pairs, statistics, context, config.freeze_below)
-    probed = [item.utterance for item in probe.prepared]
+    probed = development[:PROBE_UTTERANCES]
+    probe_context = config.training.context_of(max(item.utterance.duration for item in probed))
+    if probe_context < context:
+        probed = without_teacher_encoder(listen([item.utterance for item in probed], probe_context, to_transcribe=False))
+    probe = ProbeSet(probed, pairs, statistics, probe_context, config.freeze_below)
     probe.save_teachers(
         recorder.runs_folder / probe_folder(recorder.job_id, recorder.group),
-        teachers={number: listening.every_layer(probed, context, number=number) for number in probe.met},
+        teachers={
+            number: listening.every_layer([item.utterance for item in probed], probe_context, number=number)
+            for number in probe.met
+        },
         student=student,
         runs_folder=recorder.runs_folder,
     )
@@ -183,6 +191,7 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
         train_set,
         pseudo,
         development,
+        probed,
         prepared_tests,
         read,
         statistics,

@@ -68,7 +68,7 @@ def start(
 
 
 def nothing_shared(student: Whisper) -> Shared:
-    return Shared((), student, [], [], [], {}, [], (), (), {})
+    return Shared((), student, [], [], [], [], {}, [], (), (), {})
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def test_all_arrives_but_the_models_and_the_writer_keeps_nothing(tmp_path: Path)
         [first, second],
         pseudo,
         [second],
+        [second],
         {"test": [first]},
         [first],
         (statistics,),
@@ -84,5 +85,5 @@ def test_all_arrives_but_the_models_and_the_writer_keeps_nothing(tmp_path: Path)
 
 def test_nothing_can_be_handed_over(tmp_path: Path) -> None:
     model = random_whisper()
-    with handed_over(Shared((), model, [], [], [], {}, [], (), (), {}), tmp_path) as handed:
+    with handed_over(Shared((), model, [], [], [], [], {}, [], (), (), {}), tmp_path) as handed:
         assert received(handed, teachers=(), student=model).train == []

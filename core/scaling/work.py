@@ -23,10 +23,10 @@ PROMPT_TOKENS = 2
 PREPARE_BATCH, PREPARE_BATCH_ON_A_GPU = 4, 16
 """Utterances in a pass of the teachers: on a CPU few, whose states between layers stay in its cache."""
 
-PROBE_UTTERANCES = 16
+PROBE_UTTERANCES = 60
 """Utterances of the development set whose states are stored."""
 
-PROBE_POINTS = 8
+PROBE_POINTS = 5
 """At how many points of a run they are stored."""
 
 FRAME_STRIDE = 4
