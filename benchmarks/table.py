@@ -1,4 +1,4 @@
-"""The goals as a table, for the terminal and the README."""
+"""The goals as a table, for the terminal and the documentation."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks import charts
 from benchmarks.measuring import RESULTS, ROOT, Growth
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
@@ -33,7 +33,7 @@ def rows(results: Path = RESULTS) -> str:
         f"{stamp['versions']['peft']}. {NOTE}",
     ]
     for growth in (Growth(**each) for each in json.loads((results / "growth.json").read_text(encoding="utf-8"))):
-        picture = f"![{growth.title}, by {growth.work}](assets/benchmarks/{growth.name}.svg)"
+        picture = f"![{growth.title}, by {growth.work}](../assets/benchmarks/{growth.name}.svg)"
         lines += ["", f"{growth.title}:", "", *charts.table(growth), "", picture]
     return "\n".join(lines) + "\n"
 
@@ -59,9 +59,9 @@ def _number(value: float) -> str:
     return f"{value:.0e}" if 0 < value < 1e-3 else f"{value:.3g}"
 
 
-def update_readme() -> None:
-    """Put the table of the stored results into the README."""
-    text = README.read_text(encoding="utf-8")
+def update_page(page: Path = PAGE) -> None:
+    """Put the table of the stored results into the documentation."""
+    text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
-    README.write_text(f"{before}{BEGIN}\n\n{rows()}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n\n{rows()}\n{END}{after}", encoding="utf-8")

@@ -7,8 +7,7 @@ import pytest
 
 from core.bundles import example_bundle, import_bundle
 from core.runs import JobRecord, Studio
-
-README = Path(__file__).parents[2] / "README.md"
+from tests.documents import between
 
 
 @pytest.fixture
@@ -33,8 +32,11 @@ def test_all_of_its_pages_have_something_to_show(away: Studio, example: JobRecor
 
 
 def test_the_table_in_the_readme_is_its_own(away: Studio, example: JobRecord) -> None:
-    shown = README.read_text(encoding="utf-8").split("<!-- results -->")[1].split("<!-- /results -->")[0]
-    table = [[cell.strip() for cell in line.split("|")[1:6]] for line in shown.splitlines() if line.startswith("| ")]
+    table = [
+        [cell.strip() for cell in line.split("|")[1:6]]
+        for line in between("results").splitlines()
+        if line.startswith("| ")
+    ]
     told = {name: numbers for name, *numbers in table[1:]}
     found = away.ablation(example.id)
     assert found.teacher is not None
