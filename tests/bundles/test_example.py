@@ -1,4 +1,4 @@
-"""The finished quick start that ships with the project: it is taken in, and the README tells its numbers."""
+"""The finished quick start that ships with the project: it can be imported, and the README has its numbers."""
 
 import zipfile
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_the_table_in_the_readme_is_its_own(away: Studio, example: JobRecord) ->
     found = away.ablation(example.id)
     assert found.teacher is not None
     assert found.student_before is not None
-    evaluations = {"teacher": found.teacher, "student before": found.student_before}
+    evaluations = {"teacher": found.teacher, "student before training": found.student_before}
     evaluations |= {row.run.name: row.evaluation for row in found.rows if row.evaluation is not None}
     assert told == {
         name: [f"{100 * item.wer:.1f}", str(item.substitutions), str(item.deletions), str(item.insertions)]
