@@ -26,6 +26,7 @@ QUICK = {
     "manifold bundle export JOB --to FILE": "manifold bundle export {job} --to carried.zip",
     "manifold cache list": "manifold cache list",
     "manifold cache prune": "manifold cache prune",
+    "manifold data list": "manifold data list",
     "manifold doctor": "manifold doctor",
 }
 """What a newcomer types for each command of the table: quick ones, after the example was taken in."""
@@ -34,6 +35,7 @@ LONG = {
     "manifold serve": "",
     "manifold bundle import FILE": "",
     "manifold quickstart": "",
+    "manifold data get NAME": "manifold data get asterisk-en || manifold data list",
     "manifold run CONFIG": "manifold run quickstart --detach",
     "manifold check CONFIG": "manifold check quickstart",
     "manifold plan --hours H": "manifold plan --measure && manifold plan --hours 1",
