@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup shell run test check format assets bench bench-studio clean recorded
+.PHONY: help setup shell run test check format assets voices bench bench-studio clean recorded
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
@@ -34,6 +34,10 @@ format: setup ## put the code in order
 
 assets: setup ## take the README's pictures, of the example that comes with the project
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "" tests/browser/test_pictures.py --pictures assets
+
+# In an environment of its own: what renders speech is not among what the project needs.
+voices: ## render the speech of assets/voices again: an hour of one core's time
+	$(PYTHON) assets/voices/make.py
 
 # Without what it depends on: its kernels for GPUs need triton, the loss that is compared does not.
 bench: setup ## what training costs beside other loops, against the goals; QUICK=1 in short, DEVICE=cuda on a GPU
