@@ -239,12 +239,13 @@ def decode_g722(content: bytes) -> np.ndarray:
     """
     # Imported late: who only asks whether the clips are here needs no FFmpeg.
     import av
+    from av.error import FFmpegError
 
     try:
         codec = av.CodecContext.create("g722", "r")
         codec.sample_rate, codec.layout = SAMPLE_RATE, "mono"
         frames = [frame.to_ndarray().reshape(-1) for frame in codec.decode(av.Packet(content))]
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise DataError(f"A clip in G.722 cannot be decoded ({error}). Fetch its package again.") from error
     return np.concatenate(frames)[DELAY:].astype(np.float32) / 32768
 
