@@ -32,7 +32,7 @@ format: setup ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-assets: setup ## take the README's pictures, of the example that comes with the project
+assets: setup ## take the documentation's pictures, of the example that comes with the project
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "" tests/browser/test_pictures.py --pictures assets
 
 # In an environment of its own: what renders speech is not among what the project needs.
