@@ -70,7 +70,7 @@ def environment(home: Path) -> dict[str, str]:
     return {**places, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def typed(folder: Path, *lines: str, seconds: float = 120) -> str:
+def typed(folder: Path, *lines: str, seconds: float = 250) -> str:
     """Type lines into a new shell; return what it printed, and fail where one of them fails."""
     script = "\n".join(["set -e", *lines])
     command = ["/bin/sh", "-c", script]
