@@ -29,6 +29,7 @@ QUICK = {
     "manifold bundle export JOB --to FILE": "manifold bundle export {job} --to carried.zip",
     "manifold cache list": "manifold cache list",
     "manifold cache prune": "manifold cache prune",
+    "manifold data list": "manifold data list",
     "manifold doctor": "manifold doctor",
 }
 """What a newcomer types for each command of the table: quick ones, after the example was taken in."""
@@ -37,6 +38,7 @@ LONG = {
     "manifold serve": "",
     "manifold bundle import FILE": "",
     "manifold quickstart": "",
+    "manifold data get NAME": "manifold data get asterisk-en || manifold data list",
     "manifold run CONFIG": "manifold run quickstart --detach",
     "manifold check CONFIG": "manifold check quickstart",
     "manifold plan --hours H": "manifold plan --measure && manifold plan --hours 1",
@@ -68,7 +70,7 @@ def environment(home: Path) -> dict[str, str]:
     return {**places, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def typed(folder: Path, *lines: str, seconds: float = 120) -> str:
+def typed(folder: Path, *lines: str, seconds: float = 250) -> str:
     """Type lines into a new shell; return what it printed, and fail where one of them fails."""
     script = "\n".join(["set -e", *lines])
     command = ["/bin/sh", "-c", script]
