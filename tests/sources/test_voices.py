@@ -104,7 +104,7 @@ def test_a_clip_that_is_written_again_is_the_same_file(recipe: ModuleType) -> No
     assert same[14:18] == bytes(4)
     heard = [soundfile.read(io.BytesIO(stream))[0] for stream in (streams[0], same)]
     assert len(heard[0]) == len(tone)
-    assert np.array_equal(*heard)
+    assert np.array_equal(heard[0], heard[1])
 
 
 def test_the_sum_of_an_ogg_page_is_the_one_that_libogg_writes(recipe: ModuleType) -> None:
