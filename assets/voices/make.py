@@ -60,6 +60,9 @@ DEVELOPMENT = ["af_river", "am_eric", "bf_alice", "bm_fable"]
 TEST = ["af_aoede", "am_puck", "bf_isabella", "bm_lewis"]
 VOICES = {"train": TRAIN, "development": DEVELOPMENT, "test": TEST}
 
+SPOKEN = {"train": 480, "development": 60, "test": 100}
+"""How many sentences of each set are rendered, from the first on; as VOICE_CLIPS in core/config/sources.py."""
+
 SPEEDS = (0.9, 1.2)
 """Slowest and fastest speaking rate, as a factor of the voice's own."""
 
@@ -162,7 +165,8 @@ def require(content: bytes, sha256: str, what: str) -> None:
 def clips() -> Iterator[dict[str, str]]:
     """Yield id, set, sentence and voice of every clip: the voices of a set take turns."""
     for name, voices in VOICES.items():
-        for number, text in enumerate((SENTENCES / f"{name}.txt").read_text(encoding="utf-8").splitlines()):
+        sentences = (SENTENCES / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+        for number, text in enumerate(sentences[: SPOKEN[name]]):
             yield {"id": f"{name}-{number:03d}", "set": name, "text": text, "speaker": voices[number % len(voices)]}
 
 

@@ -126,6 +126,8 @@ def test_every_set_has_both_sexes_and_both_accents() -> None:
 def test_the_clips_say_the_project_s_sentences_and_are_as_long_as_the_manifest_says(recipe: ModuleType) -> None:
     voices = read_voices()
     wanted = {clip["id"]: clip for clip in recipe.clips()}
+    assert recipe.SPOKEN == VOICE_CLIPS
+    assert wanted.keys() == {row["id"] for row in voices.rows}
     for row in voices.rows:
         assert {key: row[key] for key in wanted[row["id"]]} == wanted[row["id"]]
         info = soundfile.info(io.BytesIO(voices.files.read(row["audio_filepath"])))
