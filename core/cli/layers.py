@@ -14,7 +14,7 @@ from core.cli.places import DATABASE, RUNS, Database, Json, Runs, open_studio, r
 from core.cli.tables import output
 from core.cli.text import Text
 from core.cli.watching import counted, stages
-from core.config import GeneratedSpeech, preset_names
+from core.config import Manifest, preset_names
 from core.errors import DataError
 from core.layer_cuts import CLIPS, MEASURE, SIDES, Cut, cuts, listed, proposals
 from core.paths import expanded
@@ -91,15 +91,14 @@ def _speech(data: str, clips: int, folder: Path, tell: Callable[[int, int], None
     Raises:
         DataError: With every row that cannot be used.
     """
-    from core.sources import prepare
-    from core.sources.generated import is_made
+    from core.sources import is_ready, prepare
     from core.sources.manifest import read_manifest
 
     if data not in preset_names():
         return read_manifest(expanded(data), transcripts="may be empty", most=ROWS_PER_CLIP * clips)
     source = read_runs(data)[1][0].source
-    if isinstance(source, GeneratedSpeech) and not is_made(source, folder):
-        # A few sentences are made much faster than the whole set, and sound alike.
+    if not isinstance(source, Manifest) and not is_ready(source, folder):
+        # A few clips are made much faster than the whole set, and sound alike.
         source = source.model_copy(update={"train": min(clips, source.train), "development": 1, "test": 1})
     return prepare(source, folder, tell).train
 

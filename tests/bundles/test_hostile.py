@@ -386,7 +386,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a distance that is no number": (
         honest(lambda opened: opened.change("layer_distances", distance="nan")),
-        "a scan",
+        "contradicts itself",
     ),
     "an error without end": (
         honest(lambda opened: opened.change("layer_distances", standard_error="inf")),
