@@ -399,7 +399,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
                 [{**row, "id": row["id"] + place} for row in opened.rows("layer_scans") for place in (0, 1)],
             )
         ),
-        "",
+        "contradicts itself",
     ),
     "an estimate of something else": (honest(lambda opened: opened.change("runs", estimate={"a": 1})), "is none"),
     "tags that are no words": (honest(lambda opened: opened.change("runs", tags=["good", 1])), "not words"),
