@@ -42,6 +42,7 @@ LONG = {
     "manifold run CONFIG": "manifold run quickstart --detach",
     "manifold check CONFIG": "manifold check quickstart",
     "manifold plan --hours H": "manifold plan --measure && manifold plan --hours 1",
+    "manifold layers MODEL": "manifold layers openai/whisper-tiny.en --clips 2",
     "manifold export RUN --to DIR": "manifold export {run} --to student",
 }
 """Those that take longer, or are typed in a test of their own."""
