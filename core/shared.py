@@ -172,7 +172,9 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
     probed = development[:PROBE_UTTERANCES]
     probe_context = config.training.context_of(max(item.utterance.duration for item in probed))
     if probe_context < context:
-        probed = without_teacher_encoder(listen([item.utterance for item in probed], probe_context, to_transcribe=False))
+        probed = without_teacher_encoder(
+            listen([item.utterance for item in probed], probe_context, to_transcribe=False)
+        )
     probe = ProbeSet(probed, pairs, statistics, probe_context, config.freeze_below)
     probe.save_teachers(
         recorder.runs_folder / probe_folder(recorder.job_id, recorder.group),

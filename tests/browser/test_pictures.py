@@ -108,7 +108,7 @@ def new_run(page: Page, places: Places) -> None:
     expect(page.get_by_role("combobox", name="Preset")).to_be_in_viewport()
     rows = {row["Run"]: row["Differs"] for row in cells(table(page, "Differs"))}
     assert rows["LoRA + CE"] == "the baseline"
-    assert rows["+ manifold"] == "soft labels: weight 0.8; geodesic: weight 20"
+    assert rows["+ manifold"] == "soft labels: weight 0.8; geodesic: weight 8"
     expect(page.get_by_role("button", name="Launch 4 runs")).to_be_in_viewport()
 
 
