@@ -6,6 +6,7 @@ import os
 import tempfile
 import zipfile
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,7 +28,7 @@ from core.bundles.manifest import (
     BundledFile,
     Manifest,
 )
-from core.errors import JobError, StoreError
+from core.errors import JobError, NotFoundError, StoreError
 from core.paths import exists, expanded, no_file
 from core.runs import JobRecord, Studio
 from core.store.migrations import HEAD
@@ -58,7 +59,15 @@ class Packed:
     left_out: tuple[str, ...]
 
 
-def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False, mp3: bool = False) -> Packed:
+def export_bundle(
+    studio: Studio,
+    job_id: str,
+    to: Path,
+    *,
+    small: bool = False,
+    mp3: bool = False,
+    without_clips: Collection[str] = (),
+) -> Packed:
     """Write a job that has ended into one file, which appears whole or not at all.
 
     Args:
@@ -67,9 +76,10 @@ def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False,
         to: The file to write; it must not exist.
         small: Leave out adapters and states. Numbers, texts, curves, clips and the maps that were drawn stay.
         mp3: Write the clips as MP3, a fifth of their size.
+        without_clips: Names of test sets whose audio stays here, for example because of its licence; texts go along.
 
     Raises:
-        NotFoundError: If there is no such job.
+        NotFoundError: If there is no such job, or none of its test sets has such a name.
         JobError: If it is still at work.
         StoreError: If the file exists or cannot be written, or the job is too large.
     """
@@ -80,8 +90,13 @@ def export_bundle(studio: Studio, job_id: str, to: Path, *, small: bool = False,
     to = expanded(to).absolute()
     if exists(to):
         raise StoreError(f"{to} is there already. Name another file, so that nothing is overwritten.")
+    there = sorted({record.test_set for record in studio.store.evaluations(job_id=job_id)})
+    unknown = sorted(set(without_clips) - set(there))
+    if unknown:
+        has = ", ".join(there) or "none"
+        raise NotFoundError(f"The job {job.id} has no test set {', '.join(unknown)}. It has {has}.")
     try:
-        contents = _Contents(studio.runs_folder, job, mp3=mp3)
+        contents = _Contents(studio.runs_folder, job, mp3=mp3, without_clips=without_clips)
         contents.take_rows(studio.store.rows_of_job(job_id))
         runs = [run.id for run in studio.store.runs(limit=1000, job_id=job_id)]
         contents.take_folder(Path("jobs") / job.id, small=small)
@@ -103,7 +118,7 @@ class _Contents:
         left_out: What stays here, in words, and how often.
     """
 
-    def __init__(self, runs_folder: Path, job: JobRecord, *, mp3: bool) -> None:
+    def __init__(self, runs_folder: Path, job: JobRecord, *, mp3: bool, without_clips: Collection[str]) -> None:
         self.job = job
         self.texts: dict[str, bytes] = {}
         self.files: dict[str, Path] = {}
@@ -112,10 +127,13 @@ class _Contents:
         self._runs_folder = runs_folder
         self._mp3 = mp3
         self._clips: dict[str, str] = {}
+        self._without_clips = without_clips
+        self._silent: dict[int, str] = {}
 
     def take_rows(self, rows: list[Row]) -> None:
         """Take the rows of the database, with the clips and maps that they name."""
         lines: dict[str, list[str]] = {}
+        kept: dict[str, set[str]] = {}
         for table, row in rows:
             row = dict(row)
             if table is jobs:
@@ -127,7 +145,12 @@ class _Contents:
                 row["model"] = portable(row["model"], self._runs_folder)
             elif table is evaluations:
                 row["label"] = portable(row["label"], self._runs_folder)
-            if "audio_path" in row:
+                if row["test_set"] in self._without_clips:
+                    self._silent[row["id"]] = row["test_set"]
+            if row.get("evaluation_id") in self._silent:
+                kept.setdefault(self._silent[row["evaluation_id"]], set()).add(row["audio_path"])
+                row["audio_path"] = ""
+            elif "audio_path" in row:
                 row["audio_path"] = self._clip(row["audio_path"])
             if table is maps:
                 row["path"] = self._map(row["run_id"], row["path"])
@@ -136,6 +159,7 @@ class _Contents:
             line = json.dumps(as_json(table, row), ensure_ascii=False, allow_nan=False)
             lines.setdefault(f"{ROWS}/{table.name}.jsonl", []).append(line + "\n")
         self.texts |= {path: "".join(each).encode("utf-8") for path, each in lines.items()}
+        self.left_out.update({f"clips of {name}": len(paths) for name, paths in kept.items()})
 
     def take_folder(self, folder: Path, *, small: bool) -> None:
         """Take the files of a job's or a run's folder, and what its links point to; maps came with their rows."""

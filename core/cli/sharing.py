@@ -27,11 +27,17 @@ def export_job(
         bool, typer.Option("--small", help="Leave out adapters and states; numbers, clips and maps stay.")
     ] = False,
     mp3: Annotated[bool, typer.Option("--mp3", help="Write the clips as MP3, a fifth of their size.")] = False,
+    without_clips: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without-clips", help="Name of a test set whose audio stays here; its texts go along. May be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Write a job with its numbers, texts, clips, maps, states and adapters into one file."""
     with open_studio(db, runs) as studio:
         found = job_of(studio, job)
-        packed = export_bundle(studio, found.id, to, small=small, mp3=mp3)
+        packed = export_bundle(studio, found.id, to, small=small, mp3=mp3, without_clips=without_clips or ())
         if as_json:
             print(json.dumps({"job": found.id, "file": str(packed.path), "bytes": packed.size, "files": packed.files}))
             return

@@ -18,7 +18,7 @@ from core.cli.tables import ablation_json
 from core.config import RunConfig
 from core.errors import JobError, NotFoundError, StoreError
 from core.runs import Studio
-from core.store.records import config_hash
+from core.store.records import UtteranceResult, config_hash
 from core.store.tables import metadata
 from core.store.transfer import travelling
 from tests.app import sample
@@ -37,6 +37,11 @@ def results(studio: Studio, job_id: str) -> list[object]:
         found.append(dataclasses.replace(evaluation, id=0))
         found += [dataclasses.replace(item, audio_path="") for item in store.utterance_results(evaluation.id)]
     return found
+
+
+def utterances(studio: Studio, job_id: str, test_set: str) -> list[UtteranceResult]:
+    evaluations = studio.store.evaluations(job_id=job_id, test_set=test_set)
+    return [item for each in evaluations for item in studio.store.utterance_results(each.id)]
 
 
 def clips(studio: Studio, job_id: str) -> list[bytes]:
@@ -165,6 +170,27 @@ def test_a_small_bundle_has_the_numbers_the_clips_and_the_maps_alone(
     assert clips(away, job_id) == clips(home, job_id)
     left = {path.name for run in away.store.runs() for path in (away.runs_folder / run.id).iterdir()}
     assert left == {"maps"}
+
+
+def test_clips_of_a_test_set_can_stay_while_its_texts_travel(
+    home: Studio, away: Studio, job_id: str, tmp_path: Path
+) -> None:
+    packed = export_bundle(home, job_id, tmp_path / "silent.zip", without_clips=["test"])
+    heard = {item.audio_path for item in utterances(home, job_id, "test")}
+    assert f"{len(heard)} clips of test" in packed.left_out
+    import_bundle(away, packed.path)
+    there = utterances(away, job_id, "test")
+    assert there
+    assert {item.audio_path for item in there} == {""}
+    assert [item.hypothesis for item in there] == [item.hypothesis for item in utterances(home, job_id, "test")]
+
+
+def test_a_test_set_that_the_job_lacks_is_told_with_those_that_it_has(
+    home: Studio, job_id: str, tmp_path: Path
+) -> None:
+    with pytest.raises(NotFoundError, match=r"has no test set studio\. It has development, test"):
+        export_bundle(home, job_id, tmp_path / "silent.zip", without_clips=["studio"])
+    assert not (tmp_path / "silent.zip").exists()
 
 
 def test_clips_from_outside_the_folder_of_runs_travel_under_no_absolute_path(
