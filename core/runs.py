@@ -205,19 +205,21 @@ class Studio(AnalysisRequests):
         return self.start(configs, name=name)
 
     def quick_start(self) -> tuple[str, tuple[RunConfig, ...]]:
-        """Return name and runs of the quick start, with recorded speech as an extra test where it is found."""
-        from core.sources import real_speech
+        """Return name and runs of the quick start, with the recorded speech that is on this machine as extra tests."""
+        from core.sources import quick_start_tests
 
         ablation, configs = read_preset("quickstart")
-        extra = real_speech(self.runs_folder / "data")
-        if extra is not None:
-            configs = tuple(
-                config.model_copy(
-                    update={"evaluation": config.evaluation.model_copy(update={"extra_tests": (str(extra),)})}
-                )
-                for config in configs
+        extra = tuple(map(str, quick_start_tests(self.runs_folder / "data")))
+        return ablation.name, tuple(
+            config.model_copy(
+                update={
+                    "evaluation": config.evaluation.model_copy(
+                        update={"extra_tests": (*extra, *config.evaluation.extra_tests)}
+                    )
+                }
             )
-        return ablation.name, configs
+            for config in configs
+        )
 
     def stop(self, job_id: str, *, now: bool = False, grace_seconds: float = GRACE_SECONDS) -> JobRecord:
         """Stop a job: a waiting one at once, a working one at its next step, which keeps what it has.
@@ -349,13 +351,20 @@ class Studio(AnalysisRequests):
         last, rows = last_group(configs)
         return plan(last, size, calibration, rows=rows)
 
+    def wait(self, job_id: str) -> JobRecord:
+        """Wait until a job has ended, and return it; see `refresh`."""
+        while (job := self.store.job(job_id)).active:
+            time.sleep(0.5)
+            self.refresh()
+        return job
+
     def wait_for_maps(
         self, job_id: str, *, timeout_seconds: float, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> list[MapRecord]:
         """Wait until every map that was asked for of a job's runs is made or has failed, and return them.
 
         Args:
-            job_id: The job.
+            job_id: Of which job.
             timeout_seconds: Return what there is after this long.
             progress: Called with the number of maps done and in all.
         """
@@ -389,6 +398,5 @@ def expected(configs: Sequence[RunConfig], estimates: Sequence[Estimate | None])
 def _require_one_job(configs: Sequence[RunConfig]) -> None:
     if not configs:
         raise ConfigError("There is nothing to run. Give at least one run.")
-    problems = group_problems(configs)
-    if problems:
+    if problems := group_problems(configs):
         raise ConfigError("These runs cannot be one job. Start them separately, or make them agree:", problems)

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import Dkd, Ensemble, FisherRao, Method, SoftLabels
+from core.config import Dkd, Ensemble, FisherRao, Hint, Mapping, Method, SoftLabels
 from core.ensemble import Teaching, mixed_logits, one_of, teacher_weights
 from core.losses import Objective
-from core.mapping import PointMaps
+from core.mapping import LayerPair, PointMap, PointMaps
 from core.signals import Signals
 
 
@@ -85,6 +85,24 @@ def test_each_token_is_mixed_by_the_weights_of_its_utterance() -> None:
     teaching = Teaching(speakers, weights, speakers, token_counts=(2, 1))
     expected = torch.cat([sides[0][:2], sides[1][2:]]).log_softmax(dim=-1)
     torch.testing.assert_close(teaching.logits, expected)
+
+
+def test_the_states_of_each_teacher_count_as_much_as_it_does_for_the_utterances() -> None:
+    """Two utterances of two and three tokens; the third teacher counts for the second one alone."""
+    generator = torch.Generator().manual_seed(4)
+    mine, *theirs = (torch.randn(5, 4, generator=generator) for _ in range(4))
+    weights = torch.tensor([[0.3, 0.7, 0.0], [0.5, 0.1, 0.4]])
+    raw = Mapping(projection="none", states="raw")
+    pairs = tuple(LayerPair("decoder", 0, 0, of=number) for number in range(3))
+    maps = [PointMap(raw, student_width=4, teacher_width=4, pairs=(), statistics={}, seed=0) for _ in theirs]
+    objective = Objective(Method(losses=(Hint(),), mapping=raw), point_map=PointMaps(maps), pairs=pairs)
+    speakers = tuple(Signals(decoder={0: side}) for side in theirs)
+    teaching = Teaching(speakers, weights, speakers, token_counts=(2, 3))
+    student = Signals(decoder={0: mine}, token_counts=(2, 3))
+    found = objective.terms(student=student, teacher=teaching, progress=0.5)["hint"]
+    apart = [(mine - side).double().square() / 2 for side in theirs]
+    expected = 0.4 * apart[0].mean() + 0.4 * apart[1].mean() + 0.2 * apart[2][2:].mean()
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_single_teacher_keeps_its_raw_logits() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import core.sign_flips as module
 from core.sign_flips import sign_flips
 
 
@@ -82,6 +83,20 @@ def test_five_units_can_tell_nothing_and_their_interval_has_no_ends() -> None:
     found = sign_flips(np.full(5, -2.0), np.full(5, 10.0), draws=100, seed=0)
     assert found.p_value == 2 / 2**5
     assert found.interval(0.05) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize("differing", [400, 9])
+def test_no_choice_of_signs_is_drawn_twice_though_they_are_drawn_in_blocks(
+    monkeypatch: pytest.MonkeyPatch, differing: int
+) -> None:
+    """Blocks that draw the same signs would be as many draws as a single block has."""
+    monkeypatch.setattr(module, "SIGNS_AT_ONCE", 400 * 512)  # 512 choices in a block
+    random = np.random.default_rng(2)
+    apart = np.where(np.arange(400) < differing, random.normal(size=400), 0.0)
+    found = sign_flips(apart, random.uniform(1, 20, size=400), draws=3_000, seed=0)
+    assert len(found.lows) >= 3_000
+    assert len(np.unique(found.lows)) > 0.99 * len(found.lows)
+    assert len(np.unique(found.highs)) > 0.99 * len(found.highs)
 
 
 def test_the_p_value_of_draws_is_never_zero_and_the_same_seed_draws_the_same() -> None:

@@ -118,8 +118,21 @@ def a_map(opened: Opened, **arrays: np.ndarray) -> None:
     old = next(row["path"] for row in opened.rows("maps"))
     points = len(arrays["utterance"])
     fields = {"student_xy": np.zeros((points, 2), np.float32), "teacher_xy": np.zeros((points, 2), np.float32)}
-    fields |= {"moment": np.zeros(points, np.int32), "angle": np.zeros(points, np.float32), **arrays}
+    fields |= {"angle": np.zeros(points, np.float32)}
+    if "student_neighbours" in arrays:  # a file of today: several maps of the same points
+        fields = {name: each[None] for name, each in fields.items()} | {"places": np.zeros((1, 3), np.int32)}
+    fields |= {"moment": np.zeros(points, np.int32), **arrays}
     opened.entries[f"files/{old}"] = save(fields)
+
+
+def neighbours(far: int) -> dict[str, np.ndarray]:
+    """Return a map of two points whose last one has a neighbour that is none of them."""
+    near = np.array([[1], [0]], np.int32)
+    return {
+        "utterance": np.zeros(2, np.int32),
+        "student_neighbours": near[None],
+        "teacher_neighbours": np.array([[[1], [far]]], np.int32),
+    }
 
 
 def a_link(path: Path) -> None:
@@ -165,6 +178,27 @@ def a_small_lie(path: Path) -> None:
     path.write_bytes(content)
 
 
+def entries_in_each_other(path: Path) -> None:
+    """Add an entry whose content holds another entry whole: both are honest, and together larger than the file."""
+    opened = Opened(path)
+    outer, inner = (f"files/{opened.run}/{name}.txt" for name in ("outer", "inner"))
+    within = io.BytesIO()
+    content = random.Random(1).randbytes(4_000_000)
+    with zipfile.ZipFile(within, "w") as packed:
+        packed.writestr(inner, content)
+        header = 30 + len(inner)
+    opened.entries[outer], opened.entries[inner] = within.getvalue()[: header + len(content)], content
+    opened.pack(path)  # for the manifest
+    with zipfile.ZipFile(path, "w") as packed:
+        for name, each in opened.entries.items():
+            if name != inner:
+                packed.writestr(name, each, zipfile.ZIP_STORED if name == outer else zipfile.ZIP_DEFLATED)
+        packed.writestr(MANIFEST, json.dumps(opened.manifest), zipfile.ZIP_DEFLATED)
+        (hidden,) = zipfile.ZipFile(within).infolist()
+        hidden.header_offset = packed.getinfo(outer).header_offset + 30 + len(outer)
+        packed.filelist.append(hidden)
+
+
 def many_entries(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as packed:
         for number in range(30_000):
@@ -196,6 +230,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a symbolic link": (a_link, "no plain file|does not list"),
     "a bomb": (a_bomb, "more tightly"),
     "an entry longer than it says": (a_small_lie, "longer|damaged|hash"),
+    "entries that lie in each other": (entries_in_each_other, "lie over one another"),
     "a parent folder": (renamed(lambda opened: "files/../../evil.txt"), "no place in a bundle"),
     "an absolute path": (renamed(lambda opened: "/tmp/evil.txt"), "no place in a bundle"),
     "a drive": (renamed(lambda opened: "C:evil.txt"), "no place in a bundle"),
@@ -300,6 +335,14 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a map that does not fit together": (
         honest(lambda opened: a_map(opened, utterance=np.zeros(3, np.int32), angle=np.zeros(9, np.float32))),
         "does not fit together",
+    ),
+    "a map with a neighbour one past its last point": (
+        honest(lambda opened: a_map(opened, **neighbours(2))),
+        "neighbours that are not there",
+    ),
+    "a map with a neighbour before its first point": (
+        honest(lambda opened: a_map(opened, **neighbours(-1))),
+        "neighbours that are not there",
     ),
     "a map that is none": (
         honest(

@@ -47,4 +47,4 @@ def foreign(table: AblationTable) -> AblationTable:
         )
         return replace(each, rows=rows, baseline=NAME, job=replace(each.job, name=NAME))
 
-    return replace(named(table), extra={NAME: replace(named(each), test_set=NAME) for each in table.extra.values()})
+    return replace(named(table), extra={NAME: replace(named(table.extra["real"]), test_set=NAME)})

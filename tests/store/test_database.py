@@ -301,6 +301,19 @@ def test_a_caller_may_wait_less_for_a_writer(store: Store, job: JobRecord) -> No
     assert store.heartbeat(job.id)
 
 
+def test_a_transaction_that_reads_first_lets_no_other_program_write_before_it(store: Store, job: JobRecord) -> None:
+    """Another program knows nothing of the lock file; a transaction begun late would fail at its first write."""
+    run = store.runs(job_id=job.id)[0]
+    with closing(sqlite3.connect(store.path, isolation_level=None, timeout=0.05)) as other:
+        with store.batch() as one:
+            assert one.run(run.id).step == 0
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("UPDATE runs SET step = 5")
+            one.run_progress(run.id, 1, 0.5)
+        other.execute("UPDATE runs SET step = 5")
+    assert store.run(run.id).step == 5
+
+
 def test_a_write_that_fails_leaves_nothing_half_written(store: Store, evaluate: Callable[..., Any]) -> None:
     twice = UtteranceResult("u1", 0, "a", "a", 0, 0, 0, 1, None, 1.0, "a.flac")
     with pytest.raises(StoreError, match="UNIQUE"):

@@ -111,6 +111,32 @@ def test_a_table_that_is_rebuilt_takes_no_other_rows_with_it(
     assert [rows(store.path, name) for name in names] == before
 
 
+def test_a_migration_lets_no_other_program_write_from_its_first_look_on(store: Store, job: JobRecord) -> None:
+    engine = engine_of(store.url)
+    with closing(sqlite3.connect(store.path, isolation_level=None, timeout=0.05)) as other:
+        with without_foreign_keys(engine) as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM runs").scalar() == 4
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("UPDATE runs SET step = 5")
+        other.execute("UPDATE runs SET step = 5")
+    engine.dispose()
+
+
+def test_a_database_is_brought_to_the_newest_schema_without_following_foreign_keys(
+    store: Store, job: JobRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older(store, "0005")
+    real, found = command.upgrade, []
+
+    def watched(config: Config, revision: str) -> None:
+        found.append(config.attributes["connection"].exec_driver_sql("PRAGMA foreign_keys").scalar())
+        real(config, revision)
+
+    monkeypatch.setattr(command, "upgrade", watched)
+    Store.open(store.url).close()
+    assert found == [0]
+
+
 def test_after_a_migration_foreign_keys_count_again(store: Store) -> None:
     engine = engine_of(store.url)
     with without_foreign_keys(engine) as connection:

@@ -126,6 +126,17 @@ def test_a_heartbeat_and_progress_are_seen(store: Store, job: JobRecord) -> None
     assert (after.log_path, after.state) == ("/somewhere/log.txt", "queued")
 
 
+@pytest.mark.parametrize("state", ["starting", "running", "stopping", "finished", "failed", "stopped", "interrupted"])
+def test_a_job_that_is_no_longer_queued_keeps_its_worker(store: Store, job: JobRecord, state: State) -> None:
+    store.job_started(job.id, 17, "boot", 12.5)
+    store.job_state(job.id, state)
+    before = store.job(job.id)
+    store.job_started(job.id, 18, "another boot", 99.0)
+    after = store.job(job.id)
+    assert (after.pid, after.boot_id, after.process_started) == (17, "boot", 12.5)
+    assert after.heartbeat_at == before.heartbeat_at
+
+
 def test_progress_of_a_run_is_seen(store: Store, job: JobRecord) -> None:
     run = store.runs(job_id=job.id)[1]
     store.run_progress(run.id, 7, 2.5)
