@@ -163,12 +163,11 @@ def _shown(line: Line, column: Column) -> Any:
 
 
 def details(table: AblationTable) -> pd.DataFrame:
-    """Return what each model did on one test set: kinds of errors, divergence, and the verdict in words."""
+    """Return what each model did on one test set: kinds of errors, divergence, and time."""
     rows = lines(table)
     frame = pd.DataFrame(
         {
             "Model": [_spelt(line) for line in rows],
-            "Verdict": [verdict(line.own) for line in rows],
             "WER": [line.value(Column("wer")) for line in rows],
             "S": [line.value(Column("substitutions")) for line in rows],
             "D": [line.value(Column("deletions")) for line in rows],
@@ -178,6 +177,11 @@ def details(table: AblationTable) -> pd.DataFrame:
         }
     )
     return frame.astype(dict.fromkeys(("WER", "Held-out KL", "Real-time factor"), "float"))
+
+
+def verdicts(table: AblationTable) -> list[tuple[str, str]]:
+    """Return in words of each model whether it differs from the baseline by more than chance, where that is known."""
+    return [(name, said) for name, _, row in table.compared if (said := verdict(row))]
 
 
 def sheet(found: Sheet) -> pd.DataFrame:

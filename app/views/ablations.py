@@ -142,13 +142,7 @@ def _details(name: str, table: AblationTable) -> None:
         placeholder=text.NOTHING,
         height="content",
         column_config={
-            # Not pinned: on a phone a verdict has the whole width.
-            "Model": st.column_config.TextColumn(width=140),
-            "Verdict": st.column_config.TextColumn(
-                width=310,
-                help="Whether the difference is more than the chance of utterances: p, adjusted for all comparisons of "
-                "the table, is below 0.05.",
-            ),
+            "Model": _MODEL,
             "WER": _COLUMNS["wer"],
             "S": _COLUMNS["substitutions"],
             "D": _COLUMNS["deletions"],
@@ -156,8 +150,10 @@ def _details(name: str, table: AblationTable) -> None:
             "Held-out KL": _COLUMNS["kl"],
             "Real-time factor": _COLUMNS["real_time_factor"],
         },
-        alt=f"Substitutions, deletions, insertions and verdicts on {name}",
+        alt=f"Substitutions, deletions and insertions on {name}",
     )
+    # As text, which a phone shows whole.
+    st.markdown("\n".join(f"- **{text.plain(who)}**: {text.plain(said)}" for who, said in tables.verdicts(table)))
 
 
 def _mixtures(table: AblationTable) -> None:

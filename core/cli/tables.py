@@ -12,7 +12,7 @@ from core.over_seeds import KindRow
 from core.reports.sheets import VERDICT, Sheet, sheets
 from core.runs import AblationTable, Compared, EvaluationRecord, ParameterCounts, RunRecord
 
-WIDTH = 188
+WIDTH = 210
 """Columns of a table that goes to a file or a pipe."""
 
 RECORDED = "real"

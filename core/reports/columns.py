@@ -133,7 +133,7 @@ def lines(table: AblationTable) -> list[Line]:
     """Return the rows: the teacher, the student before training, other teachers and ensembles, the runs."""
     sets = table.sets
     found = []
-    for subject, name in (("teacher", "teacher"), ("student_before", "student before")):
+    for subject, name in (("teacher", "teacher"), ("student_before", "student before training")):
         item: EvaluationRecord | None = getattr(table, subject)
         on = {called: Compared(evaluation=getattr(each, subject)) for called, each in sets.items()}
         if any(each.evaluation for each in on.values()):

@@ -102,9 +102,7 @@ def _environment(sheet: Sheet) -> str:
 
 def _spans(sheet: Sheet) -> str:
     """Return the row above the names of the columns: what neighbours are of."""
-    groups = (
-        rf"\multicolumn{{{many}}}{{c}}{{{plain(name)}}}" if name else "& " * (many - 1) for name, many in sheet.spans
-    )
+    groups = (rf"\multicolumn{{{many}}}{{c}}{{{plain(name)}}}" for name, many in sheet.spans)
     return " & ".join(groups) + r" \\"
 
 

@@ -25,12 +25,9 @@ def plain(text: str) -> str:
 
 
 def _section(sheet: Sheet) -> str:
-    lines = [
-        f"## {plain(sheet.title)}",
-        "",
-        _row([plain(name) for name in sheet.full_columns]),
-        "|---|" + "---:|" * (len(sheet.columns) - 1),
-    ]
+    groups = sheet.groups or ("",) * len(sheet.columns)
+    names = [f"{plain(group)}: {name}" if group else name for group, name in zip(groups, sheet.columns, strict=True)]
+    lines = [f"## {plain(sheet.title)}", "", _row(names), "|---|" + "---:|" * (len(sheet.columns) - 1)]
     # Verdicts tell names, too. All other cells are ours: numbers, units and words without signs that mean anything.
     named = [place for place, name in enumerate(sheet.columns) if not place or name == VERDICT]
     lines += [_row([plain(cell) if place in named else cell for place, cell in enumerate(row)]) for row in sheet.rows]

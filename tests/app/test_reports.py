@@ -131,7 +131,7 @@ def test_an_empty_home_page_offers_a_finished_ablation(
     page = press(open_page("runs"), "Look at a finished ablation")
     assert not page.exception
     assert store.job(job_id).state == "finished"
-    assert page.dataframe[0].value["Model"].iloc[0] == "Teacher"
+    assert page.dataframe[0].value[("", "Model")].iloc[0] == "Teacher"
     other.close()
 
 

@@ -85,7 +85,7 @@ def test_a_rate_is_errors_over_words_in_percent(table: AblationTable) -> None:
 def test_models_that_cannot_be_tested_have_a_difference_alone(table: AblationTable) -> None:
     first, second = table.rows[1:3]
     few = replace(alone(table), rows=(table.rows[0], replace(first, interval=None, p_value=None), second))
-    assert tables.details(few).set_index("Model").loc[first.run.name, "Verdict"] == "too few to test"
+    assert dict(tables.verdicts(few))[first.run.name] == "too few to test"
     row = tables.ablation(few).set_index("Model").loc[first.run.name]
     assert row["difference [95 %]"] == text.points(first.difference)
     assert list(tables.contrasts(few)["name"]) == [second.run.name]
@@ -169,7 +169,7 @@ def test_three_seeds_are_judged_together_and_drawn_so(store: Store) -> None:
     assert frame["Verdict"].tolist() == ["baseline", found.over_seeds.rows[1].verdict]
     assert "p = " in frame["Verdict"][1]
     assert list(tables.contrasts(found)["name"]) == ["kd"]
-    assert set(tables.details(found)["Verdict"]) >= {"baseline", "see over seeds"}
+    assert {said for _, said in tables.verdicts(found)} >= {"baseline", "see over seeds"}
 
 
 def test_one_seed_has_no_table_over_seeds(table: AblationTable) -> None:

@@ -86,16 +86,16 @@ def test_the_table_shows_experts_ensembles_and_students_with_intervals(
 ) -> None:
     page = open_page("ablations", job=runs[0].job_id)
     assert not page.exception
-    table, details = page.dataframe[0].value, page.dataframe[1].value
+    table = page.dataframe[0].value
     assert list(table["Model"])[:6] == [
         *EXPERTS,
         "ensemble, mean",
         "ensemble, weighted, temperature 5",
         "ensemble, best",
     ]
-    verdicts = dict(zip(details["Model"], details["Verdict"], strict=True))
+    verdicts = dict(tables.verdicts(ablation_table(store, runs[0].job_id)))
     assert verdicts["one of several: the best teacher"] == "baseline"
-    compared = table.loc[details["Verdict"] != "baseline"]
+    compared = table.loc[[verdicts[name] != "baseline" for name in table["Model"]]]
     assert len(compared) == 9
     assert all(compared["difference [95 %]"].str.contains("[", regex=False))
     assert set(table["MB"]) == {150.0}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from core.cli.tables import ablation_json, print_ablation, print_runs, runs_json
+from core.cli.tables import WIDTH, ablation_json, print_ablation, print_runs, runs_json
 from core.config import RunConfig
 from core.reports.sheets import notes
 from core.runs import AblationTable, JobRecord, ParameterCounts, Studio
@@ -21,7 +21,7 @@ def table(studio: Studio, configs: tuple[RunConfig, ...], complete: Callable[...
 
 
 def text_of(table: AblationTable) -> str:
-    console = Console(file=io.StringIO(), width=188)
+    console = Console(file=io.StringIO(), width=WIDTH)
     print_ablation(table, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
