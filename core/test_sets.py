@@ -9,7 +9,11 @@ from core.config import SOURCES
 TEST, DEVELOPMENT = "test", "development"
 """A source's own set that is read once, and the set that chooses checkpoints and settings."""
 
-CALLED = {"real": "recorded clips", "asterisk": "Asterisk prompts", "asterisk-en": "Asterisk prompts"}
+CALLED = {
+    "real": "recorded clips",
+    "asterisk": "Asterisk prompts",
+    **{f"asterisk-{language}": f"Asterisk prompts ({language})" for language in ("en", "es", "fr", "it", "ru")},
+}
 """Manifests that the project makes, by the stem of their files, which is what their results are stored under."""
 
 

@@ -102,6 +102,13 @@ def test_a_job_is_done_by_a_process_of_its_own_that_writes_to_a_log(
     wait(lambda: gone(job))
 
 
+def test_waiting_for_a_job_returns_it_once_it_has_ended(studio: Studio, make_config: Callable[..., RunConfig]) -> None:
+    job = studio.start([make_config(), make_config(name="second")], name="short")
+    ended = studio.wait(job.id)
+    assert (ended.id, ended.state) == (job.id, "finished")
+    assert [run.state for run in studio.store.runs(job_id=job.id)] == ["finished", "finished"]
+
+
 def test_what_a_first_look_finds_is_refused_at_once_before_anything_waits(
     studio: Studio, make_config: Callable[..., RunConfig]
 ) -> None:

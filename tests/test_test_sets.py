@@ -35,12 +35,11 @@ def test_extra_sets_are_called_by_their_file_those_that_the_project_makes_by_wha
     found = names(["real", "asterisk", "asterisk-en", "phone calls", "development"], GENERATED)
     assert found == {
         "real": "recorded clips",
-        "asterisk": "Asterisk prompts (asterisk)",
-        "asterisk-en": "Asterisk prompts (asterisk-en)",
+        "asterisk": "Asterisk prompts",
+        "asterisk-en": "Asterisk prompts (en)",
         "phone calls": "phone calls",
         "development": "development",
     }
-    assert called("asterisk", GENERATED) == "Asterisk prompts"
 
 
 def test_no_two_sets_of_a_job_are_called_alike() -> None:

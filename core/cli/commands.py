@@ -15,6 +15,7 @@ from core.cli.caching import cache
 from core.cli.checking import checks_json, print_checks, told_while
 from core.cli.data import data, told_without_recordings
 from core.cli.doctor import examine, findings_json, print_findings
+from core.cli.layers import layers
 from core.cli.listing import methods_json, methods_markdown, print_methods
 from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio, read_runs
 from core.cli.planning import plan
@@ -43,6 +44,7 @@ app.add_typer(cache, name="cache")
 app.add_typer(data, name="data")
 app.command()(report)
 app.command()(plan)
+app.command()(layers)
 
 QUICK_START = "quickstart"
 STOPPING_SECONDS = 0.2

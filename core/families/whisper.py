@@ -7,7 +7,7 @@ differs between English-only and multilingual models.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -225,14 +225,23 @@ class Whisper:
     def encode_rest(
         self, states: Float[Tensor, "batch frames width"], start: int
     ) -> dict[int, Float[Tensor, "batch frames width"]]:
-        """Return the states of every layer from `start` on; the last layer's after the final norm."""
-        encoder = self.encoder
-        outputs = {}
-        for number in range(start, self.encoder_layers):
-            states = encoder.layers[number](states, None)
-            outputs[number] = states
-        outputs[self.encoder_layers - 1] = encoder.layer_norm(states)
+        """Return the states of every layer from `start` on; the last layer's after the final norm.
+
+        Where `start` is past the last layer, the states that are given go through the final norm alone.
+        """
+        stream = self.encoder_stream(states, start)
+        outputs = dict(enumerate(stream[1:], start))
+        outputs[self.encoder_layers - 1] = self.encoder.layer_norm(stream[-1])
         return outputs
+
+    def encoder_stream(
+        self, states: Float[Tensor, "batch frames width"], start: int
+    ) -> list[Float[Tensor, "batch frames width"]]:
+        """Return the states that enter layer `start`, and what leaves it and all later ones, before the final norm."""
+        stream = [states]
+        for layer in self.encoder.layers[start:]:
+            stream.append(layer(stream[-1], None))
+        return stream
 
     # Decoder
 
@@ -242,6 +251,34 @@ class Whisper:
         """Return the states of every decoder layer; the last layer's after the final norm."""
         output = self.decoder(inputs, encoder_hidden_states=encoder_states, output_hidden_states=True, use_cache=False)
         return dict(enumerate(output.hidden_states[1:]))
+
+    def decoder_stream(
+        self, encoder_states: Float[Tensor, "batch frames width"], inputs: Int[Tensor, "batch tokens"]
+    ) -> list[Float[Tensor, "batch tokens width"]]:
+        """Return the states that enter the first decoder layer, and what leaves every layer, before the final norm."""
+        last: list[Tensor] = []
+        hook = self.decoder.layer_norm.register_forward_pre_hook(lambda norm, given: last.append(given[0]))
+        try:
+            output = self.decoder(
+                inputs, encoder_hidden_states=encoder_states, output_hidden_states=True, use_cache=False
+            )
+        finally:
+            hook.remove()
+        return [*output.hidden_states[:-1], *last]
+
+    def decode_without(
+        self,
+        encoder_states: Float[Tensor, "batch frames width"],
+        inputs: Int[Tensor, "batch tokens"],
+        dropped: Collection[int],
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Return the last decoder states, after the final norm, with some layers left out."""
+        decoder, layers = self.decoder, self.decoder.layers
+        decoder.layers = nn.ModuleList(layer for number, layer in enumerate(layers) if number not in dropped)
+        try:
+            return decoder(inputs, encoder_hidden_states=encoder_states, use_cache=False).last_hidden_state
+        finally:
+            decoder.layers = layers
 
     def cross_attention(self, encoder_states: Float[Tensor, "batch frames width"]) -> CrossAttention:
         """Return what several passes of the decoder over the same clips share."""

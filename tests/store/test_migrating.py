@@ -196,7 +196,7 @@ def test_layers_of_older_evaluations_are_not_known(
 ) -> None:
     evaluate(job_id=job.id, subject="teacher", encoder_layers=4, decoder_layers=4)
     assert [(item.encoder_layers, item.decoder_layers) for item in store.evaluations()] == [(4, 4)]
-    older(store, "0018")
+    older(store, "0019")
     again = Store.open(store.url)
     assert [(item.encoder_layers, item.decoder_layers) for item in again.evaluations()] == [(None, None)]
     again.close()
