@@ -9,6 +9,9 @@ from app import phases, text
 from app.charts import TEACHER
 from core.config import LOSSES
 from core.reports.colours import run_colour
+from core.reports.columns import Column, Line, columns, lines
+from core.reports.sheets import Sheet, cell
+from core.reports.sheets import verdict as in_words
 from core.runs import (
     AblationRow,
     AblationTable,
@@ -123,16 +126,67 @@ def utterances(results: Sequence[UtteranceResult], before: Mapping[str, int] | N
 
 
 def ablation(table: AblationTable) -> pd.DataFrame:
-    """Return an ablation as it is shown: teacher, student before, then each run; those that teach, first."""
-    fixed = [(SUBJECTS[item.subject], item) for item in (table.teacher, table.student_before) if item is not None]
-    rows = [_ablation_row(name, record, None, table) for name, record in fixed]
-    rows += [_ablation_row(name, row.evaluation, row, table) for name, _, row in table.compared]
-    numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step", "Weights")
-    frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float"))
-    left_out = [] if any(row.load for row in table.rows) else ["Stored", "Active", "Load per expert"]
-    left_out += [] if frame["KL of"].str.startswith("top").any() else ["KL of"]
-    left_out += [] if table.several else ["Weights"]
-    return frame.drop(columns=left_out)
+    """Return an ablation as it is shown, a row for each model and all test sets side by side.
+
+    Returns:
+        A column for each of `columns` in its order after ``Model``; two heads, the upper one the test set, where there
+        are several.
+    """
+    shown, rows = columns(table), lines(table)
+    cells: dict[tuple[str, str], list[Any]] = {("", "Model"): [_spelt(line) for line in rows]}
+    cells |= {(column.test_set, column.title): [_shown(line, column) for line in rows] for column in shown}
+    frame = pd.DataFrame(cells)
+    texts = {("", "Model")} | {(column.test_set, column.title) for column in shown if column.key in TEXTS}
+    frame = frame.astype({name: "float" for name in cells if name not in texts})
+    if len(table.sets) == 1:
+        frame.columns = pd.Index([name for _, name in cells])
+    return frame
+
+
+TEXTS = ("difference", "kl_tokens", "layers", "training")
+"""Columns that are no numbers."""
+
+
+def _spelt(line: Line) -> str:
+    return (
+        line.name if line.run or line.subject not in SUBJECTS or line.subject == "ensemble" else SUBJECTS[line.subject]
+    )
+
+
+def _shown(line: Line, column: Column) -> Any:
+    value, here = line.value(column), line.at(column)
+    if column.key == "difference" and here.evaluation is None:
+        return verdict(here) if line.run else ""
+    if column.key == "trainable":
+        return None if value is None else 100 * value.share_of_teacher
+    return (cell(line, column) or "").replace("-", "−") if column.key in TEXTS else value
+
+
+def details(table: AblationTable) -> pd.DataFrame:
+    """Return what each model did on one test set: kinds of errors, divergence, and time."""
+    rows = lines(table)
+    frame = pd.DataFrame(
+        {
+            "Model": [_spelt(line) for line in rows],
+            "WER": [line.value(Column("wer")) for line in rows],
+            "S": [line.value(Column("substitutions")) for line in rows],
+            "D": [line.value(Column("deletions")) for line in rows],
+            "I": [line.value(Column("insertions")) for line in rows],
+            "Held-out KL": [line.value(Column("kl")) for line in rows],
+            "Real-time factor": [line.value(Column("real_time_factor")) for line in rows],
+        }
+    )
+    return frame.astype(dict.fromkeys(("WER", "Held-out KL", "Real-time factor"), "float"))
+
+
+def verdicts(table: AblationTable) -> list[tuple[str, str]]:
+    """Return in words of each model whether it differs from the baseline by more than chance, where that is known."""
+    return [(name, said) for name, _, row in table.compared if (said := verdict(row))]
+
+
+def sheet(found: Sheet) -> pd.DataFrame:
+    """Return a table of texts as it is."""
+    return pd.DataFrame(list(found.rows), columns=list(found.columns))
 
 
 def _tokens(kept: int | None) -> str:
@@ -145,42 +199,13 @@ def _kept(counts: Sequence[int | None]) -> dict[str, list[str]]:
     return {"KL of": [_tokens(kept) for kept in counts]} if any(counts) else {}
 
 
-def _ablation_row(
-    name: str, record: EvaluationRecord | None, compared: Compared | None, table: AblationTable
-) -> dict[str, object]:
-    row = compared if isinstance(compared, AblationRow) else None
-    parameters = row.parameters if row else None
-    interval = compared.interval if compared else None
-    return {
-        "Model": name,
-        "WER": _scaled(record.wer if record else None),
-        "Verdict": verdict(compared) if compared else "",
-        "Difference": text.points(compared.difference) if compared and compared.difference is not None else "",
-        "95 % interval": text.interval(interval) if interval else "",
-        "S": record.substitutions if record else None,
-        "D": record.deletions if record else None,
-        "I": record.insertions if record else None,
-        "Held-out KL": record.heldout_kl if record else None,
-        "KL of": _tokens(record.heldout_kl_tokens if record and record.heldout_kl is not None else 0),
-        "Real-time factor": record.real_time_factor if record else None,
-        "Weights": record.memory / 1e6 if record and record.memory else None,
-        "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
-        "Step": row.run.step_seconds if row else None,
-        "Training": text.duration(row.run.seconds) if row else "",
-        "Stored": text.count(parameters.student) if parameters else "",
-        "Active": text.count(parameters.student_active) if parameters else "",
-        "Load per expert": " ".join(f"{share:.2f}" for share in row.load) if row else "",
-    }
-
-
 def verdict(row: Compared) -> str:
-    """Return in words whether a model differs from the baseline by more than chance."""
+    """Return in words whether a model differs from the baseline by more than chance, or what its run is doing."""
     run = row.run if isinstance(row, AblationRow) else None
-    if isinstance(row, AblationRow) and row.is_baseline:
-        return "baseline" if row.evaluation else f"baseline, {phases.of_run(row.run)}"
-    if row.difference is None and run is not None and run.state != "finished":
-        return phases.of_run(run)
-    return row.verdict
+    if run is None or row.evaluation is not None or run.state == "finished":
+        return in_words(row)
+    said = phases.of_run(run)
+    return f"baseline, {said}" if isinstance(row, AblationRow) and row.is_baseline else said
 
 
 def over_seeds(table: AblationTable) -> pd.DataFrame:
@@ -207,17 +232,6 @@ def over_seeds(table: AblationTable) -> pd.DataFrame:
 def _points(fraction: float | None) -> str:
     """Return a length in points, without a sign."""
     return text.decimal(None if fraction is None else 100 * fraction, 1)
-
-
-def ablation_notes(table: AblationTable) -> list[str]:
-    """Return what must stand under every table: its size, seeds, and how it was measured."""
-    record = table.teacher or next((row.evaluation for _, _, row in table.compared if row.evaluation), None)
-    if record is None:
-        return []
-    size = f"{table.utterances} utterances, " if table.utterances else ""
-    read = f"{size}{record.words} words, {table.reading}; one run per row, {table.seeds}."
-    how = f"{record.audio_context:g} s of audio context; normaliser {record.normaliser}; {record.decoding}."
-    return [line for line in (read, table.test, how) if line]
 
 
 def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
