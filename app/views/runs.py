@@ -74,10 +74,10 @@ def _welcome() -> None:
         st.header("Recover a pruned model, and see what did it")
         st.markdown(
             "The quick start removes a layer of Whisper tiny.en and recovers it five ways, each with adapters of less "
-            "than 1 % of the teacher's parameters: from transcripts alone, with the teacher's tokens, and with its hidden "
-            "states aligned by cosine, by squared distance, and along the sphere. It ends in a table of word error rates "
-            "on real and on generated speech, and in maps of what happened inside. It needs no GPU, and says how much "
-            "longer it takes."
+            "than 1 % of the teacher's parameters: from transcripts alone, with the teacher's tokens, and with its "
+            "hidden states aligned by cosine, by squared distance, and along the sphere. It ends in a table of word "
+            "error rates on real and on generated speech, and in maps of what happened inside. It needs no GPU, and "
+            "says how much longer it takes."
         )
         with st.container(horizontal=True):
             if st.button("Run the quick start", type="primary", icon=":material/play_arrow:"):
