@@ -19,8 +19,8 @@ def said_of(rows: Sequence[Mapping[str, Any]], folder: Path, make_config: Callab
     return power_of([make_config(source=source)])
 
 
-def test_the_quick_start_shows_what_its_hundred_sentences_can() -> None:
-    _, configs = read_preset("quickstart")
+def test_one_voice_shows_what_its_hundred_sentences_can() -> None:
+    _, configs = read_preset("one-voice")
     # 1,158 words of one voice, three comparisons.
     found = detectable_difference(utterances=100, words=1158, comparisons=3)
     assert found is not None

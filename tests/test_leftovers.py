@@ -17,7 +17,7 @@ def begun(folder: Path, run_id: str) -> Path:
 
 
 def test_what_ended_runs_had_begun_to_write_goes_away_and_nothing_else(store: Store, tmp_path: Path) -> None:
-    configs = read_preset("quickstart")[1][:1]
+    configs = read_preset("one-voice")[1][:1]
     ended, active = (store.create_job("a job", configs) for _ in range(2))
     store.job_state(ended.id, "interrupted", "It was killed.")
     of_ended, of_active = (begun(tmp_path, store.runs(job_id=job.id)[0].id) for job in (ended, active))
@@ -30,7 +30,7 @@ def test_what_ended_runs_had_begun_to_write_goes_away_and_nothing_else(store: St
 
 
 def test_a_studio_that_is_opened_removes_it(store: Store, tmp_path: Path) -> None:
-    job = store.create_job("a job", read_preset("quickstart")[1][:1])
+    job = store.create_job("a job", read_preset("one-voice")[1][:1])
     store.job_state(job.id, "interrupted", "It was killed.")
     half = begun(tmp_path / "runs", store.runs(job_id=job.id)[0].id)
     Studio(store.url, tmp_path / "runs").close()

@@ -40,7 +40,7 @@ SMALL_WORKER = Path(__file__).parent / "launchers"
 
 @pytest.fixture
 def configs() -> tuple[RunConfig, ...]:
-    return read_preset("quickstart")[1][:2]
+    return read_preset("one-voice")[1][:2]
 
 
 @pytest.fixture

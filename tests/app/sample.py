@@ -84,7 +84,7 @@ def rows(preset: str) -> list[RunConfig]:
 
 def quick_start() -> list[RunConfig]:
     """Return the runs of the quick start, with as many steps as the sample has."""
-    fields = [config.model_dump(mode="json") for config in read_preset("quickstart")[1]]
+    fields = [config.model_dump(mode="json") for config in read_preset("one-voice")[1]]
     return [parse_run({**each, "training": {**each["training"], "steps": STEPS}}) for each in fields]
 
 
@@ -99,7 +99,7 @@ def add_finished_job(
         called: Name of the job.
         names: Of its four runs; what the quick start calls them, if not given.
     """
-    configs = rows("quickstart")
+    configs = rows("one-voice")
     if names:
         configs = [config.model_copy(update={"name": name}) for config, name in zip(configs, names, strict=True)]
     job = store.create_job(called, configs)
@@ -158,7 +158,7 @@ def add_read_run(
         heard: What the test set consists of; what the finished quick start has, if not given.
         steps: Of the run.
     """
-    fields = rows("quickstart")[3].model_dump(mode="json")
+    fields = rows("one-voice")[3].model_dump(mode="json")
     training = {**fields["training"], "steps": steps}
     job = store.create_job(name, [parse_run({**fields, "name": name, "training": training})])
     (run,) = store.runs(job_id=job.id)
@@ -219,7 +219,7 @@ def add_ensemble_job(store: Store, runs_folder: Path) -> list[RunRecord]:
 def add_seeds(store: Store, *, utterances: int = UTTERANCES, third: bool = False) -> JobRecord:
     """Store a job of two kinds of runs with the seeds 0 and 1 each, or 3, too, and a run that was not read yet."""
     read = {**SEEDS, **THIRD} if third else SEEDS
-    base = rows("quickstart")[0].model_dump(mode="json")
+    base = rows("one-voice")[0].model_dump(mode="json")
     losses = {"ce": [{"kind": "cross_entropy"}], "kd": [{"kind": "cross_entropy"}, {"kind": "soft_labels"}]}
     configs = [
         parse_run(
@@ -237,7 +237,7 @@ def add_seeds(store: Store, *, utterances: int = UTTERANCES, third: bool = False
 
 def add_job(store: Store, runs_folder: Path, state: State, message: str = "") -> list[RunRecord]:
     """Store a job of one run that is, or ended, in a state, and return its runs."""
-    configs = rows("quickstart")
+    configs = rows("one-voice")
     job = store.create_job(f"a job that is {state}", configs[3:4])
     (run,) = store.runs(job_id=job.id)
     write_log(runs_folder, job.id, ["Reading the models", "Training + manifold", message])
@@ -260,7 +260,7 @@ def add_job(store: Store, runs_folder: Path, state: State, message: str = "") ->
 
 def add_staged_run(store: Store) -> RunRecord:
     """Store a finished run of four terms, of which one sets in later and one ends earlier, and return it."""
-    base = rows("quickstart")[0].model_dump(mode="json")
+    base = rows("one-voice")[0].model_dump(mode="json")
     config = parse_run({**base, "name": "in stages", "method": STAGED})
     job = store.create_job("stages", [config])
     (run,) = store.runs(job_id=job.id)

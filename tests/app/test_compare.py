@@ -76,7 +76,7 @@ def test_rates_that_were_measured_differently_are_refused_with_what_differs(
 
 
 def test_more_runs_than_fifty_are_cut_and_that_is_said(open_page: OpenPage, store: Store) -> None:
-    runs = [run for _ in range(13) for run in store.runs(job_id=store.create_job("a", sample.rows("quickstart")).id)]
+    runs = [run for _ in range(13) for run in store.runs(job_id=store.create_job("a", sample.rows("one-voice")).id)]
     page = open_page("compare", runs=address(runs))
     assert not page.exception
     assert "The address names 52 runs. The first 50 are shown." in texts(page)

@@ -5,7 +5,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.config import RunConfig, parse_run, read_preset
 
-QUICK_START = {config.name: config for config in read_preset("quickstart")[1]}
+QUICK_START = {config.name: config for config in read_preset("one-voice")[1]}
 
 
 def page(values: dict) -> None:  # pyright: ignore[reportMissingTypeArgument]

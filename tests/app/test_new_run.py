@@ -212,7 +212,7 @@ def test_a_grid_crosses_ranks_and_rates_too_and_keeps_alpha_over_rank(
     assert list(page.dataframe[0].value["Run"]) == [
         f"LoRA + CE (rank {rank}, rate {rate})" for rank in (4, 64) for rate in ("0.001", "0.002")
     ]
-    steps = read_preset("quickstart")[1][0].training.steps
+    steps = read_preset("one-voice")[1][0].training.steps
     assert f"1 method × 2 ranks × 2 learning rates × 1 seed: 4 runs, {4 * steps}" in texts(page).replace("\u202f", "")
     written = page.code[0].value
     turn = take_slot(device_slots(), CPU)
@@ -221,7 +221,7 @@ def test_a_grid_crosses_ranks_and_rates_too_and_keeps_alpha_over_rank(
         press(page, "Launch 4 runs")
         (job,) = store.jobs()
         Studio(store.url, runs_folder).stop(job.id, now=True)
-    base = read_preset("quickstart")[1][0].lora
+    base = read_preset("one-voice")[1][0].lora
     runs = store.runs(job_id=job.id)
     assert [run.config["lora"]["rank"] for run in runs] == [4, 4, 64, 64]
     assert {run.config["lora"]["alpha"] / run.config["lora"]["rank"] for run in runs} == {base.alpha / base.rank}
@@ -405,7 +405,7 @@ def test_a_teacher_that_cannot_be_found_is_told_before_anything_is_queued(
 def test_how_words_of_another_language_are_counted_is_said_before_anything_starts(
     open_page: OpenPage, store: Store
 ) -> None:
-    fields = sample.rows("quickstart")[0].model_dump(mode="json")
+    fields = sample.rows("one-voice")[0].model_dump(mode="json")
     job = store.create_job("words", [parse_run({**fields, "language": "hi"}), parse_run(fields)])
     other, english = store.runs(job_id=job.id)
     said = "How words are counted: language hi: case, punctuation and symbols are dropped"

@@ -167,8 +167,8 @@ def test_a_wrong_bundle_is_told_by_the_name_that_it_was_dropped_with(
 def test_a_report_asks_what_came_of_what_was_expected_and_shows_both_at_the_top(
     open_page: OpenPage, store: Store, own: Studio
 ) -> None:
-    job = store.create_job("a bet", sample.rows("quickstart")[:1], expectation="I think the sphere wins.")
-    plain = store.create_job("no bet", sample.rows("quickstart")[:1])
+    job = store.create_job("a bet", sample.rows("one-voice")[:1], expectation="I think the sphere wins.")
+    plain = store.create_job("no bet", sample.rows("one-voice")[:1])
     for each in (job, plain):
         store.job_state(each.id, "running")
         store.job_state(each.id, "finished")

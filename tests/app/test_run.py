@@ -153,7 +153,7 @@ def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(
 
 
 def test_a_run_that_ended_before_its_first_step_says_so(open_page: OpenPage, store: Store) -> None:
-    job = store.create_job("early", sample.rows("quickstart")[:1])
+    job = store.create_job("early", sample.rows("one-voice")[:1])
     (run,) = store.runs(job_id=job.id)
     store.job_state(job.id, "running")
     store.run_state(run.id, "running")
@@ -187,7 +187,7 @@ def test_the_axis_of_a_run_that_trains_stands_still(open_page: OpenPage, store: 
 def test_a_run_that_waits_says_for_what(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
     worker = identify(os.getpid())
     assert worker is not None
-    job = store.create_job("two", sample.rows("quickstart")[:2])
+    job = store.create_job("two", sample.rows("one-voice")[:2])
     store.job_started(job.id, worker.pid, worker.boot_id, worker.started)
     store.job_state(job.id, "running")
     first, second = store.runs(job_id=job.id)

@@ -135,7 +135,7 @@ def test_ticked_runs_are_tagged_together_and_one_of_them_gets_notes(
 
 
 def test_a_thousand_runs_are_all_in_the_list(open_page: OpenPage, store: Store) -> None:
-    configs = sample.rows("quickstart") * 25
+    configs = sample.rows("one-voice") * 25
     for number in range(10):
         store.create_job(f"job-{number}", configs)
     page = open_page("runs", search="job-7")
@@ -239,7 +239,7 @@ def test_a_job_in_the_queue_says_what_it_waits_for_and_nothing_else(
 
 
 def test_as_many_runs_can_be_compared_from_the_list_as_beside_each_other(open_page: OpenPage, store: Store) -> None:
-    store.create_job("many", sample.rows("quickstart") * 13)
+    store.create_job("many", sample.rows("one-voice") * 13)
     page = open_page("runs")
     tick(page, *listed(page)[:50])
     assert "can be compared" not in texts(page)

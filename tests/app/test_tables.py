@@ -105,7 +105,7 @@ def test_the_notes_say_size_seed_and_normaliser(table: AblationTable) -> None:
 
 
 def test_two_rows_of_the_quick_start_differ_in_their_losses_alone() -> None:
-    fields = [config.model_dump(mode="json") for config in read_preset("quickstart")[1]]
+    fields = [config.model_dump(mode="json") for config in read_preset("one-voice")[1]]
     assert tables.difference_in_words(fields[0], fields[1]) == "soft labels: weight 0.8"
     assert tables.differences(fields[0], fields[0]).empty
 

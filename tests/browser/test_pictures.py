@@ -92,12 +92,12 @@ def runs(page: Page, places: Places) -> None:
     open_page(page, places.example.url)
     expect(page.get_by_role("heading", level=1)).to_have_text("Runs")
     expect(page.get_by_role("heading", name="Best so far")).to_be_visible()
-    expect(page.get_by_text("the best of 4 runs on this test set")).to_be_in_viewport()
+    expect(page.get_by_text("the best of 5 runs on this test set")).to_be_in_viewport()
     # On a phone the table begins below the window, and is drawn when it is scrolled to.
     listed = table(page, "State")
     listed.scroll_into_view_if_needed()
     rows = cells(listed)
-    assert {row["Run"] for row in rows} == {"LoRA + CE", "+ logit KD", "+ cosine", "+ manifold"}
+    assert {row["Run"] for row in rows} == {"LoRA + CE", "+ logit KD", "+ cosine", "+ layer-mapped MSE", "+ manifold"}
     assert all("finished" in row["State"] for row in rows)
     page.get_by_role("heading", level=1).scroll_into_view_if_needed()
 
@@ -109,7 +109,7 @@ def new_run(page: Page, places: Places) -> None:
     rows = {row["Run"]: row["Differs"] for row in cells(table(page, "Differs"))}
     assert rows["LoRA + CE"] == "the baseline"
     assert rows["+ manifold"] == "soft labels: weight 0.8; geodesic: weight 8"
-    expect(page.get_by_role("button", name="Launch 4 runs")).to_be_in_viewport()
+    expect(page.get_by_role("button", name="Launch 5 runs")).to_be_in_viewport()
 
 
 def run(page: Page, places: Places) -> None:

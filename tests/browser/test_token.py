@@ -80,7 +80,7 @@ def test_pages_work_on_a_full_disk_and_say_so(
     page: Page, small_disk: Path, fill: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     store = Store.open(f"sqlite:///{small_disk / 'experiments.db'}")
-    store.create_job("kept", read_preset("quickstart")[1])
+    store.create_job("kept", read_preset("one-voice")[1])
     store.close()
     (tmp_path / "experiments.db").symlink_to(small_disk / "experiments.db")
     fill(small_disk)

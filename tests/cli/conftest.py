@@ -19,7 +19,7 @@ WORDS_EACH = 7
 
 @pytest.fixture
 def configs() -> tuple[RunConfig, ...]:
-    return read_preset("quickstart")[1]
+    return read_preset("one-voice")[1]
 
 
 @pytest.fixture

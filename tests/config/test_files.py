@@ -30,7 +30,7 @@ from core.config.run import Training
 from core.errors import ConfigError, NotFoundError
 
 CE = {"losses": [{"kind": "cross_entropy"}]}
-FULL = read_preset("quickstart")[1][3].model_dump(mode="json")
+FULL = read_preset("one-voice")[1][3].model_dump(mode="json")
 
 
 def said(fields: Any) -> dict[str, str]:

@@ -8,6 +8,7 @@ from core.config import RunConfig, preset_names, read_preset
 
 TUNING = [name for name in preset_names() if name.endswith("-tuning")]
 COMPARING = [name for name in preset_names() if name not in TUNING]
+OVER_SEEDS = [name for name in preset_names() if name.endswith("-seeds")]
 
 
 def weights(run: RunConfig) -> dict[str, float]:
@@ -22,7 +23,7 @@ def test_all_rows_have_the_same_hyper_parameters(name: str) -> None:
             **run.training.model_dump(),
             # A budget is part of what a row says; the rank that it gives keeps alpha / rank.
             **run.lora.model_dump(include={"rank", "alpha", "dropout"}),
-            "seed": run.seed,
+            "seed": None if name in OVER_SEEDS else run.seed,
         }
 
     _, runs = read_preset(name)
@@ -37,6 +38,21 @@ def test_a_term_weighs_the_same_in_every_row_that_adds_to_another(name: str) -> 
     for kind in ("cross_entropy", "soft_labels"):
         standing = [run for run in runs if kind in weights(run) and run.method.transcripts == "reference"]
         assert len({weights(run)[kind] for run in standing}) <= 1
+
+
+@pytest.mark.parametrize("name", OVER_SEEDS)
+def test_every_method_has_every_seed_and_is_the_preset_s_own_otherwise(name: str) -> None:
+    # Verdicts over seeds take the same seeds of both sides; other settings would be told as scatter of seeds.
+    _, runs = read_preset(name)
+    _, single = read_preset(name.removesuffix("-seeds"))
+    seeds = sorted({run.seed for run in runs})
+    assert len(seeds) >= 3
+    without = {"evaluation": {"extra_tests": ()}}
+
+    def settings(run: RunConfig, seed: int) -> dict[str, Any]:
+        return {**run.model_dump(exclude={"name", "evaluation"}), **without, "seed": seed}
+
+    assert [settings(run, run.seed) for run in runs] == [settings(run, seed) for seed in seeds for run in single]
 
 
 def test_there_is_a_preset_to_tune_with() -> None:

@@ -5,4 +5,4 @@ from core.config import RunConfig, read_preset
 
 @pytest.fixture
 def configs() -> tuple[RunConfig, ...]:
-    return read_preset("quickstart")[1]
+    return read_preset("one-voice")[1]

@@ -9,7 +9,7 @@ from core.store import EvaluationRecord, JobRecord, Store
 
 @pytest.fixture
 def configs() -> tuple[RunConfig, ...]:
-    return read_preset("quickstart")[1]
+    return read_preset("one-voice")[1]
 
 
 @pytest.fixture
