@@ -1,7 +1,6 @@
 """The finished quick start that ships with the project: it can be imported, and the README has its numbers."""
 
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -21,15 +20,27 @@ def example(away: Studio) -> JobRecord:
 def test_all_of_its_pages_have_something_to_show(away: Studio, example: JobRecord) -> None:
     assert example.state == "finished"
     runs = away.store.runs(job_id=example.id)
-    assert len(runs) == 4
+    assert len(runs) == 5
     for run in runs:
         # Its states are not in the bundle, so what Alignment opens with was made before.
         assert [record.state for record in away.store.maps(run.id) if record.step is None] == ["finished"]
         last = max(item.step for item in away.store.alignments(run.id))
         assert [item.state for item in away.store.comparisons(run.id) if item.step == last] == ["finished"]
         records = away.store.evaluations(job_id=example.id)
-        heard = [away.store.utterance_results(record.id) for record in records if record.run_id == run.id]
-        assert all(Path(away.runs_folder / each.audio_path).is_file() for found in heard for each in found)
+        for record in (each for each in records if each.run_id == run.id):
+            audio = {each.audio_path for each in away.store.utterance_results(record.id)}
+            # The prompts are used, not redistributed: their texts are here, their audio is not.
+            if record.test_set == "asterisk":
+                assert audio == {""}
+            else:
+                assert all((away.runs_folder / path).is_file() for path in audio)
+
+
+def test_its_maps_show_sixty_utterances(away: Studio, example: JobRecord) -> None:
+    assert len(away.probe(example.id)) >= 60
+    for run in away.store.runs(job_id=example.id):
+        (drawn,) = [record for record in away.store.maps(run.id) if record.step is None]
+        assert len(set(away.map_points(drawn).utterance.tolist())) >= 60
 
 
 def test_the_table_in_the_readme_is_its_own(away: Studio, example: JobRecord) -> None:
@@ -52,4 +63,8 @@ def test_it_says_nothing_of_the_machine_that_made_it(away: Studio, example: JobR
     for place in (b"/tmp/", b"/home/", b"/root/", b"/Users/"):
         assert place not in said
     for run in away.store.runs(job_id=example.id):
-        assert run.config["evaluation"]["extra_tests"] == [str(away.runs_folder / "data" / "real" / "real.jsonl")]
+        data = away.runs_folder / "data"
+        assert run.config["evaluation"]["extra_tests"] == [
+            str(data / "asterisk-en" / "asterisk.jsonl"),
+            str(data / "real" / "real.jsonl"),
+        ]
