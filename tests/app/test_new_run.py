@@ -38,7 +38,9 @@ def methods(page: AppTest) -> list[str]:
 
 def test_every_method_is_offered_by_its_family(open_page: OpenPage) -> None:
     rows = method_rows()
-    assert methods(open_page("new_run", launch="one")) == [f"{row.group} · {row.name}" for row in rows]
+    assert methods(open_page("new_run", launch="one", preset="one-voice")) == [
+        f"{row.group} · {row.name}" for row in rows
+    ]
 
 
 def test_a_method_says_what_it_is_and_what_it_changes_and_fills_the_form(open_page: OpenPage) -> None:
@@ -120,7 +122,7 @@ def test_a_check_shows_what_is_adapted_and_counted_without_holding_up_the_page(
     assert sample.answer_checks(store) == 1
     said = texts(page.run())
     assert "This run can start" in said
-    assert "6 modules get an adapter of rank 32 (encoder layer 2: self_attn.q_proj" in said
+    assert "6 modules get an adapter of rank 26 (encoder layer 2: self_attn.q_proj" in said
     parameters = next(table.value for table in page.dataframe if "Part" in table.value)
     assert list(parameters["Part"])[1:3] == ["Student, deployed", "Student, without tables of tokens and positions"]
     flops = next(table.value for table in page.dataframe if "GFLOP per second of audio" in table.value)
@@ -212,7 +214,7 @@ def test_a_grid_crosses_ranks_and_rates_too_and_keeps_alpha_over_rank(
     assert list(page.dataframe[0].value["Run"]) == [
         f"LoRA + CE (rank {rank}, rate {rate})" for rank in (4, 64) for rate in ("0.001", "0.002")
     ]
-    steps = read_preset("one-voice")[1][0].training.steps
+    steps = read_preset("quickstart")[1][0].training.steps
     assert f"1 method × 2 ranks × 2 learning rates × 1 seed: 4 runs, {4 * steps}" in texts(page).replace("\u202f", "")
     written = page.code[0].value
     turn = take_slot(device_slots(), CPU)
@@ -221,7 +223,7 @@ def test_a_grid_crosses_ranks_and_rates_too_and_keeps_alpha_over_rank(
         press(page, "Launch 4 runs")
         (job,) = store.jobs()
         Studio(store.url, runs_folder).stop(job.id, now=True)
-    base = read_preset("one-voice")[1][0].lora
+    base = read_preset("quickstart")[1][0].lora
     runs = store.runs(job_id=job.id)
     assert [run.config["lora"]["rank"] for run in runs] == [4, 4, 64, 64]
     assert {run.config["lora"]["alpha"] / run.config["lora"]["rank"] for run in runs} == {base.alpha / base.rank}
@@ -339,7 +341,7 @@ def test_what_a_first_look_finds_is_told_beside_its_field_and_nothing_is_started
     next(item for item in page.text_input if item.label == "Evaluation extra tests").set_value(str(own)).run()
     press(page, "Launch")
     (told,) = beside(page)
-    assert "Leave the field empty; or" in told
+    assert "Leave the field empty, or fetch that speech: manifold data get recorded" in told
     assert "Nothing was started." in texts(page)
     assert len(store.jobs()) == jobs
 
