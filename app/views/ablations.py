@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import charts, cut, parts, phases, state, tables, text, tradeoffs
+from app import ablation_tables, charts, cut, parts, phases, state, tables, text, tradeoffs
 from core.errors import NotFoundError
 from core.reports.columns import Key, columns, lines
 from core.reports.csv_file import ablation_csv
@@ -68,7 +68,7 @@ def _live(job_id: str) -> None:
 
 def _table(table: AblationTable) -> None:
     """Show all test sets side by side, real speech first; what was read on each stands in its details."""
-    frame, said = tables.ablation(table), notes(table)
+    frame, said = ablation_tables.ablation(table), notes(table)
     sets = list(table.sets)
     on = f"on {', '.join(sets)}, in this order" if len(sets) > 1 else f"on {sets[0]}"
     # By place: two test sets have columns of the same name. The first place is the hidden index.
@@ -138,7 +138,7 @@ _COLUMNS: dict[Key, Any] = {
 
 def _details(name: str, table: AblationTable) -> None:
     st.dataframe(
-        tables.details(table),
+        ablation_tables.details(table),
         hide_index=True,
         placeholder=text.NOTHING,
         height="content",
@@ -154,7 +154,9 @@ def _details(name: str, table: AblationTable) -> None:
         alt=f"Substitutions, deletions and insertions on {name}",
     )
     # As text, which a phone shows whole.
-    st.markdown("\n".join(f"- **{text.plain(who)}**: {text.plain(said)}" for who, said in tables.verdicts(table)))
+    st.markdown(
+        "\n".join(f"- **{text.plain(who)}**: {text.plain(said)}" for who, said in ablation_tables.verdicts(table))
+    )
 
 
 def _mixtures(table: AblationTable) -> None:
@@ -162,7 +164,7 @@ def _mixtures(table: AblationTable) -> None:
     if found is None:
         return
     st.header("Experts")
-    st.dataframe(tables.sheet(found), hide_index=True, height="content", alt=found.title)
+    st.dataframe(ablation_tables.sheet(found), hide_index=True, height="content", alt=found.title)
     st.caption("  \n".join(text.plain(note) for note in (f"{found.title}.", *found.notes)))
 
 
@@ -182,8 +184,8 @@ def _downloads(table: AblationTable) -> None:
 
 def _charts(name: str, table: AblationTable) -> None:
     """Draw rates and differences on one test set."""
-    rates, outside = tables.rates(table)
-    contrasts = tables.contrasts(table)
+    rates, outside = ablation_tables.rates(table)
+    contrasts = ablation_tables.contrasts(table)
     if len(rates) < 2:
         return
     left, right = st.columns(2, gap="large")
@@ -211,7 +213,7 @@ def _seeds(title: str, table: AblationTable) -> None:
     if table.over_seeds is None:
         return
     st.header(text.plain(title))
-    frame = tables.over_seeds(table)
+    frame = ablation_tables.over_seeds(table)
     about = "Mean and spread of word error rates over seeds, and differences from the baseline's runs with these seeds"
     st.dataframe(
         frame,

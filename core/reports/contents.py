@@ -315,17 +315,8 @@ def _parameters(table: AblationTable) -> Sheet | None:
             rows.append((row.run.name, *(f"{number:,}" for number in numbers), share, precision, memory, time))
     if not rows:
         return None
-    columns = (
-        "Run",
-        "teacher",
-        "student",
-        "adapters",
-        "projections",
-        "trained share",
-        "precision",
-        "peak memory",
-        "training",
-    )
+    counted = ("teacher", "student", "adapters", "projections", "trained share")
+    columns = ("Run", *counted, "precision", "peak memory", "training")
     note = "Each storage counts once. Projections are trained and discarded; adapters are merged into the student."
     return Sheet("Parameters", columns, tuple(rows), (note,))
 
