@@ -8,7 +8,8 @@ from benchmarks.measuring import Bench, Found
 from benchmarks.pair import DECODER, Pair, speech
 from core.config import PrunedStudent
 from core.errors import ManifoldError
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.lora import adapter_parameters
 from core.pacing import Unseen
 from core.side_by_side import Member, train_side_by_side

@@ -18,7 +18,8 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 from benchmarks.measuring import Bench
 from core.audio import read_audio, write_flac
 from core.config import GeneratedSpeech, PrunedStudent, RunConfig, parse_run
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.listening import by_context
 from core.lora import add_adapters
 from core.precision import products_in

@@ -12,7 +12,8 @@ from benchmarks.kept import logits_of
 from benchmarks.measuring import RESULTS, Bench, Found
 from benchmarks.pair import speech
 from core.config import PrunedStudent
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.fused_head import COLUMNS_AT_ONCE, ROWS_AT_ONCE
 from core.weights.load import load_whisper
 

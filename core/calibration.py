@@ -26,7 +26,8 @@ from core.config import PrunedStudent, RunConfig
 from core.errors import ManifoldError
 from core.estimates import crowded
 from core.evaluation import Student, transcribe_set
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.lora import add_adapters
 from core.memory import memory_used
 from core.pacing import Paced, Unseen

@@ -20,7 +20,8 @@ from core.config import (
     TokenLossSettings,
 )
 from core.errors import ConfigError, Problem
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.lora import adapted_modules, count_parameters, rank_within
 from core.mapping import Depth, LayerPair, PointMap, PointMaps, Statistics, layer_pairs, width_problem
 from core.mixture import expert_rank

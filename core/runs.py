@@ -212,16 +212,12 @@ class Studio(AnalysisRequests):
 
         ablation, configs = read_preset("quickstart")
         extra = tuple(map(str, quick_start_tests(self.runs_folder / "data")))
-        return ablation.name, tuple(
-            config.model_copy(
-                update={
-                    "evaluation": config.evaluation.model_copy(
-                        update={"extra_tests": (*extra, *config.evaluation.extra_tests)}
-                    )
-                }
-            )
-            for config in configs
-        )
+
+        def tested(config: RunConfig) -> RunConfig:
+            tests = {"extra_tests": (*extra, *config.evaluation.extra_tests)}
+            return config.model_copy(update={"evaluation": config.evaluation.model_copy(update=tests)})
+
+        return ablation.name, tuple(map(tested, configs))
 
     def stop(self, job_id: str, *, now: bool = False, grace_seconds: float = GRACE_SECONDS) -> JobRecord:
         """Stop a job: a waiting one at once, a working one at its next step, which keeps what it has.

@@ -18,7 +18,8 @@ from core.audio import read_audio
 from core.cache.targets import TopTokens, joined_top
 from core.config import Ensemble
 from core.ensemble import Teaching, one_of, teacher_weights
-from core.families.whisper import ENCODER_FRAMES_PER_SECOND, Batch, Whisper, frame_count, shares_start
+from core.families.pruning import shares_start
+from core.families.whisper import ENCODER_FRAMES_PER_SECOND, Batch, Whisper, frame_count
 from core.finite import require_finite_features, require_finite_states
 from core.geometry import on_sphere, spherical_mean
 from core.mapping import LayerPair, Statistics, state_statistics

@@ -32,6 +32,7 @@ READS = {
     "stalls",
     "trouble",
     "unavailable_models",
+    "wait",
     "wait_for_maps",
     # It writes down that a worker has died, and starts the one for what was asked for: nothing of its caller's.
     "refresh",

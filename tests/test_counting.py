@@ -2,7 +2,8 @@ import pytest
 
 from core.config import PrunedStudent
 from core.counting import TOKENS_PER_SECOND, flops_per_second, non_embedding_parameters, on_meta, parameter_counts
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.lora import count_parameters
 from core.store.records import ParameterCounts
 from tests.engine import random_whisper, run_config, tiny_en

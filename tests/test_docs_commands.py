@@ -129,7 +129,8 @@ def test_the_forms_of_the_ablation_table_run_as_they_are_documented(folder: Path
 
 
 def test_the_blocks_of_commands_are_all_known() -> None:
-    known = r"make (run|test|setup|check)$|\. \.venv/bin/activate$|manifold (doctor|serve --no-quickstart|plan .*)$"
+    studio = r"manifold (doctor|serve --no-quickstart|(plan|layers) .*)"
+    known = rf"(make (run|test|setup|check)|\. \.venv/bin/activate|{studio})$"
     lines = [line for block in blocks("sh") for line in lines_of(block)]
     assert [line for line in lines if not re.match(known, line)] == own_model()
 

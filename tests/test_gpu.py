@@ -11,7 +11,8 @@ from torch import Tensor
 
 from core.calibration import measure_parts
 from core.config import PrunedStudent, RunConfig, parse_run
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.fused_head import LiveTeacher, TopTeacher, Wanted, head_terms, top_teacher
 from core.job import run_job
 from core.lora import add_adapters, deployed

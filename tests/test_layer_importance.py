@@ -13,7 +13,8 @@ from torch import nn
 from core.audio import read_audio, write_flac
 from core.config import PrunedStudent
 from core.errors import DataError
-from core.families.whisper import Whisper, frame_count, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper, frame_count
 from core.layer_cuts import proposals
 from core.layer_importance import angular_distances, chosen_clips, damage_of, mean_over_clips, scan_layers
 from core.sources import Utterance

@@ -11,7 +11,8 @@ from torch import Tensor
 from core.companies import companies
 from core.config import PrunedStudent, RunConfig
 from core.errors import GradientPathError, ManifoldError, NotFiniteError, Stopped
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.listening import by_context
 from core.lora import adapter_parameters, add_adapters
 from core.preflight import pairs_of, point_map_of

@@ -11,7 +11,8 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForCondi
 from core.audio import read_audio
 from core.config import PrunedStudent
 from core.errors import DataError, ModelError
-from core.families.whisper import Whisper, frame_count, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper, frame_count
 from core.finite import require_finite_features
 from core.mapping import LayerPair
 from core.sources import Utterance

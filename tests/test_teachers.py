@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from core.config import Ensemble, PrunedStudent, RunConfig
 from core.evaluation import MostConfident, Together, confidences, transcribe_set
-from core.families.whisper import Whisper, prune, transcribe_together
+from core.families.pruning import prune
+from core.families.whisper import Whisper, transcribe_together
 from core.lora import add_adapters
 from core.losses import Objective
 from core.losses.geodesic import geodesic_loss

@@ -8,7 +8,8 @@ import torch
 
 from core.config import PrunedStudent, RunConfig, Training
 from core.errors import GradientPathError, NotFiniteError
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.lora import adapter_parameters, add_adapters
 from core.losses import Objective
 from core.losses.soft_labels import soft_labels_loss

@@ -49,7 +49,7 @@ def _shown(sheet: Sheet) -> Table:
         if place == sheet.fixed:
             shown.add_section()
         # The mark stays beside its interval.
-        shown.add_row(*(Text(cell.replace("] *", "]\u00a0*")) for cell in cells))
+        shown.add_row(*(Text(cell) for cell in cells))
     return shown
 
 

@@ -188,7 +188,7 @@ def test_clips_of_a_test_set_can_stay_while_its_texts_travel(
 def test_a_test_set_that_the_job_lacks_is_told_with_those_that_it_has(
     home: Studio, job_id: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotFoundError, match=r"has no test set studio\. It has development, test"):
+    with pytest.raises(NotFoundError, match=r"has no test set studio\. It has development, real, test"):
         export_bundle(home, job_id, tmp_path / "silent.zip", without_clips=["studio"])
     assert not (tmp_path / "silent.zip").exists()
 

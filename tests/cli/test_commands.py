@@ -272,7 +272,7 @@ def test_the_quick_start_prints_one_json_object_and_shows_progress_beside_it(
     thread.join()
     data = json.loads(output)
     assert code == 0
-    assert len(data["runs"]) == 4
+    assert len(data["runs"]) == 5
     assert "Drawing maps (UMAP)" in errors
 
 

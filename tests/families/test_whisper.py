@@ -7,7 +7,8 @@ import torch
 from core.audio import read_audio
 from core.config import PrunedStudent
 from core.errors import ConfigError, ModelError
-from core.families.whisper import IGNORED, Whisper, frame_count, prune, shares_start
+from core.families.pruning import prune, shares_start
+from core.families.whisper import IGNORED, Whisper, frame_count
 from tests.engine import random_whisper, tiny_en, utterances
 
 

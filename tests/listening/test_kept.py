@@ -12,7 +12,8 @@ import torch
 from core.cache import Cache
 from core.config import PrunedStudent, RunConfig, parse_run
 from core.errors import ModelError, Stopped
-from core.families.whisper import Whisper, prune
+from core.families.pruning import prune
+from core.families.whisper import Whisper
 from core.job import run_job
 from core.listening import live
 from core.losses import Objective
