@@ -11,13 +11,10 @@ import torch
 from torch import nn
 
 from core.config import (
-    AlignmentSettings,
-    CrossEntropy,
     Ensemble,
     Mapping,
     PrunedStudent,
     RunConfig,
-    TokenLossSettings,
 )
 from core.errors import ConfigError, Problem
 from core.families.whisper import Whisper, prune
@@ -323,8 +320,7 @@ def _token_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[W
                 "with one table, or learn from encoder states or the teacher's transcripts only",
             )
             for number, loss in enumerate(config.method.losses)
-            if (isinstance(loss, TokenLossSettings) and not isinstance(loss, CrossEntropy))
-            or (isinstance(loss, AlignmentSettings) and loss.decoder)
+            if "logits" in loss.reads or loss.aligns("decoder")
         ]
     return problems
 
@@ -347,7 +343,8 @@ def _mapping_problems(config: RunConfig, *, student: Whisper, teachers: Sequence
     widths = [width_problem(mapping, student_width=student.width, teacher_width=each.width) for each in teachers]
     problems = [Problem("method.mapping", message) for message in dict.fromkeys(widths) if message]
     for number, loss in enumerate(config.method.losses):
-        if isinstance(loss, AlignmentSettings) and not (loss.decoder or any(pair.side == "encoder" for pair in pairs)):
+        frozen = not any(pair.side == "encoder" for pair in pairs)
+        if "states" in loss.reads and frozen and not loss.aligns("decoder"):
             problems.append(
                 Problem(
                     f"method.losses.{number}",
