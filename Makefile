@@ -5,7 +5,7 @@ BIN := .venv/bin
 POCKETSPHINX := pocketsphinx==5.1.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup shell run test check format assets bench bench-studio clean recorded
+.PHONY: help setup shell run test check format assets voices bench bench-studio clean recorded
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
@@ -33,8 +33,12 @@ format: setup ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-assets: setup ## take the README's pictures, of the example that comes with the project
+assets: setup ## take the documentation's pictures, of the example that comes with the project
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "" tests/browser/test_pictures.py --pictures assets
+
+# In an environment of its own: what renders speech is not among what the project needs.
+voices: ## render the speech of assets/voices again: an hour of one core's time
+	$(PYTHON) assets/voices/make.py
 
 # Without what it depends on: its kernels for GPUs need triton, the loss that is compared does not.
 bench: setup ## what training costs beside other loops, against the goals; QUICK=1 in short, DEVICE=cuda on a GPU

@@ -1,6 +1,6 @@
 """What training costs beside other loops: `make bench`, or in short `make bench QUICK=1`.
 
-Results go to assets/benchmarks, and from there into the README's tables. On a GPU (`make bench DEVICE=cuda`) only what
+Results go to assets/benchmarks, and from there into docs/performance.md. On a GPU (`make bench DEVICE=cuda`) only what
 computes there is measured, and the results stay in files of their own.
 """
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _store(found: Found, bench: Bench, again: Sequence[str]) -> None:
-    """Write the results; those of a CPU go into the README, too.
+    """Write the results; those of a CPU go into the documentation, too.
 
     Args:
         found: What was measured.
@@ -94,7 +94,7 @@ def _store(found: Found, bench: Bench, again: Sequence[str]) -> None:
     if end:
         _print(found)
     else:
-        table.update_readme()
+        table.update_page()
         print(table.rows())
 
 

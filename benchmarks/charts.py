@@ -1,4 +1,4 @@
-"""What costs as work grows: a chart as one SVG file and a table for the README."""
+"""What costs as work grows: a chart as one SVG file and a table for the documentation."""
 
 from pathlib import Path
 

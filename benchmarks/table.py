@@ -1,4 +1,4 @@
-"""The goals as a table, for the terminal and the README."""
+"""The goals as a table, for the terminal and the documentation."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks import charts
 from benchmarks.measuring import RESULTS, ROOT, Growth
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
@@ -24,44 +24,50 @@ def rows(results: Path = RESULTS) -> str:
         bounds = f"{sign} {_number(goal['gate'])}{first} | {sign} {_number(goal['target'])}"
         lines.append(f"| {goal['number']} | {goal['goal']} | {bounds} | {measured} | {goal['n']} | {spread} | {kept} |")
     quick = ", in short (`make bench QUICK=1`)" if stamp["quick"] else ""
-    anew = [f"{part} anew on {date}" for part, date in stamp.get("again", {}).items()]
+    anew = [f"{part} again on {date}" for part, date in stamp.get("again", {}).items()]
     again = f" ({', '.join(anew)}: `python -m benchmarks --again`)" if anew else ""
     lines += [
         "",
         f"Measured on {stamp['date']}{quick}{again}: {stamp['machine']['processor']}, one thread, PyTorch "
         f"{stamp['versions']['torch']}, transformers {stamp['versions']['transformers']}, PEFT "
-        f"{stamp['versions']['peft']}. {NOTE}",
+        f"{stamp['versions']['peft']}.",
+        "",
+        NOTES,
     ]
     for growth in (Growth(**each) for each in json.loads((results / "growth.json").read_text(encoding="utf-8"))):
-        picture = f"![{growth.title}, by {growth.work}](assets/benchmarks/{growth.name}.svg)"
+        picture = f"![{growth.title}, by {growth.work}](../assets/benchmarks/{growth.name}.svg)"
         lines += ["", f"{growth.title}:", "", *charts.table(growth), "", picture]
     return "\n".join(lines) + "\n"
 
 
-NOTE = (
-    "Ratios of median CPU seconds, rivals measured in turn in one run; the spread is of single rounds. Models have "
-    "the shape of Whisper base and of base pruned to four decoder layers, with random weights, on which speed does "
-    "not depend; the exactness of a group, the size of cached targets and transcribing are measured on the real "
-    "tiny.en. Utterances have 2 to 10 s. Each of our batches has one of eight lengths (`training.length_buckets`), "
-    "and an epoch of all of them is measured; the others' batches hold long and short ones, padded to 30 s or to "
-    "their own longest. First gates were set on a student with an encoder half as costly as its teacher's. In this "
-    "pair both encoders are equal, and a step of adapters everywhere must compute and differentiate all of the "
-    "student's: only padding and the teacher's pass, a third of a loop at true length, can be spared, so the gates at "
-    "true length were lowered. That of the teacher's pass was lowered, too: products, which run at the peak, take two "
-    "thirds of it. All rivals multiply in float32; what ours take in bfloat16, where the CPU has it, is in "
-    "assets/benchmarks/measurements.json, as is what faster-whisper and Liger's chunked loss take. Of seconds, the "
-    "fewest of n count. Distil-Whisper's step follows its repository at commit cc96130. Where the time of a step goes "
-    "is in assets/benchmarks/profile.md."
-)
+NOTES = """
+- A goal is kept where it passes its gate, and reached where it passes its target.
+- Ratios are of median CPU seconds, the loops measured in turn in one run; the spread is of single rounds. Where
+  seconds are given, the smallest of n counts.
+- Models have the shape of Whisper base and of base pruned to four decoder layers, with random weights, on which speed
+  does not depend. The exactness of a group, the size of cached targets and transcription are measured on the real
+  tiny.en.
+- Utterances have 2 to 10 s. Each of our batches has one of eight lengths (`training.length_buckets`), and an epoch of
+  all of them is measured. The batches of the other loops hold long and short utterances, padded to 30 s or to the
+  longest one.
+- The first gates were set on a student with an encoder half as expensive as its teacher's. Here both encoders are
+  equal, and a step with adapters everywhere must compute and differentiate all of the student's. Only padding and the
+  teacher's pass, a third of a loop at true length, can be saved, so the gates at true length were lowered. The gate
+  of the teacher's pass was lowered as well: matrix products, which run at the peak, take two thirds of it.
+- The other loops multiply in float32. [measurements.json](../assets/benchmarks/measurements.json) also has ours in
+  bfloat16, where the CPU has it, and faster-whisper and Liger's chunked loss.
+- Distil-Whisper's step follows its repository at commit cc96130. [profile.md](../assets/benchmarks/profile.md) shows
+  where the time of a step goes.
+""".strip()
 
 
 def _number(value: float) -> str:
     return f"{value:.0e}" if 0 < value < 1e-3 else f"{value:.3g}"
 
 
-def update_readme() -> None:
-    """Put the table of the stored results into the README."""
-    text = README.read_text(encoding="utf-8")
+def update_page(page: Path = PAGE) -> None:
+    """Put the table of the stored results into the documentation."""
+    text = page.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
-    README.write_text(f"{before}{BEGIN}\n\n{rows()}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n\n{rows()}\n{END}{after}", encoding="utf-8")

@@ -18,7 +18,7 @@ import numpy as np
 
 from core.audio import SAMPLE_RATE, write_flac
 from core.batch_points import few_points_problems
-from core.config import GeneratedSpeech, RunConfig, group_problems, groups, parse_run
+from core.config import Manifest, RunConfig, group_problems, groups, parse_run
 from core.counting import parameter_counts
 from core.errors import ConfigError, DataError, ManifoldError, ModelError, Problem
 from core.estimates import all_terms_at_once, measure
@@ -252,13 +252,13 @@ def lacks(job: JobEstimate, *, runs_folder: Path) -> list[Problem]:
 
 
 def _read_speech(config: RunConfig, *, student: Whisper, runs_folder: Path) -> Sequence[Utterance]:
-    """Read the manifests that a job will read and return the training set; generated speech is made without mistakes.
+    """Read the manifests that a job will read and return the training set; speech that is made here has no mistakes.
 
     Raises:
         ManifoldError: With every row that cannot be used.
     """
     splits = Splits((), (), ())
-    if not isinstance(config.source, GeneratedSpeech):
+    if isinstance(config.source, Manifest):
         splits = prepare(config.source, runs_folder / "data", lambda done, total: None)
     require_usable(config, splits, test_sets(config, splits), student=student)
     return splits.train

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from core.config import RunConfig
-from core.config.sources import Manifest
+from core.config.sources import Manifest, VoiceSpeech
 from core.errors import ConfigError, DataError, Problem
 from core.paths import expanded, no_file
 from core.scaling.shapes import shape_of
 from core.sources.manifest import BAD_ROWS, LONGEST_SECONDS, glance, transcripts_of
 from core.sources.rows import Transcripts
+from core.sources.voices import chosen_clips, read_voices
 
 MOST_HEADERS = 300
 """Audio files of a manifest whose headers are read; of a larger one as many, evenly spread."""
@@ -71,13 +72,13 @@ def _of_layers(where: str, settings: Mapping[str, Any], model: Any) -> Iterator[
 
 
 def speech_problems(source: Any, extra_tests: Sequence[str], *, runs_folder: Path) -> list[Problem]:
-    """Return which manifests are not there, and which of their rows cannot be used.
+    """Return which manifests, or the archive of the voices, are not there, and which of their rows cannot be used.
 
     Every row is read, and its audio file must be there; of audio, headers alone are read, of a sample where there are
     more than `MOST_HEADERS`, which is said beside what was found.
 
     Args:
-        source: Settings of a source; only a manifest can be wrong.
+        source: Settings of a source; manifests can be wrong, and the archive of the voices.
         extra_tests: Paths of further manifests.
         runs_folder: Where the quick start keeps its speech.
     """
@@ -87,6 +88,11 @@ def speech_problems(source: Any, extra_tests: Sequence[str], *, runs_folder: Pat
         for name in ("train", "development", "test"):
             path, transcripts = expanded(getattr(source, name)), transcripts_of(source, name)
             problems += _of_manifest(path, f"source.{name}", listed, transcripts, source.longest_seconds)
+    elif isinstance(source, VoiceSpeech):
+        try:
+            chosen_clips(source, read_voices())
+        except DataError as error:
+            problems += error.problems or [Problem("source", error.summary)]
     own = runs_folder / "data" / "real" / "real.jsonl"
     for path in map(expanded, extra_tests):
         advice = "Leave the field empty, or check the path"

@@ -18,7 +18,7 @@ import torch
 from core.boot import uptime
 from core.checkpoints import adapters_step
 from core.companies import companies
-from core.config import GeneratedSpeech, RunConfig, group_problems, groups
+from core.config import Manifest, RunConfig, group_problems, groups
 from core.counting import parameter_counts
 from core.errors import ConfigError, ManifoldError, SomeRunsFailed, Stopped, StoreError
 from core.evaluation import Student
@@ -342,10 +342,10 @@ def set_sizes(config: RunConfig) -> tuple[int, int, int]:
     """
     source, paths = config.source, config.evaluation.extra_tests
     names = ("train", "development", "test")
-    if isinstance(source, GeneratedSpeech):
-        training, development, test = (getattr(source, name) for name in names)
-    else:
+    if isinstance(source, Manifest):
         training, development, test = (row_count(expanded(getattr(source, name))) for name in names)
+    else:
+        training, development, test = (getattr(source, name) for name in names)
     tested = test + sum(row_count(expanded(path)) for path in paths) if config.evaluation.test else 0
     return training, development, tested
 

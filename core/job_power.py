@@ -6,12 +6,13 @@ from itertools import islice
 from pathlib import Path
 
 from core.config import RunConfig
-from core.config.sources import GeneratedSpeech, Manifest
+from core.config.sources import GeneratedSpeech, Manifest, VoiceSpeech
 from core.errors import DataError
 from core.paths import expanded
 from core.power import what_can_be_seen
 from core.sources.generated import chosen_sentences
 from core.sources.rows import row_parts
+from core.sources.voices import chosen_clips, read_voices
 
 MOST_ROWS = 5_000
 """Rows of a manifest that are read: with as many, there is speech enough."""
@@ -29,6 +30,9 @@ def test_power(configs: Sequence[RunConfig]) -> str:
     try:
         if isinstance(source, GeneratedSpeech):
             said, speakers, more = list(chosen_sentences(source)[name].values()), [""], False
+        elif isinstance(source, VoiceSpeech):
+            clips = chosen_clips(source, read_voices())[name]
+            said, speakers, more = [clip.text for clip in clips], [clip.speaker for clip in clips], False
         elif isinstance(source, Manifest):
             said, speakers, more = _of_manifest(expanded(getattr(source, name)))
         else:

@@ -349,13 +349,20 @@ class Studio(AnalysisRequests):
         last, rows = last_group(configs)
         return plan(last, size, calibration, rows=rows)
 
+    def wait(self, job_id: str) -> JobRecord:
+        """Wait until a job has ended, and return it; see `refresh`."""
+        while (job := self.store.job(job_id)).active:
+            time.sleep(0.5)
+            self.refresh()
+        return job
+
     def wait_for_maps(
         self, job_id: str, *, timeout_seconds: float, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> list[MapRecord]:
         """Wait until every map that was asked for of a job's runs is made or has failed, and return them.
 
         Args:
-            job_id: The job.
+            job_id: Of which job.
             timeout_seconds: Return what there is after this long.
             progress: Called with the number of maps done and in all.
         """
@@ -389,6 +396,5 @@ def expected(configs: Sequence[RunConfig], estimates: Sequence[Estimate | None])
 def _require_one_job(configs: Sequence[RunConfig]) -> None:
     if not configs:
         raise ConfigError("There is nothing to run. Give at least one run.")
-    problems = group_problems(configs)
-    if problems:
+    if problems := group_problems(configs):
         raise ConfigError("These runs cannot be one job. Start them separately, or make them agree:", problems)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from core.config import GeneratedSpeech, RunConfig
+from core.config import Manifest, RunConfig
 from core.evaluation import Listener, MostConfident, Student, Together, normaliser_for, transcribe_set
 from core.families.whisper import Whisper
 from core.listening import by_context
@@ -24,8 +24,7 @@ from core.preflight import all_pairs, ensembles_of
 from core.pseudo_labels import PseudoLabelled, pseudo_labelled
 from core.scaling.work import prepare_batch
 from core.shared import alike, require_usable, test_sets
-from core.sources import Splits, Utterance, prepare
-from core.sources.generated import is_made
+from core.sources import Splits, Utterance, is_ready, prepare
 from core.teacher_outputs import (
     Prepared,
     Teachers,
@@ -212,7 +211,7 @@ def nothing(count: int) -> None:
 def _speech(config: RunConfig, *, runs_folder: Path, folder: Path) -> tuple[Splits, tuple[int, int, int], float, int]:
     """Return utterances, how many the job will have in each set, and time and bytes of what is still to be made."""
     source, data = config.source, runs_folder / "data"
-    if not isinstance(source, GeneratedSpeech) or is_made(source, data):
+    if isinstance(source, Manifest) or is_ready(source, data):
         splits, seconds = timed(lambda: prepare(source, data, lambda done, total: None))
         return splits, (len(splits.train), len(splits.development), len(splits.test)), seconds, 0
     sizes = (source.train, source.development, source.test)

@@ -16,7 +16,7 @@ from core.store import Store
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--pictures", type=Path, metavar="FOLDER", help="where to put the README's pictures")
+    parser.addoption("--pictures", type=Path, metavar="FOLDER", help="where to put the pictures of the documentation")
 
 
 @pytest.fixture(scope="session", autouse=True)

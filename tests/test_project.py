@@ -1,29 +1,21 @@
-"""What holds for the project as a whole: promises of the README, and what no file may do."""
+"""What holds for the project as a whole: what no file may do, and what the package needs."""
 
 import ast
-import json
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
-from typer.main import get_command
 
-from core.config import preset_names, read_preset, read_run
+from core.config import preset_names, read_preset
 from core.config.base import Settings
-from core.sources.manifest import read_manifest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("app", "core") for path in (ROOT / folder).rglob("*.py"))
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_NAMES = {"eval", "exec"}
@@ -131,72 +123,6 @@ def test_every_setting_has_a_description(settings: type[Settings]) -> None:
     assert [name for name, field in fields if name != "kind" and not field.description] == []
 
 
-def blocks(language: str = r"\w*") -> list[str]:
-    """Return the blocks of code in the README."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-
-
-def readme_tree() -> list[Path]:
-    """Return the paths that the README's drawing of the project lists."""
-    block = next(text for text in blocks() if text.startswith("pyproject.toml"))
-    paths: list[Path] = []
-    folders: list[tuple[int, Path]] = []
-    for line in block.splitlines():
-        name = line.split()[0]
-        indent = len(line) - len(line.lstrip())
-        while folders and folders[-1][0] >= indent:
-            folders.pop()
-        path = (folders[-1][1] if folders else Path()) / name
-        paths.append(path)
-        if name.endswith("/"):
-            folders.append((indent, path))
-    return paths
-
-
-def test_the_tree_in_the_readme_lists_what_is_there() -> None:
-    made_on_first_use = {Path("experiments.db"), Path("runs")}
-    missing = [str(path) for path in readme_tree() if path not in made_on_first_use and not (ROOT / path).exists()]
-    assert missing == []
-
-
-def test_the_tree_in_the_readme_leaves_out_nothing() -> None:
-    listed = set(readme_tree())
-    opened = {path.parent for path in listed} - {Path()}
-    left_out = [
-        str(path.relative_to(ROOT))
-        for folder in opened
-        for path in sorted((ROOT / folder).iterdir())
-        if not path.name.startswith((".", "__")) and path.relative_to(ROOT) not in listed
-    ]
-    assert left_out == []
-
-
-def test_the_readme_shows_every_picture_there_is_and_no_other() -> None:
-    shown = set(re.findall(r'(?:src|srcset)="(assets/[^"]+)"|\]\((assets/[^)]+)\)', README))
-    there = {path for kind in ("*.png", "benchmarks/*.svg") for path in (ROOT / "assets").glob(kind)}
-    assert {first or second for first, second in shown} == {str(path.relative_to(ROOT)) for path in there}
-
-
-def test_the_run_in_the_readme_is_a_run(tmp_path: Path) -> None:
-    (block,) = blocks("yaml")
-    (tmp_path / "run.yaml").write_text(block, encoding="utf-8")
-    assert read_run(tmp_path / "run.yaml").name == "my cut"
-
-
-def test_the_row_of_a_manifest_in_the_readme_is_read(tmp_path: Path) -> None:
-    (row,) = re.findall(r"`(\{.*audio_filepath.*\})`", README)
-    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
-    soundfile.write(tmp_path / json.loads(row)["audio_filepath"], noise, 16_000)
-    (tmp_path / "rows.jsonl").write_text(row + "\n", encoding="utf-8")
-    (utterance,) = read_manifest(tmp_path / "rows.jsonl")
-    assert (utterance.text, utterance.speaker) == ("what is said", "optional")
-
-
-def test_the_commands_in_the_readme_are_those_of_the_command_line() -> None:
-    commands: Any = get_command(import_module("core.cli").app)
-    assert set(re.findall(r"`manifold ([a-z]+)", README)) == set(commands.commands)
-
-
 def distributions(requirements: list[str]) -> set[str]:
     """Return the names of distributions, spelt one way."""
     names = [re.match(r"[\w.-]+", requirement) for requirement in requirements]
@@ -241,10 +167,3 @@ def test_what_the_tests_import_is_listed(providers: dict[str, set[str]]) -> None
 def test_every_listed_package_has_a_version_that_was_tested() -> None:
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert (NEEDED | EXTRAS) - distributions(pinned) == set()
-
-
-def test_the_make_targets_in_the_readme_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
-    assert named
-    assert named <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))

@@ -56,6 +56,10 @@ ASKED = {
     "method.mapping.common_width": lambda mapping: mapping["basis"] != "identity",
     "ensemble": lambda run: len(run.get("teachers") or ()) > 1,
     "ensemble.temperature": lambda ensemble: ensemble["combine"] == "weighted",
+    "source.voices.share": lambda source: bool(source["conditions"]),
+    "source.voices.seed": lambda source: bool(source["conditions"]),
+    "source.voices.lowest_signal_to_noise": lambda source: "noise" in source["conditions"],
+    "source.voices.highest_signal_to_noise": lambda source: "noise" in source["conditions"],
     "method.largest_wer": lambda method: method["transcripts"] == "teacher",
 }
 """Settings that mean nothing unless another one is so."""

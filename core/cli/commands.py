@@ -153,7 +153,7 @@ def run(
 @app.command()
 def methods(
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the README's table.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table in Markdown.")] = False,
 ) -> None:
     """List every method that can be compared: what it is, its formula and its source."""
     if as_json:

@@ -29,7 +29,7 @@ def methods_json(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
 
 
 def methods_markdown(rows: Sequence[MethodRow]) -> str:
-    """Return the list as the table that stands in the README."""
+    """Return the list as a table in Markdown, as docs/method.md has it."""
     lines = ["| method | group | what it is | source |", "|---|---|---|---|"]
     lines += [f"| `{row.key}` | {row.group} | {_cell(row.meaning)} | {_cell(row.source)} |" for row in rows]
     return "\n".join(lines) + "\n"

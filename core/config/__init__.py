@@ -43,7 +43,7 @@ from core.config.method import Mapping, Method
 from core.config.methods import MethodRow, method_row, method_rows
 from core.config.models import ROW, RUN, Lora, Mixture, PretrainedStudent, PrunedStudent, Student, Teacher
 from core.config.run import Evaluation, RunConfig, Training
-from core.config.sources import SOURCES, GeneratedSpeech, Manifest, Source
+from core.config.sources import SOURCES, GeneratedSpeech, Manifest, Source, VoiceSpeech
 
 __all__ = [
     "LOSSES",
@@ -92,6 +92,7 @@ __all__ = [
     "Teacher",
     "TokenLossSettings",
     "Training",
+    "VoiceSpeech",
     "dump_run",
     "dump_text",
     "group_problems",

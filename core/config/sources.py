@@ -7,6 +7,10 @@ from pydantic import Field, model_validator
 from core.config.base import Settings
 
 Noise = Literal["coloured", "white", "babble"]
+Condition = Literal["room", "telephone", "noise", "speed"]
+
+VOICE_CLIPS = {"train": 480, "development": 60, "test": 100}
+"""How many clips of the voices there are in each set."""
 
 
 class GeneratedSpeech(Settings):
@@ -44,6 +48,61 @@ class GeneratedSpeech(Settings):
         return self
 
 
+class VoiceSpeech(Settings):
+    """English sentences that the project brings, each spoken by one of 28 Kokoro voices: 20 train, 4 choose, 4 test."""
+
+    kind: Literal["voices"] = "voices"
+    train: int = Field(
+        default=VOICE_CLIPS["train"],
+        ge=1,
+        le=VOICE_CLIPS["train"],
+        description="Clips for training, a sentence each; 20 voices take turns.",
+    )
+    development: int = Field(
+        default=VOICE_CLIPS["development"],
+        ge=1,
+        le=VOICE_CLIPS["development"],
+        description=(
+            "Clips that choose the checkpoint, by 4 other voices. Every second one is heard in conditions of all "
+            "kinds, each with probability 0.5, the others are clean: always the same clips, whatever training hears."
+        ),
+    )
+    test: int = Field(
+        default=VOICE_CLIPS["test"],
+        ge=1,
+        le=VOICE_CLIPS["test"],
+        description="Clips that are read once, at the end, by 4 further voices. They are clean.",
+    )
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        description=(
+            "Which recording conditions training clips are heard in; none: all are clean. room: reverberation of 0.15 "
+            "to 0.6 s, direct sound 0 to 12 dB above it; telephone: 300 to 3,400 Hz, with or without mu-law; noise: "
+            "coloured, white or babble; speed: 0.9 to 1.12 times as fast, and as high. Those of the development and "
+            "test clips do not depend on this."
+        ),
+    )
+    share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Probability with which each of the conditions applies to a training clip, independently.",
+    )
+    lowest_signal_to_noise: float = Field(
+        default=5.0, ge=-10, le=60, description="Lowest speech to noise power ratio of noise in training, in dB."
+    )
+    highest_signal_to_noise: float = Field(
+        default=25.0, ge=-10, le=60, description="Highest speech to noise power ratio of noise in training, in dB."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the conditions in training.")
+
+    @model_validator(mode="after")
+    def _ratios_in_order(self) -> "VoiceSpeech":
+        if self.lowest_signal_to_noise > self.highest_signal_to_noise:
+            raise ValueError("lowest_signal_to_noise is above highest_signal_to_noise: swap them")
+        return self
+
+
 class Manifest(Settings):
     """Your own audio: NeMo JSON-lines manifests, one object a line with audio_filepath, text and optionally speaker."""
 
@@ -63,6 +122,6 @@ class Manifest(Settings):
     )
 
 
-Source = Annotated[GeneratedSpeech | Manifest, Field(discriminator="kind")]
+Source = Annotated[GeneratedSpeech | VoiceSpeech | Manifest, Field(discriminator="kind")]
 
 SOURCES: tuple[type[Settings], ...] = get_args(get_args(Source)[0])

@@ -4,19 +4,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.config.sources import GeneratedSpeech, Manifest, Source
-from core.sources.generated import generated_splits
+from core.config.sources import GeneratedSpeech, Manifest, Source, VoiceSpeech
+from core.sources import generated, voices
 from core.sources.manifest import manifest_splits
 from core.sources.real import real_speech
 from core.sources.utterance import Splits, Utterance
 
-__all__ = ["SPLITS", "Splits", "Utterance", "prepare", "real_speech"]
+__all__ = ["SPLITS", "Splits", "Utterance", "is_ready", "prepare", "real_speech"]
 
 SPLITS: dict[type, Callable[[Any, Path, Callable[[int, int], None]], Splits]] = {
-    GeneratedSpeech: generated_splits,
+    GeneratedSpeech: generated.generated_splits,
+    VoiceSpeech: voices.voices_splits,
     Manifest: manifest_splits,
 }
 """How each kind of source is read; a new source is a file, its settings, and a line here."""
+
+
+IS_MADE: dict[type, Callable[[Any, Path], bool]] = {
+    GeneratedSpeech: generated.is_made,
+    VoiceSpeech: voices.is_made,
+}
+"""Whether the audio of a source that is made here is there already."""
+
+
+def is_ready(source: Source, folder: Path) -> bool:
+    """Return whether `prepare` has no audio to make."""
+    made = IS_MADE.get(type(source))
+    return made is None or made(source, folder)
 
 
 def prepare(source: Source, folder: Path, progress: Callable[[int, int], None]) -> Splits:

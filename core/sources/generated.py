@@ -11,10 +11,7 @@ as it is.
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -23,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import soxr
 
-from core.audio import SAMPLE_RATE, write_flac
+from core.audio import SAMPLE_RATE
 from core.config.sources import GeneratedSpeech
-from core.errors import DataError, Problem, StoreError
-from core.paths import is_file
-from core.sources.manifest import write_manifest
-from core.sources.utterance import Splits, Utterance
+from core.errors import DataError, Problem
+from core.sources.made import LEVEL, PEAK, SETS, Clip, is_written, read_sets, write_sets
+from core.sources.noise import noise_of
+from core.sources.utterance import Splits
 
 if TYPE_CHECKING:
     from hibari import Hibari
@@ -36,21 +33,10 @@ if TYPE_CHECKING:
 RECIPE = 1
 """Counted up when the code below changes what a clip sounds like."""
 
-SETS = ("train", "development", "test")
 PITCH = (0.92, 1.12)
 """Lowest and highest factor of the voice's pitch (and formants): about a tone down, two up."""
 
-LEVEL = (0.03, 0.12)
-"""Softest and loudest speech, root mean square of full scale."""
-
-LOWEST_HERTZ = 60.0
-"""Noise below this is left out: it would fill the ratio without being heard."""
-
 SPEAKER = "hibari heart"
-
-VOICES = 6
-VOICE_PITCH = (0.8, 1.25)
-"""How many voices babble has, and lowest and highest factor of their pitch."""
 
 
 def generated_splits(source: GeneratedSpeech, folder: Path, progress: Callable[[int, int], None]) -> Splits:
@@ -62,16 +48,20 @@ def generated_splits(source: GeneratedSpeech, folder: Path, progress: Callable[[
     """
     sentences = chosen_sentences(source)
     home = folder.absolute() / _identity(source, sentences)
-    total = sum(map(len, sentences.values()))
-    if not is_file(home / "test.jsonl"):
-        _make(home, source, sentences, progress, total)
+    clips = {name: [Clip(key, text, SPEAKER) for key, text in named.items()] for name, named in sentences.items()}
+    total = sum(map(len, clips.values()))
+    if not is_written(home):
+        from hibari import Hibari  # late: its models are large, and the audio is usually there
+
+        tts = Hibari()
+        write_sets(home, clips, lambda clip: speak(tts, clip.text, clip.id, source), progress)
     progress(total, total)
-    return Splits(*(_read_own(home / f"{name}.jsonl") for name in SETS))
+    return read_sets(home)
 
 
 def is_made(source: GeneratedSpeech, folder: Path) -> bool:
     """Return whether `generated_splits` would find its audio."""
-    return is_file(folder.absolute() / _identity(source, chosen_sentences(source)) / "test.jsonl")
+    return is_written(folder.absolute() / _identity(source, chosen_sentences(source)))
 
 
 def read_sentences(name: str) -> tuple[str, ...]:
@@ -128,42 +118,9 @@ def speak(tts: "Hibari", text: str, name: str, source: GeneratedSpeech) -> tuple
     noise = noise_of(kind, speech, draw)
     noise *= level * 10 ** (-source.signal_to_noise / 20)
     mixed = speech + noise
-    mixed *= min(1.0, 0.99 / np.abs(mixed).max())
+    mixed *= min(1.0, PEAK / np.abs(mixed).max())
     note = {"generated": True, "noise": kind, "rate": round(rate, 4), "pitch": round(pitch, 4), "seed": seed}
     return mixed.astype(np.float32), note
-
-
-def noise_of(kind: str, speech: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """Return noise as long as the speech, of root mean square 1."""
-    match kind:
-        case "white":
-            noise = draw.normal(size=len(speech))
-        case "babble":
-            noise = babble(speech, draw)
-        case _:
-            return coloured_noise(len(speech), draw)
-    return noise / np.sqrt(np.mean(noise**2))
-
-
-def babble(speech: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """Return voices that say nothing: the speech backwards, several times over, each from a place and pitch of its own.
-
-    Backwards, speech keeps its spectrum and its rhythm, as the noise of a crowd does, and loses its words.
-    """
-    voices = np.zeros(len(speech))
-    for _ in range(VOICES):
-        voice = soxr.resample(speech[::-1], SAMPLE_RATE * draw.uniform(*VOICE_PITCH), SAMPLE_RATE)
-        voices += np.resize(np.roll(voice, draw.integers(len(voice))), len(speech))
-    return voices
-
-
-def coloured_noise(samples: int, draw: np.random.Generator) -> np.ndarray:
-    """Return noise between pink and brown, at random, whose root mean square is 1."""
-    exponent = draw.uniform(1.0, 2.0)  # of the power spectrum: 1 is pink, 2 is brown
-    hertz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
-    spectrum = draw.normal(size=len(hertz)) + 1j * draw.normal(size=len(hertz))
-    noise = np.fft.irfft(np.where(hertz < LOWEST_HERTZ, 0, spectrum * np.maximum(hertz, 1) ** (-exponent / 2)), samples)
-    return noise / np.sqrt(np.mean(noise**2))
 
 
 def _identity(source: GeneratedSpeech, sentences: Mapping[str, Mapping[str, str]]) -> str:
@@ -171,53 +128,3 @@ def _identity(source: GeneratedSpeech, sentences: Mapping[str, Mapping[str, str]
     versions = {name: importlib.metadata.version(name) for name in ("hibari-tts", "soxr")}
     content = json.dumps([RECIPE, source.model_dump(mode="json"), sentences, versions], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _make(
-    home: Path,
-    source: GeneratedSpeech,
-    sentences: Mapping[str, Mapping[str, str]],
-    progress: Callable[[int, int], None],
-    total: int,
-) -> None:
-    """Make all clips in a temporary folder and rename it: the folder is there whole or not at all."""
-    from hibari import Hibari  # late: its models are large, and the audio is usually there
-
-    tts = Hibari()
-    try:
-        home.parent.mkdir(parents=True, exist_ok=True)
-        making = Path(tempfile.mkdtemp(dir=home.parent, prefix=".making-"))
-    except OSError as error:
-        raise StoreError(f"{home.parent} cannot be written ({error}). Check the permissions.") from error
-    try:
-        (making / "audio").mkdir()
-        done = 0
-        for set_name, texts in sentences.items():
-            utterances, notes = [], []
-            for name, text in texts.items():
-                samples, note = speak(tts, text, name, source)
-                path = making / "audio" / f"{name}.flac"
-                write_flac(path, samples)
-                utterances.append(Utterance(name, path, text, SPEAKER, len(samples) / SAMPLE_RATE))
-                notes.append(note)
-                done += 1
-                progress(done, total)
-            write_manifest(making / f"{set_name}.jsonl", utterances, notes)
-        try:
-            os.rename(making, home)
-        except OSError as error:
-            if not is_file(home / "test.jsonl"):  # else another process was faster with the same clips
-                raise StoreError(
-                    f"{home} cannot be made ({error}). Check the free space and the permissions."
-                ) from error
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-
-
-def _read_own(manifest: Path) -> tuple[Utterance, ...]:
-    """Read a manifest that this program wrote beside its audio, without decoding the clips again."""
-    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
-    return tuple(
-        Utterance(row["id"], manifest.parent / row["audio_filepath"], row["text"], row["speaker"], row["duration"])
-        for row in rows
-    )

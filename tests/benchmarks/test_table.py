@@ -1,15 +1,28 @@
-"""The README's table of goals is the stored results'."""
+"""The documentation's table of goals is that of the stored results."""
 
 import json
+from pathlib import Path
 
 from benchmarks.goals import GOALS
 from benchmarks.measuring import RESULTS, ratio
-from benchmarks.table import BEGIN, END, README, rows
+from benchmarks.table import PAGE, rows, update_page
+from tests.documents import between
 
 
-def test_the_table_in_the_readme_is_that_of_the_stored_results() -> None:
-    shown = README.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
-    assert shown.strip() == rows().strip()
+def test_the_table_in_the_documentation_is_that_of_the_stored_results() -> None:
+    assert between("benchmarks") == rows().strip()
+
+
+def test_new_results_replace_the_table_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- benchmarks -->\n\nold\n\n<!-- /benchmarks -->\nafter\n", encoding="utf-8")
+    update_page(page)
+    assert page.read_text(encoding="utf-8") == (
+        f"before\n<!-- benchmarks -->\n\n{rows()}\n<!-- /benchmarks -->\nafter\n"
+    )
+    update_page(page)
+    assert page.read_text(encoding="utf-8").count(rows()) == 1
+    assert PAGE.is_file()
 
 
 def test_every_goal_is_told_with_what_was_measured() -> None:

@@ -1,4 +1,4 @@
-"""The README's pictures: what their descriptions promise is on the pages, and `make assets` keeps them.
+"""The pictures of the documentation: what their descriptions promise is on the pages, and `make assets` keeps them.
 
 Every picture is taken of the example that ships with the project, at the moment at which it had just ended. Without
 `--pictures FOLDER` they go to a folder that is thrown away.
@@ -21,10 +21,10 @@ from core.reports.page import freeze
 from core.runs import Studio
 from tests.browser.conftest import OpenStudio, database, new_page, open_studio
 from tests.browser.pages import cells, open_page, table
+from tests.documents import ALL
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
-README = Path(__file__).parents[2] / "README.md"
 COLOURS = 192
 """Of a picture: a screen has few, and the file is a third of one with all."""
 
@@ -171,10 +171,10 @@ def report(page: Page, places: Places) -> None:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the README.
+    """A picture of the documentation.
 
     Attributes:
-        alt: What the README says that it shows.
+        alt: What the page says that it shows.
         shows: Opens the page, and fails where something of that is not there.
         height: Of the window in CSS pixels: where the content ends, or something on it does.
         width: The same.
@@ -202,8 +202,8 @@ PICTURES = {
     "runs": Picture("The list of runs, with the best of the newest job", runs, 700),
     "new-run": Picture("The New run page: a preset, its rows, and what each changes against the baseline", new_run),
     "compare": Picture("The Compare page: runs side by side, their differences, curves and numbers", compare, 1180),
-    "reports": Picture("The Reports page: a job frozen into one page, bundles out and in", reports, 600),
-    "report": Picture("A frozen page, one file: the table of a job, and below it charts and clips", report, 600),
+    "reports": Picture("The Reports page: a job as a report in one file, and bundles out and in", reports, 600),
+    "report": Picture("A report, one file: the table of a job, and below it charts and clips", report, 600),
     "runs-phone": Picture("The list of runs on a phone", runs, 916, 375, 2),
     "run-phone": Picture("The Run page on a phone", run, 916, 375, 2),
 }
@@ -263,7 +263,6 @@ def save(picture: bytes, path: Path) -> None:
     reduced.save(path, optimize=True)
 
 
-def test_the_readme_shows_every_picture_and_says_what_is_checked() -> None:
-    written = README.read_text(encoding="utf-8")
-    told = re.findall(r'<img alt="([^"]+)" src="assets/([a-z-]+)-light\.png"', written)
+def test_the_documentation_shows_every_picture_and_says_what_is_checked() -> None:
+    told = re.findall(r'<img alt="([^"]+)" src="(?:\.\./)?assets/([a-z-]+)-light\.png"', ALL)
     assert {name: said for said, name in told} == {name: picture.alt for name, picture in PICTURES.items()}

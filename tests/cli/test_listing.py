@@ -1,14 +1,11 @@
 import json
-import re
-from pathlib import Path
 
 import pytest
 
 from core.cli import main
 from core.config import method_row, method_rows, parse_ablation, read_preset
 from core.errors import NotFoundError
-
-README = Path(__file__).parents[2] / "README.md"
+from tests.documents import between
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -27,10 +24,9 @@ def test_every_method_says_what_it_is_and_where_it_comes_from(capsys: pytest.Cap
     assert all(row["key"] in text and row["group"] in text for row in rows)
 
 
-def test_the_table_in_the_readme_is_the_list(capsys: pytest.CaptureFixture[str]) -> None:
-    found = re.search(r"<!-- methods -->\n\n(.*)\n<!-- /methods -->", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert found
-    assert found[1] == printed(capsys, "--markdown"), "Put what 'manifold methods --markdown' prints into README.md."
+def test_the_table_in_the_documentation_is_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    told = "Put what 'manifold methods --markdown' prints into docs/method.md."
+    assert between("methods") == printed(capsys, "--markdown").strip(), told
 
 
 @pytest.mark.parametrize("row", method_rows(), ids=lambda row: row.key)

@@ -66,7 +66,7 @@ class Curve(AlignmentSettings):
     promise: ClassVar[Promise] = "utterances"
     whole_batch: ClassVar[bool] = True
     unit: ClassVar[str] = "radians, velocities and bends weighed in"
-    meaning: ClassVar[str] = "Follow the teacher's path over the sphere in time: where it is, whither, how it bends."
+    meaning: ClassVar[str] = "Follow the teacher's path over the sphere in time: position, velocity and curvature."
     formula: ClassVar[str] = (
         "geodesic + a mean_i |P log_u(u+1) - log_v(v+1)| + b mean_i |k_u - k_v|, P: u to v, k: 2 sin(turn / 2)"
     )
@@ -81,7 +81,7 @@ class AttentionTransfer(AlignmentSettings):
 
     promise: ClassVar[Promise] = "utterances"
     unit: ClassVar[str] = "squared distance of profiles"
-    meaning: ClassVar[str] = "Be active at the moments of an utterance at which the teacher is."
+    meaning: ClassVar[str] = "Match the teacher's profile of activity over the time of an utterance."
     formula: ClassVar[str] = "mean over utterances of |Q_S/|Q_S| - Q_T/|Q_T||^2, Q_t = sum_c h_tc^2"
     source: ClassVar[str] = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"
 
@@ -99,7 +99,7 @@ class InfoNce(AlignmentSettings):
     promise: ClassVar[Promise] = "set"
     whole_batch: ClassVar[bool] = True
     unit: ClassVar[str] = "nats per point"
-    meaning: ClassVar[str] = "Tell each teacher state from all others of the batch."
+    meaning: ClassVar[str] = "Distinguish each teacher state from all others of the batch."
     formula: ClassVar[str] = "-mean_i log(exp(<u_i, v_i>/t) / sum_j exp(<u_i, v_j>/t))"
     source: ClassVar[str] = "van den Oord et al. 2018, arXiv 1807.03748; in the method by its first author's notes"
 
@@ -112,6 +112,6 @@ class ProjectionOnly(AlignmentSettings):
     reaches_student: ClassVar[bool] = False
     promise: ClassVar[Promise] = "points"
     unit: ClassVar[str] = "radians, mean over the batch's points"
-    meaning: ClassVar[str] = "Nothing: the projection alone learns, so the row must equal the one without it."
+    meaning: ClassVar[str] = "Nothing: only the projection is trained, so the row must equal the one without it."
     formula: ClassVar[str] = "geodesic of states without gradient: mean_i d(W sg(h_i), g_i)"
     source: ClassVar[str] = "ours: the alignment that aligns nothing, as a labelled null"

@@ -41,7 +41,7 @@ class SimilarityPreserving(AlignmentSettings):
     promise: ClassVar[Promise] = "set"
     whole_batch: ClassVar[bool] = True
     unit: ClassVar[str] = "mean square of similarities"
-    meaning: ClassVar[str] = "Find alike the points that the teacher finds alike."
+    meaning: ClassVar[str] = "Keep the similarities that the teacher's points have to each other."
     formula: ClassVar[str] = "|rownorm(H H^T) - rownorm(G G^T)|_F^2 / n^2"
     source: ClassVar[str] = "Tung and Mori 2019, arXiv 1907.09682"
 
@@ -54,7 +54,7 @@ class Cka(AlignmentSettings):
     promise: ClassVar[Promise] = "set"
     whole_batch: ClassVar[bool] = True
     unit: ClassVar[str] = "1 − debiased CKA"
-    meaning: ClassVar[str] = "Be the teacher's point set up to rotation and scale."
+    meaning: ClassVar[str] = "Match the teacher's point set up to rotation and scale."
     formula: ClassVar[str] = "1 - HSIC(H, G) / sqrt(HSIC(H, H) HSIC(G, G)), linear kernels, unbiased HSIC"
     source: ClassVar[str] = (
         "Kornblith et al. 2019, arXiv 1905.00414; debiased as in Nguyen et al. 2021, arXiv 2010.15327"
@@ -69,7 +69,7 @@ class Procrustes(AlignmentSettings):
     promise: ClassVar[Promise] = "set"
     whole_batch: ClassVar[bool] = True
     unit: ClassVar[str] = "share of the teacher's energy"
-    meaning: ClassVar[str] = "Be the teacher's point set up to rotation; its scale counts."
+    meaning: ClassVar[str] = "Match the teacher's point set up to rotation, with its scale."
     formula: ClassVar[str] = "(|H|_F^2 + |G|_F^2 - 2 |H^T G|_*) / |G|_F^2, centred"
     turns_freely: ClassVar[bool] = True
     source: ClassVar[str] = "Schoenemann 1966; as a distillation loss in Bhattarai et al. 2025, arXiv 2509.25253"

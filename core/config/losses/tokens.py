@@ -52,7 +52,7 @@ class Dkd(TokenLossSettings):
 
     reads: ClassVar[frozenset[Reads]] = frozenset({"logits", "targets"})
     unit: ClassVar[str] = "nats per token, times T²"
-    meaning: ClassVar[str] = "Soft labels, with what the teacher thinks of the wrong tokens weighed on its own."
+    meaning: ClassVar[str] = "Logit KD, with the teacher's distribution over the wrong tokens weighted separately."
     formula: ClassVar[str] = (
         "T^2 * mean_i (alpha KL(b_T || b_S) + beta KL(o_T || o_S)), b: target or not, o: the others among themselves"
     )
@@ -83,7 +83,7 @@ class StandardisedLogits(TokenLossSettings):
     )
 
     unit: ClassVar[str] = "nats per token, times T²"
-    meaning: ClassVar[str] = "Learn how the teacher ranks tokens, whatever the size of its logits."
+    meaning: ClassVar[str] = "Learn how the teacher ranks tokens, whatever the scale of its logits."
     formula: ClassVar[str] = "T^2 * mean_i KL(softmax(Z(q_i) / T) || softmax(Z(p_i) / T)), Z(x) = (x - mean) / std"
     source: ClassVar[str] = "Sun et al. 2024, arXiv 2403.01427; formula and weight 9 theirs, temperature ours"
 
@@ -132,7 +132,9 @@ class Taid(TokenLossSettings):
     momentum: float = Field(default=0.99, ge=0, lt=1, description="Of the relative change of the loss; no unit.")
 
     unit: ClassVar[str] = "nats per token"
-    meaning: ClassVar[str] = "Learn from a target between student and teacher that nears the teacher during the run."
+    meaning: ClassVar[str] = (
+        "Learn from a target between student and teacher that moves towards the teacher during the run."
+    )
     formula: ClassVar[str] = "mean_i KL(softmax((1 - t) sg(p_i) + t q_i) || softmax(p_i)), t from start to 1, adaptive"
     source: ClassVar[str] = "Shing et al. 2025, arXiv 2501.16937"
 
@@ -146,6 +148,6 @@ class FisherRao(TokenLossSettings):
     )
 
     unit: ClassVar[str] = "radians, mean over the batch's tokens"
-    meaning: ClassVar[str] = "Learn the teacher's distribution along the shortest way on the simplex of distributions."
+    meaning: ClassVar[str] = "Learn the teacher's distribution along the shortest path on the simplex of distributions."
     formula: ClassVar[str] = "mean_i 2 arccos(sum_v sqrt(P_iv Q_iv)), by atan2"
     source: ClassVar[str] = "Rao 1945; logits on a manifold, our reading of arXiv 2606.00771"

@@ -1,4 +1,4 @@
-"""The README's commands, typed as a newcomer would: in a new shell, in a folder of one's own."""
+"""The documentation's commands, typed as a newcomer would: in a new shell, in a folder of one's own."""
 
 import os
 import re
@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from core.config import GeneratedSpeech
+from core.sources import prepare
+from core.sources.manifest import write_manifest
 from core.store import Store
+from tests.documents import PAGES, ROOT, blocks
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PORT = "18179"
 
 QUICK = {
+    "manifold methods": "manifold methods",
     "manifold runs": "manifold runs",
     "manifold stop JOB": "manifold stop {job}",
     "manifold ablation": "manifold ablation",
@@ -43,18 +46,19 @@ LONG = {
 
 
 def table() -> list[str]:
-    """Return the commands of the README's table."""
-    return re.findall(r"^\| `(manifold [^`]+)` \|", README, re.MULTILINE)
+    """Return the commands of the documentation's table."""
+    return re.findall(r"^\| `(manifold [^`]+)` \|", PAGES["docs/launching.md"], re.MULTILINE)
 
 
-def blocks() -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def lines_of(block: str) -> list[str]:
+    """Return the commands of a block, without what is said of them."""
+    return [line.split("#")[0].strip() for line in block.splitlines() if line.strip()]
 
 
 def activation() -> str:
     """Return the line by which a new shell comes to know the command."""
-    (line,) = [line for block in blocks() for line in block.splitlines() if "activate" in line]
-    return line.split("#")[0].strip()
+    (line,) = [line for block in blocks("sh", "README.md") for line in lines_of(block) if "activate" in line]
+    return line
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -64,7 +68,7 @@ def environment(home: Path) -> dict[str, str]:
     return {**places, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def typed(folder: Path, *lines: str, seconds: float = 120) -> str:
+def typed(folder: Path, *lines: str, seconds: float = 250) -> str:
     """Type lines into a new shell; return what it printed, and fail where one of them fails."""
     script = "\n".join(["set -e", *lines])
     command = ["/bin/sh", "-c", script]
@@ -112,7 +116,7 @@ def test_quick_commands_run_as_they_are_documented(folder: Path, names: Mapping[
 
 
 def test_the_forms_of_the_ablation_table_run_as_they_are_documented(folder: Path, names: Mapping[str, str]) -> None:
-    (row,) = [line for line in README.splitlines() if line.startswith("| `manifold ablation` |")]
+    (row,) = [line for line in PAGES["docs/launching.md"].splitlines() if line.startswith("| `manifold ablation` |")]
     forms = re.findall(r"`(--[a-z]+)(?: RUN)?`", row)
     assert "--csv" in forms
     for form in forms:
@@ -121,12 +125,15 @@ def test_the_forms_of_the_ablation_table_run_as_they_are_documented(folder: Path
 
 
 def test_the_blocks_of_commands_are_all_known() -> None:
-    lines = [line.split("#")[0].strip() for block in blocks() for line in block.splitlines() if line.strip()]
-    assert [
-        line
-        for line in lines
-        if not re.match(r"make (run|test)$|\. \.venv/bin/activate$|manifold (doctor|plan )", line)
-    ] == []
+    known = r"make (run|test|setup|check)$|\. \.venv/bin/activate$|manifold (doctor|serve --no-quickstart|plan .*)$"
+    lines = [line for block in blocks("sh") for line in lines_of(block)]
+    assert [line for line in lines if not re.match(known, line)] == own_model()
+
+
+def own_model() -> list[str]:
+    """Return the commands for a model and speech of one's own."""
+    (found,) = [lines_of(block) for block in blocks("sh", "README.md") if "run.yaml" in block]
+    return found
 
 
 def test_make_shell_opens_one_that_knows_the_command(tmp_path: Path) -> None:
@@ -183,3 +190,27 @@ def test_the_studio_opens_and_closes_as_it_is_documented(tmp_path: Path, folder:
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_run_of_ones_own_is_checked_run_and_exported_as_it_is_documented(tmp_path: Path) -> None:
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    splits = prepare(GeneratedSpeech(train=4, development=2, test=2), tmp_path / "speech", lambda done, total: None)
+    for name, utterances in (("train", splits.train), ("dev", splits.development), ("test", splits.test)):
+        write_manifest(tmp_path / f"{name}.jsonl", utterances)
+    (written,) = blocks("yaml", "README.md")
+    # The same run of a smaller model, which is on this machine.
+    small = re.sub(r"whisper-small.en", "whisper-tiny.en", written)
+    small = re.sub(r"encoder_layers: \[.*?\]", "encoder_layers: [0, 1, 3]", small)
+    small = re.sub(r"freeze_below: 8", "freeze_below: 2", small)
+    assert small.count("tiny") == small.count("[0, 1, 3]") == small.count("freeze_below: 2") == 1
+    (tmp_path / "run.yaml").write_text(f"{small}training: {{steps: 4, batch_size: 2, evaluations: 1}}\n")
+    *before, export = own_model()
+    printed = typed(tmp_path, activation(), *before, seconds=600)
+    assert "my cut" in printed
+    store = Store.open(f"sqlite:///{tmp_path / 'experiments.db'}")
+    (run,) = store.runs()
+    store.close()
+    typed(tmp_path, activation(), export.replace("RUN", run.id), seconds=200)
+    assert (tmp_path / "student" / "model.safetensors").is_file()
