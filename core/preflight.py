@@ -227,6 +227,7 @@ def model_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[Wh
     except ConfigError as error:
         problems.extend(error.problems)
     problems.extend(_stage_problems(config))
+    problems.extend(_reads_problems(config, student=student, teachers=teachers))
     problems.extend(_ensemble_problems(config, teachers=teachers))
     problems.extend(_token_problems(config, student=student, teachers=teachers))
     problems.extend(_mapping_problems(config, student=student, teachers=teachers))
@@ -291,6 +292,20 @@ def _stage_problems(config: RunConfig) -> list[Problem]:
     if not any(loss.reaches_student for loss in config.method.losses):
         problems.append(Problem("method.losses", "no term moves the student: add one beside projection_only"))
     return problems
+
+
+def _reads_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> list[Problem]:
+    """Return which losses read what the models' family does not give."""
+    given = student.gives.intersection(*(teacher.gives for teacher in teachers))
+    return [
+        Problem(
+            f"method.losses.{number}",
+            f"{loss.kind} reads {', '.join(sorted(loss.reads - given)).replace('_', ' ')}, which these models do not "
+            "give: choose another loss",
+        )
+        for number, loss in enumerate(config.method.losses)
+        if not loss.reads <= given
+    ]
 
 
 def _ensemble_problems(config: RunConfig, *, teachers: Sequence[Whisper]) -> list[Problem]:
