@@ -2,7 +2,6 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-POCKETSPHINX := pocketsphinx==5.1.1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup shell run test check format assets voices bench bench-studio clean recorded
@@ -65,10 +64,7 @@ clean: ## remove .venv and what tools left; experiments.db and runs/ stay
 	@$(MAKE) --no-print-directory recorded
 	@touch $@
 
-# Twelve recorded utterances, to be transcribed besides the generated ones. The quick start does without them.
+# Speech of real people, which the quick start tests besides generated speech. It does without what cannot be had.
 recorded:
-	@mkdir -p -m 700 runs
-	@ls runs/data/pocketsphinx-*.tar.gz >/dev/null 2>&1 || { \
-	  echo "  12 recorded utterances (34 MB)"; \
-	  $(BIN)/pip download -qq --retries 1 --no-deps --no-binary pocketsphinx -d runs/data $(POCKETSPHINX) 2>/dev/null || \
-	  echo "  The recorded utterances could not be had; going on with generated speech alone."; }
+	@echo "  Recorded speech (45 MB)"
+	@$(BIN)/manifold data get asterisk-en recorded || true

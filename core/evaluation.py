@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from core.config import Ensemble, Evaluation, RunConfig
 from core.ensemble import teacher_weights
+from core.families.cross_attention import CrossAttention
 from core.families.whisper import Whisper, transcribe_together
 from core.fused_head import Wanted, head_terms
 from core.losses.soft_labels import soft_labels_loss
@@ -67,11 +66,11 @@ class Listener(Protocol):
         """All that is needed for it."""
         ...
 
-    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
-        """Return each model's last encoder states, and the seconds of what was computed when they were prepared."""
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[CrossAttention], float]:
+        """Return what each model's decoder reads, and the seconds of what was computed when they were prepared."""
         ...
 
-    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+    def write(self, heard: list[CrossAttention], token_caps: list[int]) -> list[str]:
         """Return a text for each utterance."""
         ...
 
@@ -93,15 +92,15 @@ class Student:
         """The student."""
         return (self.model,)
 
-    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[CrossAttention], float]:
         """Run the rest of the encoder."""
         start = torch.stack([item.start for item in batch])
         states = self.model.encode_rest(start, self.start)[self.model.encoder_layers - 1]
-        return [states], sum(item.seconds for item in batch)
+        return [self.model.cross_attention(states)], sum(item.seconds for item in batch)
 
-    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+    def write(self, heard: list[CrossAttention], token_caps: list[int]) -> list[str]:
         """Decode greedily."""
-        return self.model.transcribe(states[0], token_caps=token_caps)
+        return self.model.transcribe(heard[0], token_caps=token_caps)
 
 
 @dataclass(frozen=True)
@@ -118,14 +117,17 @@ class Together:
     numbers: tuple[int, ...]
     weights: tuple[float, ...]
 
-    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[CrossAttention], float]:
         """Take the encoder states that were prepared."""
-        states = [torch.stack([teacher_encoder_of(item, number) for item in batch]) for number in self.numbers]
-        return states, sum(item.teachers[number].seconds for item in batch for number in self.numbers)
+        heard = [
+            model.cross_attention(torch.stack([teacher_encoder_of(item, number) for item in batch]))
+            for model, number in zip(self.models, self.numbers, strict=True)
+        ]
+        return heard, sum(item.teachers[number].seconds for item in batch for number in self.numbers)
 
-    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+    def write(self, heard: list[CrossAttention], token_caps: list[int]) -> list[str]:
         """Decode greedily, all reading one text."""
-        return transcribe_together(self.models, states, weights=self.weights, token_caps=token_caps)
+        return transcribe_together(self.models, heard, weights=self.weights, token_caps=token_caps)
 
 
 @dataclass(frozen=True)
@@ -141,25 +143,25 @@ class MostConfident:
 
     models: tuple[Whisper, ...]
 
-    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[CrossAttention], float]:
         """Take the encoder states that were prepared."""
         return Together(self.models, tuple(range(len(self.models))), ()).hear(batch)
 
-    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+    def write(self, heard: list[CrossAttention], token_caps: list[int]) -> list[str]:
         """Decode greedily with each, and choose."""
         texts, scores = [], []
-        for model, heard in zip(self.models, states, strict=True):
-            texts.append(model.transcribe(heard, token_caps=token_caps))
-            scores.append(confidences(model, heard, texts[-1]) if len(self.models) > 1 else [0.0] * len(token_caps))
+        for model, own in zip(self.models, heard, strict=True):
+            texts.append(model.transcribe(own, token_caps=token_caps))
+            scores.append(confidences(model, own, texts[-1]) if len(self.models) > 1 else [0.0] * len(token_caps))
         chosen = [max(range(len(texts)), key=lambda number: scores[number][row]) for row in range(len(token_caps))]
         return [texts[number][row] for row, number in enumerate(chosen)]
 
 
 @torch.inference_mode()
-def confidences(model: Whisper, encoder_states: Float[Tensor, "batch frames width"], texts: list[str]) -> list[float]:
+def confidences(model: Whisper, heard: CrossAttention, texts: list[str]) -> list[float]:
     """Return the mean logarithm of the probability of each text's tokens, its end among them, in nats."""
     collated = model.collate([model.tokens(text) for text in texts], [1.0] * len(texts), 1.0)
-    decoded = model.decode(encoder_states, collated.inputs.to(encoder_states.device))[model.decoder_layers - 1]
+    decoded = model.decode_again(heard, collated.inputs.to(model.device))[model.decoder_layers - 1]
     return [
         log_likelihood(model, states[mask], labels[mask]) / int(mask.sum())
         for states, mask, labels in zip(decoded, collated.token_mask, collated.labels, strict=True)
@@ -210,15 +212,15 @@ def transcribe_set(
         chosen = order[first : first + settings.batch_size]
         batch = [prepared[index] for index in chosen]
         began = time.perf_counter()
-        states, before = listener.hear(batch)
+        heard, before = listener.hear(batch)
         caps = [token_cap(settings, item.utterance.duration) for item in batch]
-        for index, text in zip(chosen, listener.write(states, caps), strict=True):
+        for index, text in zip(chosen, listener.write(heard, caps), strict=True):
             hypotheses[index] = text
         seconds += time.perf_counter() - began + before
         if teachers is not None:
             (model,) = listener.models
             value, count, kept = _divergence(
-                batch, states[0], model=model, teachers=teachers, audio_context=audio_context
+                batch, heard[0], model=model, teachers=teachers, audio_context=audio_context
             )
             divergence, tokens = divergence + value * count, tokens + count
         advance(len(batch))
@@ -231,7 +233,7 @@ def transcribe_set(
 
 def _divergence(
     batch: Sequence[Prepared],
-    encoder_states: Float[Tensor, "batch frames width"],
+    heard: CrossAttention,
     *,
     model: Whisper,
     teachers: Teachers,
@@ -244,7 +246,7 @@ def _divergence(
     collated = model.collate(
         [item.tokens for item in batch], [item.utterance.duration for item in batch], audio_context
     )
-    states = model.decode(encoder_states, collated.inputs.to(encoder_states.device))[model.decoder_layers - 1]
+    states = model.decode_again(heard, collated.inputs.to(model.device))[model.decoder_layers - 1]
     valid = states[collated.token_mask.to(states.device)]
     teaching = teachers.teaching(batch)
     if teaching.top is None:

@@ -13,6 +13,7 @@ from core.config.sources import Manifest, VoiceSpeech
 from core.errors import ConfigError, DataError, Problem
 from core.paths import expanded, no_file
 from core.scaling.shapes import shape_of
+from core.sources.data_sets import DATA_SETS
 from core.sources.manifest import BAD_ROWS, LONGEST_SECONDS, glance, transcripts_of
 from core.sources.rows import Transcripts
 from core.sources.voices import chosen_clips, read_voices
@@ -93,14 +94,11 @@ def speech_problems(source: Any, extra_tests: Sequence[str], *, runs_folder: Pat
             chosen_clips(source, read_voices())
         except DataError as error:
             problems += error.problems or [Problem("source", error.summary)]
-    own = runs_folder / "data" / "real" / "real.jsonl"
+    own = {runs_folder / "data" / each.quick_start: each.name for each in DATA_SETS}
     for path in map(expanded, extra_tests):
         advice = "Leave the field empty, or check the path"
-        if path == own:
-            advice = (
-                "Leave the field empty; or put the recorded speech there, which the quick start finds where "
-                "pocketsphinx-testdata is installed (see: manifold doctor)"
-            )
+        if path in own:
+            advice = f"Leave the field empty, or fetch that speech: manifold data get {own[path]}"
         problems += _of_manifest(path, "evaluation.extra_tests", listed, "may be empty", advice=advice)
     return problems
 

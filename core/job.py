@@ -23,6 +23,7 @@ from core.counting import parameter_counts
 from core.errors import ConfigError, ManifoldError, SomeRunsFailed, Stopped, StoreError
 from core.evaluation import Student
 from core.handover import handed_over
+from core.layer_cuts import CLIPS, sides_cut
 from core.lora import add_adapters, deployed
 from core.mapping import Statistics
 from core.memory import PeakMemory
@@ -356,6 +357,7 @@ def _total_cost(configs: Sequence[RunConfig]) -> float:
     teachers = len(configs[0].teachers)
     ensembles = len({config.ensemble.label for config in configs} - {"single"}) if teachers > 1 else 0
     total = (training + development + test) * teachers * PREPARE_COST
+    total += min(CLIPS, training) * PREPARE_COST if sides_cut(configs[0].student) else 0
     total += ((development + test) * (teachers + ensembles) + test) * TRANSCRIBE_COST
     if any(config.method.transcripts == "teacher" for config in configs):
         total += training * (teachers * PREPARE_COST + TRANSCRIBE_COST)

@@ -66,11 +66,15 @@ def load_student(config: RunConfig, find: Find = find_pretrained, *, first_teach
     off is let go at once. The model itself sleeps on.
     """
     student = config.student
-    source = _source_of(config, find, first_teacher)
     if not isinstance(student, PrunedStudent):
-        return source.wake()
-    whole = source.with_model(source.loaded.read(), source.revision) if source.asleep else source
-    return prune(whole, student)
+        return _source_of(config, find, first_teacher).wake()
+    return prune(load_source(config, find, first_teacher=first_teacher), student)
+
+
+def load_source(config: RunConfig, find: Find = find_pretrained, *, first_teacher: Whisper | None = None) -> Whisper:
+    """Return what a student is cut from, with its weights; a model that is asleep sleeps on, and this is a copy."""
+    source = _source_of(config, find, first_teacher)
+    return source.with_model(source.loaded.read(), source.revision) if source.asleep else source
 
 
 def describe_student(config: RunConfig, find: Find) -> Whisper:

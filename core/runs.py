@@ -51,6 +51,7 @@ from core.store import (
     EvaluationRecord,
     JobEstimate,
     JobRecord,
+    LayerScan,
     MapRecord,
     Metric,
     ParameterCounts,
@@ -79,6 +80,7 @@ __all__ = [
     "EvaluationRecord",
     "JobEstimate",
     "JobRecord",
+    "LayerScan",
     "MapPoints",
     "MapRecord",
     "Metric",
@@ -205,19 +207,21 @@ class Studio(AnalysisRequests):
         return self.start(configs, name=name)
 
     def quick_start(self) -> tuple[str, tuple[RunConfig, ...]]:
-        """Return name and runs of the quick start, with recorded speech as an extra test where it is found."""
-        from core.sources import real_speech
+        """Return name and runs of the quick start, with the recorded speech that is on this machine as extra tests."""
+        from core.sources import quick_start_tests
 
         ablation, configs = read_preset("quickstart")
-        extra = real_speech(self.runs_folder / "data")
-        if extra is not None:
-            configs = tuple(
-                config.model_copy(
-                    update={"evaluation": config.evaluation.model_copy(update={"extra_tests": (str(extra),)})}
-                )
-                for config in configs
+        extra = tuple(map(str, quick_start_tests(self.runs_folder / "data")))
+        return ablation.name, tuple(
+            config.model_copy(
+                update={
+                    "evaluation": config.evaluation.model_copy(
+                        update={"extra_tests": (*extra, *config.evaluation.extra_tests)}
+                    )
+                }
             )
-        return ablation.name, configs
+            for config in configs
+        )
 
     def stop(self, job_id: str, *, now: bool = False, grace_seconds: float = GRACE_SECONDS) -> JobRecord:
         """Stop a job: a waiting one at once, a working one at its next step, which keeps what it has.

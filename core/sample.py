@@ -17,6 +17,8 @@ import torch
 from core.config import Manifest, RunConfig
 from core.evaluation import Listener, MostConfident, Student, Together, normaliser_for, transcribe_set
 from core.families.whisper import Whisper
+from core.layer_cuts import CLIPS as SCANNED
+from core.layer_cuts import sides_cut
 from core.listening import by_context
 from core.mapping import LayerPair, Statistics
 from core.precision import heard_in, products_in
@@ -176,6 +178,7 @@ def take_sample(
     train_set = without_teacher_encoder(heard[: len(clips)])
     if config.training.length_buckets > 1:
         train_set = without_teacher_encoder(by_context(clips, config.training, listen))
+    scanned = min(SCANNED, sizes[0]) if sides_cut(config.student) else 0
     return Sample(
         teachers=teachers,
         student=student,
@@ -184,7 +187,9 @@ def take_sample(
         pairs=pairs,
         statistics=teacher_statistics(train_set, read=[item for item in train_set if item.utterance.text]),
         sizes=sizes,
-        shared_seconds=speech_seconds + _shared_seconds(sizes, development, test, with_pseudo=bool(pseudo)),
+        shared_seconds=speech_seconds
+        + scanned * development.listen
+        + _shared_seconds(sizes, development, test, with_pseudo=bool(pseudo)),
         development=development,
         test=test,
         audio_bytes=audio_bytes,

@@ -1,5 +1,6 @@
 """What the runs of a group share, computed once: models, speech, what the teachers say of it, and their errors."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from core.config import RunConfig
 from core.errors import ConfigError
 from core.evaluation import Listener, MostConfident, Student, Together, Transcription, listener_of, normaliser_for
 from core.families.whisper import Whisper
+from core.layer_cuts import CLIPS, choice_in_words, sides_cut
+from core.layer_importance import FEWEST_CLIPS, chosen_clips, scan_layers, usable_clips
 from core.listening import Kept, Listening, Live, Models, Recipes, by_context, logits_kept, temperatures_of
 from core.mapping import LayerPair, Statistics
 from core.paths import expanded
@@ -24,6 +27,7 @@ from core.preflight import (
     ensembles_of,
     find_asleep,
     load_models,
+    load_source,
     require_sound,
     same_tokens,
 )
@@ -45,6 +49,8 @@ from core.teacher_outputs import (
     without_teacher_encoder,
 )
 from core.teachers import Finder
+
+log = logging.getLogger(__name__)
 
 # Relative costs of the parts of a job, per utterance, for its progress bar, guessed from Whisper tiny on a CPU.
 PREPARE_COST = 0.3
@@ -155,6 +161,7 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
         )
     heard_alike = config.training.length_buckets == 1 and heard_in(config.training, student.device) == torch.float32
     train_set = without_teacher_encoder(whole) if whole and heard_alike else listen_in_buckets(splits.train)
+    scan_cut(config, splits.train, finder=finder, teachers=teachers, recorder=recorder, progress=progress)
     development = listen_and_transcribe(splits.development, "development")
     prepared_tests = {name: listen_and_transcribe(items, name) for name, items in tests.items()}
     # Decoder states of audio without a transcript are states of no text.
@@ -189,6 +196,48 @@ def share(configs: Sequence[RunConfig], *, finder: Finder, recorder: Recorder, p
         wers=tuple(wers),
         kept=listening.metrics(),
     )
+
+
+def scan_cut(
+    config: RunConfig,
+    utterances: Sequence[Utterance],
+    *,
+    finder: Finder,
+    teachers: Sequence[Whisper],
+    recorder: Recorder,
+    progress: Progress,
+) -> None:
+    """Measure the layers of what a student is cut from, and store that: which could have gone beside those that went.
+
+    Nothing is measured where too few clips are there for it; the run goes on without.
+
+    Args:
+        config: Any run of the group.
+        utterances: The training set.
+        finder: Finds what the student is cut from.
+        teachers: All of them.
+        recorder: Whose job it is.
+        progress: Of the job.
+    """
+    sides = sides_cut(config.student)
+    context = config.training.audio_context
+    if not sides or usable_clips(utterances, audio_context=context) < FEWEST_CLIPS:
+        return
+    progress.begin("Measuring the layers of what the student is cut from")
+    live = config.training.teacher_outputs == "live"
+    find = finder if live else replace(finder, pretrained=find_asleep)
+    scan = scan_layers(
+        load_source(config, find, first_teacher=teachers[0]).to(device_of(config)),
+        config.student.model or config.teachers[0].label,
+        chosen_clips(utterances, CLIPS, audio_context=context),
+        audio_context=context,
+        sides=sides,
+        advance=lambda count: progress.advance(count * PREPARE_COST),
+    )
+    if scan.distances:
+        recorder.store.add_layer_scan(recorder.job_id, recorder.group, scan)
+        for said in choice_in_words(scan, config.student.model_dump(mode="json")):
+            log.info("%s %d clips, %.1f s", said, scan.clips, scan.seconds)
 
 
 def recorder_for(

@@ -113,9 +113,14 @@ def test_of_a_large_manifest_a_sample_is_opened_and_that_is_said(
     assert [problem.where for problem in found[:2]] == [f"{train}:1", f"{train}:5"]
 
 
-def test_the_quick_starts_own_speech_is_told_with_how_to_get_it(make_config: MakeConfig, tmp_path: Path) -> None:
-    own = str(tmp_path / "data" / "real" / "real.jsonl")
+@pytest.mark.parametrize(
+    ("name", "called"), [("real/real.jsonl", "recorded"), ("asterisk-en/asterisk.jsonl", "asterisk-en")]
+)
+def test_the_quick_starts_own_speech_is_told_with_how_to_get_it(
+    make_config: MakeConfig, tmp_path: Path, name: str, called: str
+) -> None:
+    own = str(tmp_path / "data" / name)
     (problem,) = first_look([make_config(evaluation={"extra_tests": [own]})], runs_folder=tmp_path)
     assert problem.where == "evaluation.extra_tests"
-    assert f"there is no manifest {own}. Leave the field empty; or" in problem.message
-    assert "quick start" in problem.message
+    assert f"there is no manifest {own}. Leave the field empty, or fetch that speech" in problem.message
+    assert f"manifold data get {called}" in problem.message

@@ -113,6 +113,20 @@ def test_a_mixture_stays_beside_the_student_and_tells_the_load_of_its_experts(
     assert table.rows[0].load == ()
 
 
+def test_the_layers_of_what_the_student_is_cut_from_are_measured_on_training_clips(
+    finished: tuple[Store, Path, str],
+) -> None:
+    store, _, job_id = finished
+    scan = store.layer_scan(job_id)
+    assert scan is not None
+    assert (scan.model, scan.clips, scan.audio_context) == ("openai/whisper-tiny.en", 2, 6)
+    # The decoder stays whole.
+    assert (scan.depth("encoder"), scan.depth("decoder")) == (4, 0)
+    alone = [each.distance for each in scan.distances if each.first == each.last]
+    assert alone[:3] == pytest.approx([0.313, 0.171, 0.207], abs=0.02)
+    assert scan.seconds > 0
+
+
 def test_the_alignment_is_followed_from_before_to_after(finished: tuple[Store, Path, str]) -> None:
     store, folder, job_id = finished
     run = next(run for run in store.runs(job_id=job_id) if run.name == "manifold")

@@ -102,6 +102,13 @@ def test_a_job_is_done_by_a_process_of_its_own_that_writes_to_a_log(
     wait(lambda: gone(job))
 
 
+def test_waiting_for_a_job_returns_it_once_it_has_ended(studio: Studio, make_config: Callable[..., RunConfig]) -> None:
+    job = studio.start([make_config(), make_config(name="second")], name="short")
+    ended = studio.wait(job.id)
+    assert (ended.id, ended.state) == (job.id, "finished")
+    assert [run.state for run in studio.store.runs(job_id=job.id)] == ["finished", "finished"]
+
+
 def test_what_a_first_look_finds_is_refused_at_once_before_anything_waits(
     studio: Studio, make_config: Callable[..., RunConfig]
 ) -> None:
@@ -229,13 +236,15 @@ def test_the_quick_start_is_the_preset_of_that_name(studio: Studio) -> None:
 
 
 @pytest.mark.usefixtures("queue")
-def test_recorded_speech_is_an_extra_test_of_every_row_where_it_is_found(studio: Studio) -> None:
-    manifest = studio.runs_folder / "data" / "real" / "real.jsonl"
-    manifest.parent.mkdir(parents=True)
-    write_flac(manifest.with_name("a.flac"), np.sin(np.arange(16_000) / 20).astype(np.float32) / 4)
-    manifest.write_text('{"audio_filepath": "a.flac", "text": "fine"}\n')
+def test_recorded_speech_is_an_extra_test_of_every_row_prompts_first(studio: Studio) -> None:
+    data = studio.runs_folder / "data"
+    for name in ("asterisk-en/asterisk-en.jsonl", "asterisk-en/asterisk.jsonl", "real/real.jsonl"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        write_flac(data / name.split("/")[0] / "a.flac", np.sin(np.arange(16_000) / 20).astype(np.float32) / 4)
+        (data / name).write_text('{"audio_filepath": "a.flac", "text": "fine"}\n')
     runs = studio.store.runs(job_id=studio.start_quick_start().id)
-    assert [run.config["evaluation"]["extra_tests"] for run in runs] == [[str(manifest)]] * len(runs)
+    found = [str(data / "asterisk-en" / "asterisk.jsonl"), str(data / "real" / "real.jsonl")]
+    assert [run.config["evaluation"]["extra_tests"] for run in runs] == [found] * len(runs)
 
 
 def test_the_folder_of_the_runs_is_made_for_its_owner_alone(studio: Studio, store: Store, tmp_path: Path) -> None:

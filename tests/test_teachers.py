@@ -182,8 +182,9 @@ def test_teachers_of_different_shapes_have_no_mean_state(models: tuple[Whisper, 
 
 def test_together_with_itself_a_model_writes_what_it_writes_alone(models: tuple[Whisper, ...]) -> None:
     states = torch.randn(2, 50, 32, generator=torch.Generator().manual_seed(0))
-    alone = models[0].transcribe(states, token_caps=[6, 4])
-    both = transcribe_together([models[0]] * 2, [states] * 2, weights=(0.5, 0.5), token_caps=[6, 4])
+    heard = models[0].cross_attention(states)
+    alone = models[0].transcribe(heard, token_caps=[6, 4])
+    both = transcribe_together([models[0]] * 2, [heard] * 2, weights=(0.5, 0.5), token_caps=[6, 4])
     assert both == alone
 
 
@@ -191,13 +192,14 @@ def test_every_token_is_that_of_the_mean_probability(models: tuple[Whisper, ...]
     # Without a cache, and with the mean taken of probabilities, token by token.
     sides = [models[0], models[2]]
     states = [torch.randn(1, 50, 32, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
-    (text,) = transcribe_together(sides, states, weights=(0.3, 0.7), token_caps=[5])
+    heard = [model.cross_attention(own) for model, own in zip(sides, states, strict=True)]
+    (text,) = transcribe_together(sides, heard, weights=(0.3, 0.7), token_caps=[5])
     tokens = list(sides[0].prompt)
     with torch.inference_mode():
         for step in range(5):
             mean = torch.zeros(51_864)
-            for weight, model, heard in zip((0.3, 0.7), sides, states, strict=True):
-                last = model.decode(heard, torch.tensor([tokens]))[2][:, -1]
+            for weight, model, own in zip((0.3, 0.7), sides, states, strict=True):
+                last = model.decode(own, torch.tensor([tokens]))[2][:, -1]
                 mean += weight * model.head(last)[0].softmax(dim=-1)
             mean[sides[0].suppress if step else sides[0].suppress_first] = 0
             tokens.append(int(mean.argmax()))
@@ -210,12 +212,12 @@ def test_of_several_texts_the_one_counts_of_which_its_teacher_is_surest(
 ) -> None:
     caps = [5] * len(prepared)
     listener = MostConfident(models)
-    states, seconds = listener.hear(prepared)
+    heard, seconds = listener.hear(prepared)
     assert seconds > 0
-    texts = [model.transcribe(heard, token_caps=caps) for model, heard in zip(models, states, strict=True)]
-    scores = [confidences(*each) for each in zip(models, states, texts, strict=True)]
+    texts = [model.transcribe(own, token_caps=caps) for model, own in zip(models, heard, strict=True)]
+    scores = [confidences(*each) for each in zip(models, heard, texts, strict=True)]
     surest = [max(range(3), key=lambda number: scores[number][row]) for row in range(len(prepared))]
-    assert listener.write(states, caps) == [texts[number][row] for row, number in enumerate(surest)]
+    assert listener.write(heard, caps) == [texts[number][row] for row, number in enumerate(surest)]
 
 
 def test_an_ensemble_is_measured_like_a_model(prepared: list[Prepared], models: tuple[Whisper, ...]) -> None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import charts, parts, phases, state, tables, text, tradeoffs
+from app import charts, cut, parts, phases, state, tables, text, tradeoffs
 from core.errors import NotFoundError
 from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
@@ -44,6 +44,7 @@ def show() -> None:
         parts.tab_title(phases.of_job(job, ()), job.name, job)
     parts.expectation(job)
     table = state.ablation(job.id)
+    cut.line(job.id, table.rows[-1].run)
     if table.test_set != tables.TEST:
         st.caption(f"On the {text.plain(table.test_set)} set: this job leaves its test set unread.")
     _table(table)

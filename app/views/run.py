@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import costs, curves, files, parts, phases, starts, state, tables, teachers, text
+from app import costs, curves, cut, files, parts, phases, starts, state, tables, teachers, text
 from core.config import dump_text
 from core.errors import NotFoundError
 from core.reports.csv_file import utterances_csv
@@ -284,6 +284,7 @@ def _results(run: RunRecord) -> None:
         alt="Every evaluation of this run, its teacher and its student before training",
     )
     st.caption(f"{text.plain(evaluations[0].normaliser)}; {text.plain(evaluations[0].decoding)}.")
+    cut.show(run)
 
 
 def _utterances(run: RunRecord) -> None:

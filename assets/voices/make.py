@@ -60,6 +60,9 @@ DEVELOPMENT = ["af_river", "am_eric", "bf_alice", "bm_fable"]
 TEST = ["af_aoede", "am_puck", "bf_isabella", "bm_lewis"]
 VOICES = {"train": TRAIN, "development": DEVELOPMENT, "test": TEST}
 
+SPOKEN = {"train": 480, "development": 60, "test": 100}
+"""How many sentences of each set are rendered, from the first on; as VOICE_CLIPS in core/config/sources.py."""
+
 SPEEDS = (0.9, 1.2)
 """Slowest and fastest speaking rate, as a factor of the voice's own."""
 
@@ -162,7 +165,8 @@ def require(content: bytes, sha256: str, what: str) -> None:
 def clips() -> Iterator[dict[str, str]]:
     """Yield id, set, sentence and voice of every clip: the voices of a set take turns."""
     for name, voices in VOICES.items():
-        for number, text in enumerate((SENTENCES / f"{name}.txt").read_text(encoding="utf-8").splitlines()):
+        sentences = (SENTENCES / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+        for number, text in enumerate(sentences[: SPOKEN[name]]):
             yield {"id": f"{name}-{number:03d}", "set": name, "text": text, "speaker": voices[number % len(voices)]}
 
 
@@ -242,7 +246,7 @@ def pack(folder: Path, destination: Path, chosen: Sequence[dict[str, str]]) -> N
         row = kept(folder, clip)
         if row is None:
             sys.exit(f"{clip['id']} was not rendered.")
-        files[f"audio/{clip['id']}.opus"] = (folder / f"{clip['id']}.opus").read_bytes()
+        files[f"audio/{clip['id']}.opus"] = without_serial((folder / f"{clip['id']}.opus").read_bytes())
         rows.append(row | {"audio_filepath": f"audio/{clip['id']}.opus"})
     manifest = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     archive, listed = destination / ARCHIVE, destination / SUMS
@@ -259,6 +263,39 @@ def pack(folder: Path, destination: Path, chosen: Sequence[dict[str, str]]) -> N
         if not changed
         else f"{changed} sums differ from those before: see git diff"
     )
+
+
+def without_serial(stream: bytes) -> bytes:
+    """Return an Ogg stream whose serial number, which libsndfile draws at random, is 0 (RFC 3533, section 6)."""
+    pages = bytearray(stream)
+    start = 0
+    while start < len(pages):
+        segments = pages[start + 26]
+        end = start + 27 + segments + sum(pages[start + 27 : start + 27 + segments])
+        pages[start + 14 : start + 18] = pages[start + 22 : start + 26] = bytes(4)
+        pages[start + 22 : start + 26] = ogg_checksum(pages[start:end]).to_bytes(4, "little")
+        start = end
+    return bytes(pages)
+
+
+def ogg_checksum(page: bytes | bytearray) -> int:
+    """Return the checksum of a page: CRC-32 with the generator 0x04c11db7, bits as they come, from 0."""
+    checksum, table = 0, crc_of_bytes()
+    for byte in page:
+        checksum = (checksum << 8 & 0xFFFFFFFF) ^ table[checksum >> 24 ^ byte]
+    return checksum
+
+
+@cache
+def crc_of_bytes() -> tuple[int, ...]:
+    """Return the CRC of every byte."""
+    table = []
+    for byte in range(256):
+        crc = byte << 24
+        for _ in range(8):
+            crc = (crc << 1 & 0xFFFFFFFF) ^ (0x04C11DB7 if crc >> 31 else 0)
+        table.append(crc)
+    return tuple(table)
 
 
 def write_archive(path: Path, files: dict[str, bytes]) -> None:

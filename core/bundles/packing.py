@@ -33,7 +33,7 @@ from core.runs import JobRecord, Studio
 from core.store.migrations import HEAD
 from core.store.places import portable
 from core.store.records import config_hash
-from core.store.tables import evaluations, jobs, maps, runs
+from core.store.tables import evaluations, jobs, layer_scans, maps, runs
 from core.store.transfer import Row, as_json
 
 STAYS = ("pid", "boot_id", "process_started", "heartbeat_at", "queued_at", "advanced_at", "stop_by")
@@ -123,6 +123,8 @@ class _Contents:
             if table is runs:
                 config = portable(row["config"], self._runs_folder)
                 row |= {"config": config, "config_hash": config_hash(config), "advanced_at": None}
+            elif table is layer_scans:
+                row["model"] = portable(row["model"], self._runs_folder)
             elif table is evaluations:
                 row["label"] = portable(row["label"], self._runs_folder)
             if "audio_path" in row:

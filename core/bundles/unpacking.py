@@ -18,16 +18,17 @@ from core.bundles.archive import unpack
 from core.bundles.manifest import AUDIO_SUFFIXES, FILES, MOST_JSON_BYTES, MOST_ROW_BYTES, ROWS, Manifest
 from core.config import parse_run
 from core.errors import BundleError, ConfigError, ManifoldError, StoreError
+from core.layer_cuts import choice_in_words
 from core.names import cleaned, visible
 from core.paths import expanded
-from core.runs import ACTIVE, JobRecord, MapPoints, MapRecord, ProbeUtterance, Studio
+from core.runs import ACTIVE, JobRecord, LayerScan, MapPoints, MapRecord, ProbeUtterance, Studio
 from core.store.migrating import known_revisions
 from core.store.places import each_text, placed
 from core.store.records import Estimate, Level, Side, Stage, State, Subject, config_hash
-from core.store.tables import evaluations, jobs, maps, runs
+from core.store.tables import evaluations, jobs, layer_scans, maps, runs
 from core.store.transfer import Row, from_json, travelling
 
-NAMES = ("name", "method", "speaker", "stage", "label", "launcher")
+NAMES = ("name", "method", "speaker", "stage", "label", "launcher", "model")
 TEXTS = ("message", "notes", "expectation")
 """Columns that people read and others wrote. What was spoken stays as it is: its joiners are spelling."""
 
@@ -46,6 +47,7 @@ CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("alignments", "side"): get_args(Side),
     ("alignments", "stage"): get_args(Stage),
     ("comparisons", "side"): get_args(Side),
+    ("layer_distances", "side"): get_args(Side),
     ("comparisons", "state"): ("finished",),
     ("maps", "side"): get_args(Side),
     ("maps", "level"): get_args(Level),
@@ -151,6 +153,8 @@ def _rows(manifest: Manifest, staging: Path, runs_folder: Path, *, log_path: str
                 # What came in is not in the bin here, wherever it was there.
                 tags = [tag for tag in map(cleaned, row["tags"]) if tag]
                 row |= {"config": config, "config_hash": config_hash(config), "deleted_at": None, "tags": tags}
+            elif table is layer_scans:
+                row |= {"model": placed(row["model"], runs_folder)}
             elif table is evaluations:
                 row |= {"label": placed(row["label"], runs_folder)}
             elif table is maps:
@@ -259,7 +263,21 @@ def _read_everything(stage: Studio, manifest: Manifest) -> None:
                 _require_fits(stage.map_points(record, place), record, probe)
         for comparison in stage.store.comparisons(run.id):
             _require(is_comparison(comparison.result), f"a comparison of {run.id}")
+        _require_whole(stage.store.layer_scan(run.job_id, run.group), run.config["student"])
     stage.ablation(manifest.job)
+
+
+def _require_whole(scan: LayerScan | None, student: dict[str, Any]) -> None:
+    """Refuse a scan that lacks a block of layers, or has numbers that no scan has."""
+    if scan is None:
+        return
+    for side in get_args(Side):
+        blocks = [(each.first, each.last) for each in scan.distances if each.side == side]
+        depth = scan.depth(side)
+        _require(len(blocks) == depth * (depth + 1) // 2, f"a scan of {side} layers is not whole")
+        _require(all(0 <= first <= last for first, last in blocks), f"a scan of {side} layers")
+    _require(all(0 <= each.distance <= 1 and 0 <= each.standard_error <= 1 for each in scan.distances), "a scan")
+    choice_in_words(scan, student)
 
 
 def _check_probe(probe: list[ProbeUtterance], audio: set[str]) -> None:

@@ -13,7 +13,9 @@ from rich.console import Console
 
 from core.cli.caching import cache
 from core.cli.checking import checks_json, print_checks, told_while
+from core.cli.data import data, told_without_recordings
 from core.cli.doctor import examine, findings_json, print_findings
+from core.cli.layers import layers
 from core.cli.listing import methods_json, methods_markdown, print_methods
 from core.cli.places import DATABASE, RUNS, Database, Json, Runs, job_of, newest, open_studio, read_runs
 from core.cli.planning import plan
@@ -39,8 +41,10 @@ ablation = typer.Typer(help="Compare the runs of a job.", invoke_without_command
 app.add_typer(ablation, name="ablation")
 app.add_typer(bundle, name="bundle")
 app.add_typer(cache, name="cache")
+app.add_typer(data, name="data")
 app.command()(report)
 app.command()(plan)
+app.command()(layers)
 
 QUICK_START = "quickstart"
 STOPPING_SECONDS = 0.2
@@ -93,6 +97,7 @@ def _serve(studio: Studio, server: StudioServer, *, screen: Console, browser: bo
     if quickstart and not studio.store.runs(limit=1):
         screen.print("There are no runs yet: the quick start begins.")
         job = studio.start_quick_start()
+        told_without_recordings(studio, job, screen)
     server.wait_until_it_answers()
     _print_open(server, screen, "Ctrl-C closes it; runs go on")
     if browser:
@@ -124,7 +129,9 @@ def quickstart(
 ) -> None:
     """Run the ablation that ships with the project, print its table, and exit."""
     with open_studio(db, runs, missing="make") as studio:
-        _see_through(studio, studio.start_quick_start(), as_json=as_json, maps=maps)
+        job = studio.start_quick_start()
+        told_without_recordings(studio, job, Console(stderr=True, highlight=False))
+        _see_through(studio, job, as_json=as_json, maps=maps)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def examine(*, database_url: str, runs_folder: Path) -> list[Finding]:
         _sqlite(),
         _database(database_url),
         _models(),
-        _attempted("recorded speech", False, lambda: _recorded(runs_folder)),
+        *_recorded(runs_folder),
         _chromium(),
     ]
 
@@ -147,12 +147,22 @@ def _models() -> Finding:
     return _attempted("models", True, look)
 
 
-def _recorded(runs_folder: Path) -> Finding:
-    from core.sources import real_speech
+def _recorded(runs_folder: Path) -> list[Finding]:
+    """Look for the manifests of recorded speech; nothing is fetched or written."""
+    from core.sources import DATA_SETS
 
-    found = real_speech(runs_folder / "data")
-    note = "none; the quick start tests generated speech alone (apt-get install pocketsphinx-testdata)"
-    return Finding("recorded speech", found is not None, False, note if found is None else str(found))
+    folder = expanded(runs_folder).absolute() / "data"
+    return [
+        Finding(f"speech {each.name}", True, False, str(folder / each.manifest))
+        if each.here(folder)
+        else Finding(
+            f"speech {each.name}",
+            False,
+            False,
+            f"not here; the quick start does without: manifold data get {each.name}",
+        )
+        for each in DATA_SETS
+    ]
 
 
 def _chromium() -> Finding:

@@ -1,7 +1,8 @@
 """Following a job in the terminal: bars where there is a screen, lines where there is none."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -53,6 +54,14 @@ def follow_maps(studio: Studio, job_id: str, *, screen: Console) -> None:
             if record.step is not None:
                 where += f" layer {record.student_layer} at step {record.step}"
             screen.print(visible(f"No map of run {record.run_id}, {where}: {reason}"), markup=False, highlight=False)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """Show on standard error how far something is while the block runs; yield what says the stage, done and total."""
+    screen = Console(stderr=True, highlight=False)
+    with _Bar(screen) if screen.is_terminal else _Lines(screen) as show:
+        yield lambda stage, done, total: show(stage, done, total, None)
 
 
 def counted(count: int, noun: str) -> str:

@@ -45,9 +45,9 @@ class Training(Settings):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description=(
-            "auto: bfloat16 where the device has it (a GPU since Ampere, a CPU with AVX512-BF16), float16 on other "
-            "GPUs, float32 on other CPUs. What is learnt from is heard in it, too, unless it is kept for other jobs; "
-            "error rates are measured in float32."
+            "auto: bfloat16 where the device is fast in it (a GPU since Ampere; a CPU with AVX512-BF16 where a short "
+            "measurement says so), float16 on other GPUs, float32 on other CPUs. What is learnt from is heard in it, "
+            "too, unless it is kept for other jobs; error rates are measured in float32."
         ),
     )
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -49,7 +49,7 @@ class GeneratedSpeech(Settings):
 
 
 class VoiceSpeech(Settings):
-    """English sentences that the project brings, each spoken by one of 28 Kokoro voices: 20 train, 4 choose, 4 test."""
+    """English sentences of the project by 28 Kokoro voices: 20 for training, 4 for development, 4 for test."""
 
     kind: Literal["voices"] = "voices"
     train: int = Field(

@@ -192,7 +192,8 @@ def _hear(model: Whisper, clips: list[Path], settings: Evaluation) -> dict[Path,
         audio = read_audio(clip, may_be_silent=True)
         states = model.encode_rest(model.encode_start(model.mel([audio], settings.audio_context), 0), 0)
         cap = token_cap(settings, len(audio) / SAMPLE_RATE)
-        (texts[clip],) = model.transcribe(states[model.encoder_layers - 1], token_caps=[cap])
+        heard = model.cross_attention(states[model.encoder_layers - 1])
+        (texts[clip],) = model.transcribe(heard, token_caps=[cap])
     return texts
 
 

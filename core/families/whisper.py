@@ -7,7 +7,7 @@ differs between English-only and multilingual models.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -17,13 +17,13 @@ from jaxtyping import Bool, Float, Int
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperEncoder
 
 from core.config import PrunedStudent
 from core.config.losses.base import Reads
 from core.ensemble import mixed_logits
 from core.errors import ConfigError, ModelError, Problem
+from core.families.cross_attention import CrossAttention, cross_attention
 from core.precision import in_own_precision
 from core.weights.load import LoadedWhisper
 
@@ -229,14 +229,23 @@ class Whisper:
     def encode_rest(
         self, states: Float[Tensor, "batch frames width"], start: int
     ) -> dict[int, Float[Tensor, "batch frames width"]]:
-        """Return the states of every layer from `start` on; the last layer's after the final norm."""
-        encoder = self.encoder
-        outputs = {}
-        for number in range(start, self.encoder_layers):
-            states = encoder.layers[number](states, None)
-            outputs[number] = states
-        outputs[self.encoder_layers - 1] = encoder.layer_norm(states)
+        """Return the states of every layer from `start` on; the last layer's after the final norm.
+
+        Where `start` is past the last layer, the states that are given go through the final norm alone.
+        """
+        stream = self.encoder_stream(states, start)
+        outputs = dict(enumerate(stream[1:], start))
+        outputs[self.encoder_layers - 1] = self.encoder.layer_norm(stream[-1])
         return outputs
+
+    def encoder_stream(
+        self, states: Float[Tensor, "batch frames width"], start: int
+    ) -> list[Float[Tensor, "batch frames width"]]:
+        """Return the states that enter layer `start`, and what leaves it and all later ones, before the final norm."""
+        stream = [states]
+        for layer in self.encoder.layers[start:]:
+            stream.append(layer(stream[-1], None))
+        return stream
 
     # Decoder
 
@@ -245,6 +254,51 @@ class Whisper:
     ) -> dict[int, Float[Tensor, "batch tokens width"]]:
         """Return the states of every decoder layer; the last layer's after the final norm."""
         output = self.decoder(inputs, encoder_hidden_states=encoder_states, output_hidden_states=True, use_cache=False)
+        return dict(enumerate(output.hidden_states[1:]))
+
+    def decoder_stream(
+        self, encoder_states: Float[Tensor, "batch frames width"], inputs: Int[Tensor, "batch tokens"]
+    ) -> list[Float[Tensor, "batch tokens width"]]:
+        """Return the states that enter the first decoder layer, and what leaves every layer, before the final norm."""
+        last: list[Tensor] = []
+        hook = self.decoder.layer_norm.register_forward_pre_hook(lambda norm, given: last.append(given[0]))
+        try:
+            output = self.decoder(
+                inputs, encoder_hidden_states=encoder_states, output_hidden_states=True, use_cache=False
+            )
+        finally:
+            hook.remove()
+        return [*output.hidden_states[:-1], *last]
+
+    def decode_without(
+        self,
+        encoder_states: Float[Tensor, "batch frames width"],
+        inputs: Int[Tensor, "batch tokens"],
+        dropped: Collection[int],
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Return the last decoder states, after the final norm, with some layers left out."""
+        decoder, layers = self.decoder, self.decoder.layers
+        decoder.layers = nn.ModuleList(layer for number, layer in enumerate(layers) if number not in dropped)
+        try:
+            return decoder(inputs, encoder_hidden_states=encoder_states, use_cache=False).last_hidden_state
+        finally:
+            decoder.layers = layers
+
+    def cross_attention(self, encoder_states: Float[Tensor, "batch frames width"]) -> CrossAttention:
+        """Return what several passes of the decoder over the same clips share."""
+        return cross_attention(self.decoder, encoder_states)
+
+    def decode_again(
+        self, heard: CrossAttention, inputs: Int[Tensor, "batch tokens"]
+    ) -> dict[int, Float[Tensor, "batch tokens width"]]:
+        """Return what `decode` returns, with keys and values that are there."""
+        output = self.decoder(
+            inputs,
+            encoder_hidden_states=heard.states,
+            past_key_values=heard.cache(),
+            output_hidden_states=True,
+            use_cache=True,
+        )
         return dict(enumerate(output.hidden_states[1:]))
 
     def head(self, states: Float[Tensor, "*points width"]) -> Float[Tensor, "*points vocabulary"]:
@@ -261,60 +315,69 @@ class Whisper:
         return self._head
 
     @torch.inference_mode()
-    def transcribe(self, encoder_states: Float[Tensor, "batch frames width"], *, token_caps: list[int]) -> list[str]:
+    def transcribe(self, heard: CrossAttention, *, token_caps: list[int]) -> list[str]:
         """Decode greedily with a key-value cache.
 
         Tokens that the model suppresses never appear; a text ends at the end token or at its cap.
 
         Args:
-            encoder_states: The last encoder layer's states.
+            heard: See `cross_attention`.
             token_caps: Most text tokens of each utterance.
         """
-        return transcribe_together([self], [encoder_states], weights=(1.0,), token_caps=token_caps)
+        return transcribe_together([self], [heard], weights=(1.0,), token_caps=token_caps)
 
 
 @torch.inference_mode()
 def transcribe_together(
     models: Sequence[Whisper],
-    encoder_states: Sequence[Float[Tensor, "batch frames width"]],
+    heard: Sequence[CrossAttention],
     *,
     weights: Sequence[float],
     token_caps: list[int],
 ) -> list[str]:
     """Decode greedily with the weighted mean of several models' probabilities, taken anew for every token.
 
-    Each model reads the common text so far with a key-value cache of its own.
+    Each model reads the common text so far with a key-value cache of its own. Once half of the texts have ended, the
+    decoders go on with the others alone.
 
     Args:
         models: Over one token table.
-        encoder_states: Each model's last encoder layer's states.
+        heard: By each model, see `Whisper.cross_attention`.
         weights: Of each model; they sum to one.
         token_caps: Most text tokens of each utterance.
     """
     first = models[0]
-    device = encoder_states[0].device
-    feed = torch.tensor([first.prompt] * len(token_caps), device=device)
+    device = heard[0].states.device
+    clips = torch.arange(len(token_caps), device=device)
+    feed = torch.tensor([first.prompt] * len(clips), device=device)
     caps = torch.tensor(token_caps, device=device)
     done = torch.zeros_like(caps, dtype=torch.bool)
-    caches = [EncoderDecoderCache(DynamicCache(), DynamicCache()) for _ in models]
-    texts: list[Tensor] = []
+    states, caches = [each.states for each in heard], [each.cache() for each in heard]
     positions = min(model.model.config.max_target_positions for model in models)
-    for step in range(min(max(token_caps), positions - len(first.prompt))):
+    texts = torch.full(
+        (len(clips), min(max(token_caps), positions - len(first.prompt))), first.end_token, device=device
+    )
+    for step in range(texts.shape[1]):
         each = []
-        for model, states, cache in zip(models, encoder_states, caches, strict=True):
-            output = model.decoder(feed, encoder_hidden_states=states, past_key_values=cache, use_cache=True)
+        for model, own, cache in zip(models, states, caches, strict=True):
+            output = model.decoder(feed, encoder_hidden_states=own, past_key_values=cache, use_cache=True)
             each.append(model.head(output.last_hidden_state[:, -1]).float())
-        logits = each[0] if len(each) == 1 else mixed_logits(each, torch.tensor([weights] * len(token_caps)))
+        logits = each[0] if len(each) == 1 else mixed_logits(each, torch.tensor([weights] * len(clips)))
         logits[:, first.suppress if step else first.suppress_first] = -torch.inf
         choice = logits.argmax(dim=-1)
-        choice[done | (caps <= step)] = first.end_token
-        texts.append(choice)
+        choice[done | (caps[clips] <= step)] = first.end_token
+        texts[clips, step] = choice
         done |= choice == first.end_token
-        if bool(done.all()):
+        left = len(done) - int(done.sum())
+        if not left:
             break
         feed = choice[:, None]
-    rows = torch.stack(texts, dim=1).tolist()
-    return [first.loaded.tokenizer.decode(row, skip_special_tokens=True).strip() for row in rows]
+        if 2 * left <= len(done):
+            going = (~done).nonzero().squeeze(1)
+            clips, feed, done, states = clips[going], feed[going], done[going], [own[going] for own in states]
+            for cache in caches:
+                cache.batch_select_indices(going)
+    return [first.loaded.tokenizer.decode(row, skip_special_tokens=True).strip() for row in texts.tolist()]
 
 
 def prune(teacher: Whisper, student: PrunedStudent) -> Whisper:

@@ -6,11 +6,22 @@ from typing import Any
 
 from core.config.sources import GeneratedSpeech, Manifest, Source, VoiceSpeech
 from core.sources import generated, voices
+from core.sources.data_sets import DATA_SETS, DataSet, data_set, get, quick_start_tests
 from core.sources.manifest import manifest_splits
-from core.sources.real import real_speech
 from core.sources.utterance import Splits, Utterance
 
-__all__ = ["SPLITS", "Splits", "Utterance", "is_ready", "prepare", "real_speech"]
+__all__ = [
+    "DATA_SETS",
+    "SPLITS",
+    "DataSet",
+    "Splits",
+    "Utterance",
+    "data_set",
+    "get",
+    "is_ready",
+    "prepare",
+    "quick_start_tests",
+]
 
 SPLITS: dict[type, Callable[[Any, Path, Callable[[int, int], None]], Splits]] = {
     GeneratedSpeech: generated.generated_splits,

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -90,6 +90,7 @@ def read_manifest(
     longest_seconds: float = LONGEST_SECONDS,
     transcripts: Transcripts = "needed",
     bad_rows_folder: Path | None = None,
+    most: int | None = None,
 ) -> tuple[Utterance, ...]:
     """Return the utterances of a manifest, their audio checked.
 
@@ -98,12 +99,13 @@ def read_manifest(
         longest_seconds: Longer clips are an error.
         transcripts: What may lack.
         bad_rows_folder: Where rows that cannot be used are listed if they are many.
+        most: So many rows are read at most, evenly spread; none: all of them.
 
     Raises:
         DataError: With the bad rows as ``file:line``.
     """
     with BadRows(path, bad_rows_folder) as bad:
-        rows = _read(path, longest_seconds, transcripts, bad)
+        rows = _read(path, longest_seconds, transcripts, bad, places=None if most is None else _spread(path, most))
         if bad.count:
             raise DataError(_summary(str(path), bad.count), bad.told())
     return tuple(row.utterance for row in rows)
@@ -149,8 +151,7 @@ def glance(
         DataError: If it is not there, cannot be read or has no rows.
     """
     count = row_count(path)
-    heard = {round(place * (count - 1) / max(1, headers - 1)) for place in range(headers)}
-    heard = heard if headers < count else set(range(count))
+    heard = _spread(path, headers)
     folder = path.absolute().parent
 
     def look(place: int, line: bytes) -> tuple[str, str]:
@@ -231,6 +232,14 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"{path} holds no utterances. Add a row for each clip.")
 
 
+def _spread(path: Path, most: int) -> set[int]:
+    """Return places of so many rows at most, from 0, evenly spread over a manifest."""
+    count = row_count(path)
+    if count <= most:
+        return set(range(count))
+    return {round(place * (count - 1) / max(1, most - 1)) for place in range(most)}
+
+
 def _fields(line: bytes) -> Any:
     if len(line) > LONGEST_ROW:
         raise DataError(f"this is longer than {LONGEST_ROW:,} bytes; write one object a line")
@@ -244,14 +253,19 @@ def _read(
     bad: BadRows,
     *,
     advance: Callable[[], None] = lambda: None,
+    places: Collection[int] | None = None,
 ) -> list[_Row]:
-    """Return the good rows of a manifest, each with an id of its own."""
+    """Return the good rows of a manifest, or those at some places of it, each with an id of its own."""
     folder = path.absolute().parent
 
     def row(number: int, line: bytes) -> _Row:
         return _row(_fields(line), folder, f"{path}:{number}", longest_seconds, transcripts)
 
-    numbered = ((number, partial(row, number, line)) for number, line in _lines(path))
+    numbered = (
+        (number, partial(row, number, line))
+        for place, (number, line) in enumerate(_lines(path))
+        if places is None or place in places
+    )
     rows = list(_each(path, numbered, lambda row: (row.utterance.id, row.written_id), bad, advance=advance))
     ids = distinct_ids((row.utterance.id, row.written_id) for row in rows)
     return [

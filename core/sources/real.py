@@ -8,6 +8,8 @@ domain). Too few for a claim about error rates: they are reported on their own, 
 import hashlib
 import io
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +26,8 @@ DEBIAN_FOLDER = Path("/usr/share/pocketsphinx/test/data")
 ARCHIVE = "pocketsphinx-5.1.1.tar.gz"
 ARCHIVE_SHA256 = "675778b309a22dfc9b7d37f7621976bba491d2a5f8c59696bd77fd6d07271355"
 ARCHIVE_FOLDER = "pocketsphinx-5.1.1/test/data"
+RELEASE = "pocketsphinx==5.1.1"
+DOWNLOAD_SECONDS = 300.0
 LARGEST_BYTES = 1_000_000
 
 TRANSCRIPTIONS = ("librivox/transcription", "cards/cards.transcription")
@@ -54,6 +58,32 @@ def real_speech(folder: Path, *, debian_folder: Path = DEBIAN_FOLDER) -> Path | 
         raise StoreError(f"{manifest.parent} cannot be made ({error}). Check the permissions.") from error
     write_manifest(manifest, [_utterance(name, text, files[name], manifest.parent) for name, text in _texts(files)])
     return manifest
+
+
+def download_clips(folder: Path) -> None:
+    """Fetch the source archive into a folder with pip, for `real_speech`.
+
+    Raises:
+        DataError: If it cannot be had, with what can be done.
+    """
+    options = ["--disable-pip-version-check", "--retries", "1", "--no-deps", "--no-binary", "pocketsphinx"]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-qq", *options, "-d", str(folder), RELEASE],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DOWNLOAD_SECONDS,
+        )
+        said = None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+    except subprocess.TimeoutExpired:
+        said = f"no answer within {DOWNLOAD_SECONDS:.0f} s"
+    if said is not None:
+        raise DataError(
+            f"pip could not fetch {RELEASE} ({said.removeprefix('ERROR: ').rstrip('.')}). Ask again where a package "
+            f"index can be reached, put {ARCHIVE} into {folder}, or install pocketsphinx-testdata (apt-get)."
+        )
 
 
 def _installed(folder: Path) -> dict[str, bytes] | None:

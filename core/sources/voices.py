@@ -1,4 +1,4 @@
-"""English sentences that the project brings, spoken by 28 voices of Kokoro: 20 train, 4 choose, 4 test.
+"""English sentences that the project brings, by 28 Kokoro voices: 20 for training, 4 for development, 4 for test.
 
 It is generated speech, and its manifests say so. The clips come with the project, compressed (`assets/voices`, which
 has the recipe), so that every machine learns from the same samples. What they are heard in is drawn here, and written

@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from core.errors import NotFoundError, StoreError
-from core.store.records import AlignmentRecord, ParameterCounts, UtteranceResult
+from core.store.records import AlignmentRecord, LayerDistance, LayerScan, ParameterCounts, UtteranceResult
 from core.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ OPERATIONS = frozenset(
     {
         "add_alignments",
         "add_evaluation",
+        "add_layer_scan",
         "add_metrics",
         "advanced",
         "job_state",
@@ -265,6 +266,9 @@ def _carry_out(store: Store, entry: Entry) -> None:
             fields["records"] = [AlignmentRecord(**record) for record in fields["records"]]
         case "add_evaluation":
             fields["results"] = [UtteranceResult(**result) for result in fields["results"]]
+        case "add_layer_scan":
+            distances = tuple(LayerDistance(**each) for each in fields["scan"]["distances"])
+            fields["scan"] = LayerScan(**{**fields["scan"], "distances": distances})
         case "job_state" | "run_state":
             fields["at"] = datetime.fromisoformat(fields["at"])
     getattr(store, entry.operation)(**fields)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from core.errors import DatabaseGoneError, StoreError
 from core.store.database import identity
 from core.store.journal import Entry, JournalFile, carry_out, journal_folder, log, move
-from core.store.records import AlignmentRecord, EvaluationRecord, ParameterCounts, State
+from core.store.records import AlignmentRecord, EvaluationRecord, LayerScan, ParameterCounts, State
 from core.store.store import Store
 
 MOVE_SECONDS = 1.0
@@ -172,6 +172,10 @@ class JournaledStore(Store):
         """See `core.store.results.Results.add_evaluation`; the number of the record is not known yet, and 0."""
         self._write_down("add_evaluation", **{"results": (), **fields})
         return EvaluationRecord(id=0, **{name: value for name, value in fields.items() if name != "results"})
+
+    def add_layer_scan(self, job_id: str, group: int, scan: LayerScan) -> None:
+        """See `core.store.layer_scans.LayerScans.add_layer_scan`."""
+        self._write_down("add_layer_scan", job_id=job_id, group=group, scan=scan)
 
     def add_alignments(self, records: Sequence[AlignmentRecord]) -> None:
         """See `core.store.results.Results.add_alignments`."""

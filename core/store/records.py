@@ -293,3 +293,45 @@ class AlignmentRecord:
     mutual_knn: float
     neighbours: int
     teacher_number: int = 0
+
+
+@dataclass(frozen=True)
+class LayerDistance:
+    """How much some consecutive layers turn the residual stream.
+
+    Attributes:
+        first: First of the layers, from 0; `last` the last of them, the same for a single layer.
+        distance: Mean angular distance between what enters the first and what leaves the last: arccos(cosine) / pi, 0
+            to 1.
+        standard_error: Of the mean, over clips.
+    """
+
+    side: Side
+    first: int
+    last: int
+    distance: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class LayerScan:
+    """The angular distances of a model's layers, from one forward pass over some clips.
+
+    Attributes:
+        model: Its name.
+        audio_context: Seconds that the encoder saw.
+        clips: How many; `audio_seconds` of speech together.
+        seconds: That the pass took.
+        distances: Of every layer and every block of consecutive layers, of the sides that were measured.
+    """
+
+    model: str
+    audio_context: float
+    clips: int
+    audio_seconds: float
+    seconds: float
+    distances: tuple[LayerDistance, ...]
+
+    def depth(self, side: Side) -> int:
+        """Return how many layers of a side were measured; 0 where none was."""
+        return max((each.last + 1 for each in self.distances if each.side == side), default=0)

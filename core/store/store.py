@@ -2,6 +2,7 @@
 
 from core.store.curves import Curves
 from core.store.labels import Labels
+from core.store.layer_scans import LayerScans
 from core.store.lists import Lists
 from core.store.requests import Requests
 from core.store.results import Results
@@ -9,7 +10,7 @@ from core.store.transfer import Transfer
 from core.store.writes import Writes
 
 
-class Store(Writes, Results, Requests, Labels, Lists, Curves, Transfer):
+class Store(Writes, Results, Requests, Labels, LayerScans, Lists, Curves, Transfer):
     """One open database. Safe to share between threads; every process opens its own."""
 
     @classmethod

@@ -186,6 +186,31 @@ utterance_results = Table(
     Column("audio_path", Text, nullable=False),
 )
 
+layer_scans = Table(
+    "layer_scans",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", String(16), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("group", Integer, nullable=False, default=0),
+    Column("model", Text, nullable=False),
+    Column("audio_context", Float, nullable=False),
+    Column("clips", Integer, nullable=False),
+    Column("audio_seconds", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+Index("layer_scans_by_group", layer_scans.c.job_id, layer_scans.c.group, unique=True)
+
+layer_distances = Table(
+    "layer_distances",
+    metadata,
+    Column("scan_id", Integer, ForeignKey("layer_scans.id", ondelete="CASCADE"), primary_key=True),
+    Column("side", String(8), primary_key=True),
+    Column("first", Integer, primary_key=True),
+    Column("last", Integer, primary_key=True),
+    Column("distance", Float, nullable=False),
+    Column("standard_error", Float, nullable=False),
+)
+
 alignments = Table(
     "alignments",
     metadata,

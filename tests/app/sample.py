@@ -18,7 +18,7 @@ from core.config import RunConfig, parse_run, read_preset
 from core.launchers.process import identify
 from core.runs import AlignmentRecord, Estimate, JobRecord, ParameterCounts, RunRecord, UtteranceResult
 from core.store import Store
-from core.store.records import Level, State, teacher_states
+from core.store.records import LayerDistance, LayerScan, Level, Side, State, teacher_states
 
 SENTENCES = (
     "the harbour master counts the boats before the fog comes in",
@@ -110,6 +110,7 @@ def add_finished_job(
     for test_set in ("development", "test", "real"):
         evaluate(store, job.id, None, "teacher", test_set, None, 0.09, utterances)
     evaluate(store, job.id, None, "student_before", "test", None, 1.0, utterances)
+    store.add_layer_scan(job.id, 0, scan())
     store.job_state(job.id, "running")
     for run, rate in zip(store.runs(job_id=job.id), WORD_ERROR_RATES, strict=True):
         store.run_state(run.id, "running")
@@ -132,6 +133,16 @@ def add_finished_job(
     store.progress(job.id, "Finished", 1000, 1000, 0.0)
     store.job_state(job.id, "finished")
     return store.runs(job_id=job.id)
+
+
+def scan(side: Side = "encoder", alone: Sequence[float] = (0.31, 0.17, 0.21, 0.27)) -> LayerScan:
+    """Return a scan of one side with these distances of single layers; those of blocks are made up from them."""
+    distances = [
+        LayerDistance(side, first, last, min(0.5, sum(alone[first : last + 1]) * 0.8 ** (last - first)), 0.002)
+        for first in range(len(alone))
+        for last in range(first, len(alone))
+    ]
+    return LayerScan("openai/whisper-tiny.en", 15.0, 24, 71.5, 2.5, tuple(distances))
 
 
 def add_read_run(

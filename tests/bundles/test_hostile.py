@@ -364,6 +364,43 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
         honest(lambda opened: settings(opened, "{runs}//etc/passwd.jsonl")),
         "leads out of the folder",
     ),
+    "a scan with a layer of another kind": (
+        honest(lambda opened: opened.change("layer_distances", side="middle")),
+        "which cannot be",
+    ),
+    "a scan that lacks a block": (
+        honest(lambda opened: opened.write("layer_distances", opened.rows("layer_distances")[1:])),
+        "is not whole",
+    ),
+    "a scan of endless layers": (
+        honest(lambda opened: opened.change("layer_distances", first=2**62, last=2**62)),
+        "is not whole",
+    ),
+    "a scan of layers below the first": (
+        honest(lambda opened: opened.change("layer_distances", first=-1, last=-1)),
+        "a scan of encoder layers",
+    ),
+    "a distance longer than half a turn": (
+        honest(lambda opened: opened.change("layer_distances", distance=1.5)),
+        "a scan",
+    ),
+    "a distance that is no number": (
+        honest(lambda opened: opened.change("layer_distances", distance="nan")),
+        "contradicts itself",
+    ),
+    "an error without end": (
+        honest(lambda opened: opened.change("layer_distances", standard_error="inf")),
+        "a scan",
+    ),
+    "two scans of one group": (
+        honest(
+            lambda opened: opened.write(
+                "layer_scans",
+                [{**row, "id": row["id"] + place} for row in opened.rows("layer_scans") for place in (0, 1)],
+            )
+        ),
+        "contradicts itself",
+    ),
     "an estimate of something else": (honest(lambda opened: opened.change("runs", estimate={"a": 1})), "is none"),
     "tags that are no words": (honest(lambda opened: opened.change("runs", tags=["good", 1])), "not words"),
     "adapters that load a module": (

@@ -32,6 +32,7 @@ def results(studio: Studio, job_id: str) -> list[object]:
         found += [run, store.parameters(run.id), store.metrics(run.id), store.alignments(run.id)]
         found += [dataclasses.replace(record, id=0, path="") for record in store.maps(run.id)]
         found += [asdict(studio.map_points(record))["student"].tolist() for record in store.maps(run.id)]
+        found.append(store.layer_scan(job_id, run.group))
     for evaluation in store.evaluations(job_id=job_id):
         found.append(dataclasses.replace(evaluation, id=0))
         found += [dataclasses.replace(item, audio_path="") for item in store.utterance_results(evaluation.id)]
@@ -52,6 +53,7 @@ def test_an_empty_installation_shows_the_same_after_an_import(
     assert taken_in.id == job_id
     assert ablation_json(away.ablation(job_id)) == ablation_json(home.ablation(job_id))
     assert results(away, job_id) == results(home, job_id)
+    assert away.store.layer_scan(job_id) == sample.scan()
     assert clips(away, job_id) == clips(home, job_id)
     assert away.log_tail(job_id) == home.log_tail(job_id)
 

@@ -357,7 +357,8 @@ def test_what_the_machine_has_is_told_as_text_and_as_json(manifold: Command, pla
         "sqlite",
         "database",
         "models",
-        "recorded speech",
+        "speech asterisk-en",
+        "speech recorded",
         "chromium",
     ]
     assert all(name in output for name in names)

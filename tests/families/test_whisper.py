@@ -104,12 +104,58 @@ def test_the_pretrained_model_transcribes_generated_speech(tmp_path: Path) -> No
     with torch.inference_mode():
         start = whisper.encode_start(whisper.mel([read_audio(clip.audio_path) for clip in clips], 15.0), 2)
         states = whisper.encode_rest(start, 2)[3]
-        together = whisper.transcribe(states, token_caps=[60, 60])
-        alone = whisper.transcribe(states[1:], token_caps=[60])
-        short = whisper.transcribe(states[:1], token_caps=[2])
+        together = whisper.transcribe(whisper.cross_attention(states), token_caps=[60, 60])
+        alone = whisper.transcribe(whisper.cross_attention(states[1:]), token_caps=[60])
+        short = whisper.transcribe(whisper.cross_attention(states[:1]), token_caps=[2])
 
     expected = {word.strip(".,").lower() for clip in clips for word in clip.text.split()}
     heard = {word.strip(".,").lower() for text in together for word in text.split()}
     assert len(expected & heard) > 0.6 * len(expected)
     assert alone[0] == together[1]
     assert len(whisper.tokens(short[0])) <= 2
+
+
+def test_a_pass_with_keys_and_values_at_hand_says_what_a_pass_without_says(whisper: Whisper) -> None:
+    states = torch.randn(2, 60, whisper.width, generator=torch.Generator().manual_seed(0))
+    inputs = whisper.collate([[11, 12, 13], [14]], [1.0, 1.0], 1.2).inputs
+    with torch.inference_mode():
+        expected = whisper.decode(states, inputs)
+        heard = whisper.cross_attention(states)
+        whisper.transcribe(heard, token_caps=[5, 9])
+        found = whisper.decode_again(heard, inputs)
+
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[layer], expected[layer]) for layer in expected)
+
+
+def test_keys_and_values_at_hand_are_made_no_second_time(whisper: Whisper) -> None:
+    states = torch.randn(1, 60, whisper.width, generator=torch.Generator().manual_seed(0))
+    made: list[torch.Tensor] = []
+    with torch.inference_mode():
+        heard = whisper.cross_attention(states)
+        hooks = [
+            layer.get_submodule(f"encoder_attn.{name}").register_forward_hook(lambda *call: made.append(call[-1]))
+            for layer in whisper.decoder.layers
+            for name in ("k_proj", "v_proj")
+        ]
+        try:
+            whisper.transcribe(heard, token_caps=[3])
+            whisper.decode_again(heard, torch.tensor([whisper.prompt]))
+            assert not made
+            whisper.decode(states, torch.tensor([whisper.prompt]))
+            assert len(made) == 2 * whisper.decoder_layers
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def test_texts_do_not_depend_on_which_ones_end_first(whisper: Whisper) -> None:
+    states = torch.randn(5, 60, whisper.width, generator=torch.Generator().manual_seed(0))
+    caps = [9, 2, 3, 7, 2]
+    together = whisper.transcribe(whisper.cross_attention(states), token_caps=caps)
+    alone = [
+        whisper.transcribe(whisper.cross_attention(states[row : row + 1]), token_caps=caps[row : row + 1])[0]
+        for row in range(5)
+    ]
+    assert together == alone
+    assert all(together)

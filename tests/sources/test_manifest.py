@@ -398,3 +398,12 @@ def test_hostile_manifests_only_ever_give_data_errors(rows: list, junk: bytes, r
     path.write_bytes("\n".join(map(json.dumps, rows)).encode() + b"\n" + junk)
     with contextlib.suppress(DataError):
         read_manifest(path)
+
+
+def test_of_a_large_manifest_some_rows_are_read_evenly_spread(clip: Clip, manifest: Write):
+    rows = [{"audio_filepath": str(clip(f"{n}.wav")), "text": "a"} if n % 3 == 0 else {"id": n} for n in range(10)]
+    path = manifest(*rows)
+    # The rows between cannot be used, and are not looked at.
+    assert [item.id for item in read_manifest(path, most=4)] == ["0", "3", "6", "9"]
+    with pytest.raises(DataError, match="2:"):
+        read_manifest(path, most=10)
