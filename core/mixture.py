@@ -283,11 +283,12 @@ def mean_balance_loss(routings: Mapping[str, Routing], mean: Callable[[Sum], Ten
         routings: By the path of their module, of valid points.
         mean: Returns the mean over the whole batch, of which these points may be a part.
     """
+    alike: dict[tuple[bool, int], list[str]] = {}
+    for path, routing in routings.items():
+        alike.setdefault((_reads_frames(path), len(routing.dispatch)), []).append(path)
     means: dict[str, Tensor] = {}
-    for of_frames in (True, False):
-        paths = [path for path in routings if _reads_frames(path) == of_frames]
-        if paths:
-            means |= zip(paths, mean(_loads([routings[path] for path in paths])), strict=True)
+    for paths in alike.values():
+        means |= zip(paths, mean(_loads([routings[path] for path in paths])), strict=True)
     return _balance(torch.stack([means[path] for path in routings])).mean()
 
 

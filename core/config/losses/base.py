@@ -39,7 +39,7 @@ class LossSettings(Settings):
     )
 
     if TYPE_CHECKING:
-        kind: Any  # each loss has its own name here, which is that of its formula's file
+        kind: Any = None  # each loss has its own name here, which is that of its formula's file
 
     reads: ClassVar[frozenset[Reads]]
     promise: ClassVar[Promise]
