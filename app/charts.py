@@ -121,7 +121,7 @@ def shares(
         .mark_area(opacity=0.85)
         .encode(
             x=_steps(last_step),
-            y=alt.Y("value:Q", title=None, stack="normalize", axis=alt.Axis(format="%", tickCount=4)),
+            y=alt.Y("value:Q", title=None, stack="normalize", axis=alt.Axis(labelExpr=_PERCENT, tickCount=4)),
             color=alt.Color(
                 "series:N",
                 title=None,
@@ -132,9 +132,10 @@ def shares(
             tooltip=[
                 alt.Tooltip("series:N", title="Term"),
                 alt.Tooltip("step:Q", title="Step"),
-                alt.Tooltip("value:Q", title="Share", format=".1%"),
+                alt.Tooltip("percent:Q", title="Share, %", format=".1f"),
             ],
         )
+        .transform_calculate(percent="100 * datum.value")
         .properties(height=height, padding=_PADDING, description=description)
     )
 
@@ -245,6 +246,9 @@ def contrasts(frame: pd.DataFrame, *, description: str) -> Layers:
     )
     return alt.layer(zero, whiskers, dots).properties(height=_height(frame), padding=_PADDING, description=description)
 
+
+_PERCENT = "format(100 * datum.value, '.0f') + ' %'"
+"""A share on an axis, written as percentages are everywhere else."""
 
 _OWN = alt.Color("colour:N", scale=None, legend=None)
 """Each has the colour that stands in its row."""

@@ -6,13 +6,8 @@ from typing import Any
 import pandas as pd
 
 from app import phases, text
-from app.charts import TEACHER
 from core.config import LOSSES
-from core.reports.colours import run_colour
 from core.runs import (
-    AblationRow,
-    AblationTable,
-    Compared,
     ComparedRun,
     Comparison,
     EvaluationRecord,
@@ -122,19 +117,6 @@ def utterances(results: Sequence[UtteranceResult], before: Mapping[str, int] | N
     )
 
 
-def ablation(table: AblationTable) -> pd.DataFrame:
-    """Return an ablation as it is shown: teacher, student before, then each run; those that teach, first."""
-    fixed = [(SUBJECTS[item.subject], item) for item in (table.teacher, table.student_before) if item is not None]
-    rows = [_ablation_row(name, record, None, table) for name, record in fixed]
-    rows += [_ablation_row(name, row.evaluation, row, table) for name, _, row in table.compared]
-    numbers = ("WER", "Held-out KL", "Real-time factor", "Trainable", "Step", "Weights")
-    frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float"))
-    left_out = [] if any(row.load for row in table.rows) else ["Stored", "Active", "Load per expert"]
-    left_out += [] if frame["KL of"].str.startswith("top").any() else ["KL of"]
-    left_out += [] if table.several else ["Weights"]
-    return frame.drop(columns=left_out)
-
-
 def _tokens(kept: int | None) -> str:
     """Return of which of the teacher's tokens a divergence is: the likeliest, or all (None); 0 where there is none."""
     return "all tokens" if kept is None else f"top {kept} tokens" if kept else ""
@@ -143,123 +125,6 @@ def _tokens(kept: int | None) -> str:
 def _kept(counts: Sequence[int | None]) -> dict[str, list[str]]:
     """Return the column that tells divergences apart, where not all are of all tokens."""
     return {"KL of": [_tokens(kept) for kept in counts]} if any(counts) else {}
-
-
-def _ablation_row(
-    name: str, record: EvaluationRecord | None, compared: Compared | None, table: AblationTable
-) -> dict[str, object]:
-    row = compared if isinstance(compared, AblationRow) else None
-    parameters = row.parameters if row else None
-    interval = compared.interval if compared else None
-    return {
-        "Model": name,
-        "WER": _scaled(record.wer if record else None),
-        "Verdict": verdict(compared) if compared else "",
-        "Difference": text.points(compared.difference) if compared and compared.difference is not None else "",
-        "95 % interval": text.interval(interval) if interval else "",
-        "S": record.substitutions if record else None,
-        "D": record.deletions if record else None,
-        "I": record.insertions if record else None,
-        "Held-out KL": record.heldout_kl if record else None,
-        "KL of": _tokens(record.heldout_kl_tokens if record and record.heldout_kl is not None else 0),
-        "Real-time factor": record.real_time_factor if record else None,
-        "Weights": record.memory / 1e6 if record and record.memory else None,
-        "Trainable": _scaled(parameters.share_of_teacher if parameters else None),
-        "Step": row.run.step_seconds if row else None,
-        "Training": text.duration(row.run.seconds) if row else "",
-        "Stored": text.count(parameters.student) if parameters else "",
-        "Active": text.count(parameters.student_active) if parameters else "",
-        "Load per expert": " ".join(f"{share:.2f}" for share in row.load) if row else "",
-    }
-
-
-def verdict(row: Compared) -> str:
-    """Return in words whether a model differs from the baseline by more than chance."""
-    run = row.run if isinstance(row, AblationRow) else None
-    if isinstance(row, AblationRow) and row.is_baseline:
-        return "baseline" if row.evaluation else f"baseline, {phases.of_run(row.run)}"
-    if row.difference is None and run is not None and run.state != "finished":
-        return phases.of_run(run)
-    return row.verdict
-
-
-def over_seeds(table: AblationTable) -> pd.DataFrame:
-    """Return kinds of runs with all their seeds together, as they are shown; empty where no kind has several."""
-    return pd.DataFrame(
-        [
-            {
-                "Model": row.name,
-                "Seeds": str(len(row.rates)),
-                "Mean WER": text.percent(row.mean),
-                "Verdict": row.verdict,
-                "SD": _points(row.spread),
-                "Range": f"{text.percent(min(row.rates.values()))} to {text.percent(max(row.rates.values()))}",
-                "Difference": "" if row.is_baseline else text.points(row.difference),
-                "95 % interval": text.interval(row.interval) if row.interval else "",
-                "SD of difference": "" if row.is_baseline else _points(row.difference_spread),
-                "Seeds better": "" if row.is_baseline else f"{row.better} of {len(row.differences)}",
-            }
-            for row in (table.over_seeds.rows if table.over_seeds else ())
-        ]
-    )
-
-
-def _points(fraction: float | None) -> str:
-    """Return a length in points, without a sign."""
-    return text.decimal(None if fraction is None else 100 * fraction, 1)
-
-
-def ablation_notes(table: AblationTable) -> list[str]:
-    """Return what must stand under every table: its size, seeds, and how it was measured."""
-    record = table.teacher or next((row.evaluation for _, _, row in table.compared if row.evaluation), None)
-    if record is None:
-        return []
-    size = f"{table.utterances} utterances, " if table.utterances else ""
-    read = f"{size}{record.words} words, {table.reading}; one run per row, {table.seeds}."
-    how = f"{record.audio_context:g} s of audio context; normaliser {record.normaliser}; {record.decoding}."
-    return [line for line in (read, table.test, how) if line]
-
-
-def rates(table: AblationTable) -> tuple[pd.DataFrame, str]:
-    """Return what the chart of rates shows, and a sentence about what it leaves out.
-
-    The student before training transcribes nothing right: on one axis it would push all others into a corner.
-    """
-    rows = [("Teacher", "Teacher", table.teacher, TEACHER)] if table.teacher else []
-    rows += [(name, role, row.evaluation, colour(row)) for name, role, row in table.compared if row.evaluation]
-    frame = pd.DataFrame(
-        [(name, role, 100 * record.wer, own) for name, role, record, own in rows if record and record.words],
-        columns=["name", "role", "wer", "colour"],
-    )
-    before = table.student_before
-    if before is None or frame.empty:
-        return frame, ""
-    return frame, f"Outside the picture: the student before training, {text.percent(before.wer)}."
-
-
-def contrasts(table: AblationTable) -> pd.DataFrame:
-    """Return what the chart of differences shows: each model, or all its seeds, against the baseline, in points."""
-    return pd.DataFrame(
-        [
-            {
-                "name": name,
-                "difference": 100 * row.difference,
-                "low": 100 * row.interval[0],
-                "high": 100 * row.interval[1],
-                "verdict": row.verdict,
-                "clear": row.significant,
-                "colour": TEACHER if place is None else run_colour(place),
-            }
-            for name, row, place in table.tested
-            if row.difference is not None and row.interval is not None
-        ],
-        columns=["name", "difference", "low", "high", "verdict", "clear", "colour"],
-    )
-
-
-def colour(row: Compared) -> str:
-    """Return the colour of a model: the run's own, or the teacher's for teachers that are no runs of the job."""
-    return run_colour(row.run.position) if isinstance(row, AblationRow) else TEACHER
 
 
 def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> pd.DataFrame:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from core.ablation_rows import DEVELOPMENT, AblationRow, AblationTable, Compared, ReferenceRow, kinds_of
+from core.ablation_rows import AblationRow, AblationTable, Compared, ReferenceRow, kinds_of
 from core.comparison import measured_differently
 from core.errors import ConfigError, NotFoundError, quoted
 from core.over_seeds import Kind, KindRow, OverSeeds, but_for_seed, kind_rows, sentences
 from core.silence import invented
 from core.store import EvaluationRecord, RunRecord, Store, UtteranceResult
+from core.test_sets import DEVELOPMENT, TEST, in_order
 from core.verdicts import Family, Pair, family
 
 __all__ = ["AblationRow", "AblationTable", "Compared", "ReferenceRow", "ablation_table"]
@@ -33,11 +34,11 @@ def ablation_table(
     runs = store.runs(job_id=job_id)
     if test_set is None:
         compared = [run for run in runs if run.group == runs[-1].group]
-        test_set = "test" if all(run.config["evaluation"]["test"] for run in compared) else DEVELOPMENT
+        test_set = TEST if all(run.config["evaluation"]["test"] for run in compared) else DEVELOPMENT
     names = dict.fromkeys([test_set])
     if test_set != DEVELOPMENT:
         # Whichever is asked for: all that can be read of a job are one family.
-        names |= dict.fromkeys(["test", *(record.test_set for record in store.evaluations(job_id=job_id))])
+        names |= dict.fromkeys([TEST, *(record.test_set for record in store.evaluations(job_id=job_id))])
         names.pop(DEVELOPMENT, None)
     read = {name: _read(store, job_id, name, against) for name in names}
     first = read[test_set]
@@ -48,8 +49,8 @@ def ablation_table(
         size = len(each.pairs) + len(each.kinds)
         tables[name] = _stated(store, _judged(each, found, range(place, place + size)))
         place += size
-    extra = {name: table for name, table in tables.items() if name != "test"} if test_set == "test" else {}
-    return replace(tables[test_set], extra=extra)
+    others = [name for name in in_order(tables, runs[-1].config) if name != TEST] if test_set == TEST else []
+    return replace(tables[test_set], extra={name: tables[name] for name in others})
 
 
 def _stated(store: Store, table: AblationTable) -> AblationTable:

@@ -7,9 +7,7 @@ from core.over_seeds import OverSeeds, but_for_seed, kind_name
 from core.significance import Contrast
 from core.store import EvaluationRecord, JobRecord, ParameterCounts, RunRecord
 from core.store.records import Subject
-
-DEVELOPMENT = "development"
-"""Name of the set that chooses checkpoints and settings."""
+from core.test_sets import DEVELOPMENT, in_order, names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +44,8 @@ class AblationRow(Compared):
 
     @property
     def scope(self) -> str:
-        """What a difference that is more than chance holds of: what other seeds would give, one run does not know."""
-        return " of these two runs"
+        """Than what it is better or worse; what other seeds would give, single runs do not know."""
+        return f" than {self.against} (single runs)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +62,8 @@ class ReferenceRow(Compared):
 
     @property
     def scope(self) -> str:
-        """What a difference that is more than chance holds of."""
-        return " of these two models"
+        """Than what it is better or worse; it was trained once, as the baseline was."""
+        return f" than {self.against} (single models)"
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class AblationTable:
         test: What the interval is and whether it is a test, in sentences; empty when nothing is compared yet.
         utterances: Size of the test set.
         over_seeds: Kinds of runs with all their seeds together; None where no kind has several.
-        extra: The same table for every extra test set, by its name; never pooled.
+        extra: The same table for every extra test set, by what its results are stored under; never pooled.
     """
 
     job: JobRecord
@@ -94,6 +92,24 @@ class AblationTable:
     several: tuple[ReferenceRow, ...] = ()
     over_seeds: OverSeeds | None = None
     extra: dict[str, "AblationTable"] = field(default_factory=dict)
+
+    @property
+    def sets(self) -> dict[str, "AblationTable"]:
+        """This table and those of the extra test sets by what the sets are called, real speech first; never pooled."""
+        found, config = {self.test_set: self, **self.extra}, self.rows[-1].run.config
+        called = names(found, config)
+        return {called[name]: found[name] for name in in_order(found, config)}
+
+    @property
+    def called(self) -> str:
+        """What its own test set is called."""
+        return next(name for name, table in self.sets.items() if table is self)
+
+    @property
+    def charted(self) -> tuple[str, "AblationTable"]:
+        """The test set that charts show, and what it is called: the first on which differences can be tested."""
+        tested = ((name, table) for name, table in self.sets.items() if table.tested)
+        return next(tested, (self.called, self))
 
     @property
     def compared(self) -> list[tuple[str, str, Compared]]:

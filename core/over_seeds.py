@@ -46,12 +46,14 @@ class KindRow(Contrast):
         rates: Word error rate by seed, a fraction.
         differences: WER minus the baseline's by seed, of the seeds that both have; empty for the baseline itself.
         is_baseline: Whether the others are compared with it.
+        against: What the baseline's runs are called, together; None where nothing is compared.
     """
 
     name: str
     rates: dict[int, float]
     differences: dict[int, float]
     is_baseline: bool = False
+    against: str | None = None
 
     @property
     def mean(self) -> float:
@@ -75,8 +77,8 @@ class KindRow(Contrast):
 
     @property
     def scope(self) -> str:
-        """What a difference that is more than chance holds of."""
-        return f" over {len(self.differences)} seeds"
+        """Than what it is better or worse, and over how many seeds."""
+        return f" than {self.against} over {len(self.differences)} seeds"
 
     @property
     def verdict(self) -> str:
@@ -137,6 +139,7 @@ def kind_rows(kinds: Sequence[Kind], baseline: int | None) -> list[tuple[KindRow
             difference=fmean(differences.values()) if differences else None,
             differences=differences,
             is_baseline=kind is base,
+            against=base.name if base is not None and differences else None,
         )
         rows.append((row, pair if len(differences) >= FEWEST_SEEDS else None))
     return rows

@@ -114,6 +114,7 @@ class Recorder:
             seconds: That the evaluation took.
         """
         config, total = self.config, result.total
+        alone = models[0] if len(models) == 1 else None
         self.store.add_evaluation(
             job_id=self.job_id,
             run_id=run_id,
@@ -137,6 +138,8 @@ class Recorder:
             label=label,
             group=self.group,
             memory=sum(weight_bytes(model.model) for model in models),
+            encoder_layers=alone and alone.encoder_layers,
+            decoder_layers=alone and alone.decoder_layers,
             results=[
                 UtteranceResult(
                     utterance_id=item.utterance.id,

@@ -110,7 +110,7 @@ class Contrast:
 
     @property
     def scope(self) -> str:
-        """What a difference that is more than chance holds of, where that is not all there is."""
+        """Than what it is better or worse, and of what that holds, as words of the verdict; empty where not known."""
         return ""
 
     @property

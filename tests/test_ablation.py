@@ -71,7 +71,7 @@ def test_runs_are_compared_with_the_first_of_them(store: Store, job: JobRecord, 
         assert baseline.evaluation is not None
         assert row.difference == pytest.approx(row.evaluation.wer - baseline.evaluation.wer)
         assert row.significant
-        assert row.verdict.endswith("of these two runs, p < 0.001")
+        assert row.verdict.endswith(" than ce (single runs), p < 0.001")
     # Both are rejected: the first at half of 5 %, the second at 5 %.
     first, second = (paired_difference(own, errors[0], [WORDS] * 100) for own in errors[1:])
     assert [row.interval for row in others] == [first.interval(0.025), second.interval(0.05)]
@@ -188,6 +188,34 @@ def test_the_reading_of_the_latest_step_counts(store: Store, job: JobRecord, eva
     evaluate([3] * 4, 0, step=10)
     latest = evaluate([1] * 4, 0, step=20)
     assert ablation_table(store, job.id).rows[0].evaluation == latest
+
+
+def test_test_sets_stand_side_by_side_real_speech_first_and_the_order_of_the_settings_counts(
+    store: Store, make_config: Callable[..., RunConfig], evaluate: Evaluate
+) -> None:
+    paths = ["/a/phone.jsonl", "/a/asterisk.jsonl"]
+    job = store.create_job("sets", [make_config(name=name, evaluation={"extra_tests": paths}) for name in ("ce", "kd")])
+    for test_set in ("test", "asterisk", "real", "phone", "development"):
+        for position, errors in enumerate(([2] * 40, [1] * 40)):
+            evaluate(errors, position, test_set=test_set, job_id=job.id)
+    table = ablation_table(store, job.id)
+    assert list(table.sets) == ["phone", "Asterisk prompts", "recorded clips", "generated voice"]
+    assert [each.test_set for each in table.sets.values()] == ["phone", "asterisk", "real", "test"]
+    assert list(table.extra) == ["phone", "asterisk", "real"]
+    assert (table.called, table.charted) == ("generated voice", ("phone", table.extra["phone"]))
+    for each in table.sets.values():
+        assert each.rows[1].verdict.startswith("better than ce (single runs), p ")
+        assert "adjusted for 4 comparisons on all test sets (Holm)" in each.test
+
+
+def test_charts_show_the_first_test_set_that_is_large_enough_to_test(
+    store: Store, job: JobRecord, evaluate: Evaluate
+) -> None:
+    for test_set, size in (("test", 40), ("real", 3)):
+        for position, errors in enumerate(([2] * size, [1] * size)):
+            evaluate(errors, position, test_set=test_set)
+    name, charted = ablation_table(store, job.id).charted
+    assert (name, charted.test_set) == ("generated voice", "test")
 
 
 def test_extra_test_sets_are_tables_of_their_own_and_never_pooled(
@@ -326,7 +354,7 @@ def test_three_seeds_carry_the_verdict_and_their_runs_point_to_it(
     table = ablation_table(store, job.id)
     assert table.over_seeds is not None
     _, kd = table.over_seeds.rows
-    assert kd.verdict.startswith("better over 3 seeds, p = ")
+    assert kd.verdict.startswith("better than ce over 3 seeds, p = ")
     assert "t-test over 120 utterances and 3 seeds, adjusted for one comparison (Holm)" in table.over_seeds.test
     for row in table.rows[3:]:
         assert (row.difference is not None, row.interval, row.p_value) == (True, None, None)

@@ -72,7 +72,7 @@ def test_three_seeds_are_judged_over_seeds_and_utterances(speakers: int) -> None
     reaches[1] *= np.sqrt(len(units) / (len(units) - 1))  # jackknifed, on the wide side
     assert row.interval is not None
     assert row.interval[1] - row.interval[0] == pytest.approx(2 * np.hypot(*reaches))
-    assert row.verdict.startswith("better over 3 seeds, p ")
+    assert row.verdict.startswith("better than ce over 3 seeds, p ")
 
 
 def test_seeds_that_scatter_more_than_they_differ_are_not_significant() -> None:

@@ -1,16 +1,17 @@
 """Ablations: which part of the method matters, and is the difference real?"""
 
+from typing import Any
+
 import streamlit as st
 
-from app import charts, cut, parts, phases, state, tables, text, tradeoffs
+from app import ablation_tables, charts, cut, parts, phases, state, tables, text, tradeoffs
 from core.errors import NotFoundError
+from core.reports.columns import Key, columns, lines
 from core.reports.csv_file import ablation_csv
 from core.reports.latex import ablation_latex
 from core.reports.markdown import ablation_markdown
+from core.reports.sheets import mixtures, notes
 from core.runs import AblationTable, mean_angle
-
-RECORDED = "real"
-"""Name of the recorded utterances among the extra test sets."""
 
 
 def show() -> None:
@@ -48,10 +49,6 @@ def show() -> None:
     if table.test_set != tables.TEST:
         st.caption(f"On the {text.plain(table.test_set)} set: this job leaves its test set unread.")
     _table(table)
-    for name, extra in table.extra.items():
-        st.header("Recorded speech" if name == RECORDED else text.plain(text.words(name)))
-        st.caption("On its own: never pooled with the test set above.")
-        _table(extra, charted=False)
 
 
 def _live(job_id: str) -> None:
@@ -69,94 +66,131 @@ def _live(job_id: str) -> None:
     state.live(strip)
 
 
-def _table(table: AblationTable, *, charted: bool = True) -> None:
-    frame, notes = tables.ablation(table), tables.ablation_notes(table)
+def _table(table: AblationTable) -> None:
+    """Show all test sets side by side, real speech first; what was read on each stands in its details."""
+    frame, said = ablation_tables.ablation(table), notes(table)
+    sets = list(table.sets)
+    on = f"on {', '.join(sets)}, in this order" if len(sets) > 1 else f"on {sets[0]}"
+    # By place: two test sets have columns of the same name. The first place is the hidden index.
+    shown: dict[Any, Any] = {1: _MODEL, **{place: _COLUMNS[each.key] for place, each in enumerate(columns(table), 2)}}
     st.dataframe(
         frame,
         hide_index=True,
         placeholder=text.NOTHING,
         height="content",
-        column_config={
-            "Model": st.column_config.TextColumn(pinned=True, width=parts.NAME_WIDTH),
-            "WER": st.column_config.NumberColumn("WER % ↓", format="%.1f"),
-            "S": st.column_config.NumberColumn(help="Substitutions", width=56),
-            "D": st.column_config.NumberColumn(help="Deletions", width=56),
-            "I": st.column_config.NumberColumn(help="Insertions", width=56),
-            "Difference": st.column_config.TextColumn(
-                "Points", alignment="right", help="WER minus the baseline's; negative is better."
-            ),
-            "95 % interval": st.column_config.TextColumn(
-                alignment="right",
-                help="Of the difference, adjusted as p is: it holds 0 exactly where p is not below 0.05.",
-            ),
-            "Verdict": st.column_config.TextColumn(
-                width=200,
-                help="Whether the difference is more than the chance of utterances: p, adjusted for all comparisons of "
-                "the table, is below 0.05. It is of these two runs: other seeds may differ otherwise.",
-            ),
-            "Held-out KL": st.column_config.NumberColumn(
-                "KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token of the test set."
-            ),
-            "KL of": st.column_config.TextColumn(help=tables.ABOUT_KEPT),
-            "Trainable": st.column_config.NumberColumn(
-                "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
-            ),
-            "Real-time factor": st.column_config.NumberColumn(
-                "RTF",
-                format="%.3f",
-                help="Real-time factor: time of the encoder, whole, and of the decoder over audio.",
-            ),
-            "Weights": st.column_config.NumberColumn(
-                "MB", format="%.0f", help="Weights that it needs; of an ensemble those of all its teachers."
-            ),
-            "Step": st.column_config.NumberColumn("s / step", format="%.3f", help="Training time of one step."),
-            "Training": st.column_config.TextColumn(alignment="right"),
-            "Stored": st.column_config.TextColumn(alignment="right", help="Parameters of the student as deployed."),
-            "Active": st.column_config.TextColumn(
-                alignment="right", help="Parameters that one frame or token goes through."
-            ),
-            "Load per expert": st.column_config.TextColumn(
-                help="Share of the development set's points that each expert of a module has, the busiest first; the "
-                "mean over the modules."
-            ),
-        },
-        alt=f"Word error rates of the teacher, the student before training, and every run, {table.test_set} set",
+        column_config=shown,
+        alt=f"Word error rates of the teacher, the student before training, and every run, and their differences {on}",
     )
-    if not notes:
+    if not any(each.evaluation for line in lines(table) for each in line.on.values()):
         st.caption("Nothing has been read yet. Rows fill as the job gets to them.")
         return
-    st.caption("  \n".join(text.plain(note) for note in notes))
-    _downloads(table, alone=not charted)
-    if charted:
-        _charts(table)
-    _seeds(table)
-    if charted:
-        _tradeoffs(table)
+    st.caption("  \n".join(text.plain(note) for note in said))
+    _downloads(table)
+    for name, each in table.sets.items():
+        with st.expander(f"Errors and verdicts: {text.plain(name)}"):
+            _details(name, each)
+    name, charted = table.charted
+    _charts(name, charted)
+    for name, each in table.sets.items():
+        _seeds(f"Over seeds: {name}" if len(sets) > 1 else "Over seeds", each)
+    _mixtures(table)
+    _tradeoffs(charted)
 
 
-def _downloads(table: AblationTable, *, alone: bool) -> None:
-    """Offer a table as a file; the tables of the other test sets are in the Markdown and the LaTeX of the first."""
-    stem = f"{table.job.name}-{table.test_set}"
-    files = [("CSV", ".csv", ablation_csv(table), "text/csv")]
-    if not alone:
-        files.append(("Markdown", ".md", ablation_markdown(table), "text/markdown"))
-        files.append(("LaTeX", ".tex", ablation_latex(table), "application/x-tex"))
+_MODEL = st.column_config.TextColumn("Model", pinned=True, width=parts.NAME_WIDTH)
+_COLUMNS: dict[Key, Any] = {
+    "wer": st.column_config.NumberColumn("WER % ↓", format="%.1f"),
+    "difference": st.column_config.TextColumn(
+        "Points [95 %]",
+        alignment="right",
+        help="WER minus the baseline's, negative is better, with its interval. * p < 0.05, adjusted for all "
+        "comparisons of the table as the interval is; it is of single runs: other seeds may differ otherwise.",
+    ),
+    "substitutions": st.column_config.NumberColumn("S", help="Substitutions", width=56),
+    "deletions": st.column_config.NumberColumn("D", help="Deletions", width=56),
+    "insertions": st.column_config.NumberColumn("I", help="Insertions", width=56),
+    "kl": st.column_config.NumberColumn(
+        "KL ↓", format="%.3f", help="KL(teacher || student) at T = 1, nats per reference token of the test set."
+    ),
+    "kl_tokens": st.column_config.TextColumn("KL of", help=tables.ABOUT_KEPT),
+    "layers": st.column_config.TextColumn("Layers", alignment="right", help="Of the encoder + of the decoder."),
+    "parameters": st.column_config.NumberColumn(
+        "Parameters, M", format="%.1f", help="Millions of parameters of the model as it is deployed."
+    ),
+    "memory": st.column_config.NumberColumn(
+        "MB", format="%.0f", help="Weights that it needs; of an ensemble those of all its teachers."
+    ),
+    "real_time_factor": st.column_config.NumberColumn(
+        "RTF ↓", format="%.3f", help="Real-time factor: time of the encoder, whole, and of the decoder over audio."
+    ),
+    "time_of_teacher": st.column_config.NumberColumn(
+        "RTF / teacher ↓",
+        format="%.2f",
+        help="Real-time factor over the teacher's. Both are as the machine was then: other work beside counts.",
+    ),
+    "trainable": st.column_config.NumberColumn(
+        "Trained %", format="%.2f", help="Adapters and projections, of the teacher's parameters."
+    ),
+    "step": st.column_config.NumberColumn("s / step", format="%.3f", help="Training time of one step."),
+    "training": st.column_config.TextColumn("Training", alignment="right"),
+}
+
+
+def _details(name: str, table: AblationTable) -> None:
+    st.dataframe(
+        ablation_tables.details(table),
+        hide_index=True,
+        placeholder=text.NOTHING,
+        height="content",
+        column_config={
+            "Model": _MODEL,
+            "WER": _COLUMNS["wer"],
+            "S": _COLUMNS["substitutions"],
+            "D": _COLUMNS["deletions"],
+            "I": _COLUMNS["insertions"],
+            "Held-out KL": _COLUMNS["kl"],
+            "Real-time factor": _COLUMNS["real_time_factor"],
+        },
+        alt=f"Substitutions, deletions and insertions on {name}",
+    )
+    # As text, which a phone shows whole.
+    st.markdown(
+        "\n".join(f"- **{text.plain(who)}**: {text.plain(said)}" for who, said in ablation_tables.verdicts(table))
+    )
+
+
+def _mixtures(table: AblationTable) -> None:
+    found = mixtures(table)
+    if found is None:
+        return
+    st.header("Experts")
+    st.dataframe(ablation_tables.sheet(found), hide_index=True, height="content", alt=found.title)
+    st.caption("  \n".join(text.plain(note) for note in (f"{found.title}.", *found.notes)))
+
+
+def _downloads(table: AblationTable) -> None:
+    """Offer the table, all its test sets in each file."""
+    files = [
+        ("CSV", ".csv", ablation_csv(table), "text/csv"),
+        ("Markdown", ".md", ablation_markdown(table), "text/markdown"),
+        ("LaTeX", ".tex", ablation_latex(table), "application/x-tex"),
+    ]
     with st.container(horizontal=True, vertical_alignment="center"):
         for label, suffix, content, kind in files:
-            key = f"{label}:{stem}"
-            parts.download(label, content, f"{stem}{suffix}", kind, key=key)
-        if not alone and not table.job.active:
+            parts.download(label, content, f"{table.job.name}{suffix}", kind, key=f"{label}:{table.job.name}")
+        if not table.job.active:
             state.link("reports", "Freeze it into a page", ":material/ac_unit:", job=table.job.id)
 
 
-def _charts(table: AblationTable) -> None:
-    rates, outside = tables.rates(table)
-    contrasts = tables.contrasts(table)
+def _charts(name: str, table: AblationTable) -> None:
+    """Draw rates and differences on one test set."""
+    rates, outside = ablation_tables.rates(table)
+    contrasts = ablation_tables.contrasts(table)
     if len(rates) < 2:
         return
     left, right = st.columns(2, gap="large")
     with left:
-        st.header("Word error rate")
+        st.header(f"Word error rate, {text.plain(name)}")
         about = "Word error rates: " + ", ".join(
             f"{name} {wer:.1f} %" for name, wer in zip(rates["name"], rates["wer"], strict=True)
         )
@@ -167,19 +201,19 @@ def _charts(table: AblationTable) -> None:
         if contrasts.empty:
             return
         st.header(f"Against {text.plain(table.against)}")
-        about = "Differences from the baseline in points: " + ", ".join(
+        about = f"Differences from the baseline in points, {name}: " + ", ".join(
             f"{name} {difference:+.1f}"
             for name, difference in zip(contrasts["name"], contrasts["difference"], strict=True)
         )
         st.altair_chart(charts.contrasts(contrasts, description=about), key=f"contrasts:{table.job.id}")
-        st.caption("Filled: more than chance. Hollow: not significant.")
+        st.caption(f"On {text.plain(name)}. Filled: more than chance. Hollow: not significant.")
 
 
-def _seeds(table: AblationTable) -> None:
+def _seeds(title: str, table: AblationTable) -> None:
     if table.over_seeds is None:
         return
-    st.header("Over seeds")
-    frame = tables.over_seeds(table)
+    st.header(text.plain(title))
+    frame = ablation_tables.over_seeds(table)
     about = "Mean and spread of word error rates over seeds, and differences from the baseline's runs with these seeds"
     st.dataframe(
         frame,

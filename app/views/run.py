@@ -165,7 +165,7 @@ def _metrics(run: RunRecord) -> bool:
             "Angle between paired states of student and teacher in the run's mapping: mean over the points of the "
             "probe, then over all layer pairs, at the last probe."
         )
-        st.metric("Angle, mean of layer pairs ↓", text.degrees(angle), border=True, help=about)
+        st.metric("Mean angle ↓", text.degrees(angle), border=True, help=about)
         st.metric("Training time", text.duration(run.seconds), border=True)
     return False
 

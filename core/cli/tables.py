@@ -9,14 +9,14 @@ from rich.table import Table
 
 from core.cli.text import Text
 from core.over_seeds import KindRow
-from core.reports.sheets import Sheet, sheets
+from core.reports.sheets import VERDICT, Sheet, sheets
 from core.runs import AblationTable, Compared, EvaluationRecord, ParameterCounts, RunRecord
 
-WIDTH = 148
+WIDTH = 210
 """Columns of a table that goes to a file or a pipe."""
 
 RECORDED = "real"
-"""Name of the recorded utterances among the extra test sets."""
+"""What results on the recorded clips are stored under."""
 
 
 def output() -> Console:
@@ -26,7 +26,7 @@ def output() -> Console:
 
 
 def print_ablation(table: AblationTable, console: Console) -> None:
-    """Print the table, what it rests on, and a table for each extra test set."""
+    """Print the table, what it rests on, and the details of each test set."""
     for place, sheet in enumerate(sheets(table)):
         if place:
             console.print()
@@ -37,13 +37,19 @@ def print_ablation(table: AblationTable, console: Console) -> None:
 
 def _shown(sheet: Sheet) -> Table:
     shown = Table(title=Text(sheet.title, style="bold"), title_justify="left")
-    for place, name in enumerate(sheet.columns):
+    groups = sheet.groups or ("",) * len(sheet.columns)
+    for place, (group, name) in enumerate(zip(groups, sheet.columns, strict=True)):
         short = not place or name in ("S", "D", "I", "KL", "RTF")
-        shown.add_column(Text(name), justify="right" if place else "left", no_wrap=short)
+        shown.add_column(
+            Text(f"{group}\n{name}" if group else name),
+            justify="right" if place and name != VERDICT else "left",
+            no_wrap=short,
+        )
     for place, cells in enumerate(sheet.rows):
         if place == sheet.fixed:
             shown.add_section()
-        shown.add_row(*map(Text, cells))
+        # The mark stays beside its interval.
+        shown.add_row(*(Text(cell.replace("] *", "]\u00a0*")) for cell in cells))
     return shown
 
 
@@ -55,6 +61,10 @@ def ablation_json(table: AblationTable) -> dict[str, Any]:
         "state": table.job.state,
         "test": table.test,
         "utterances": table.utterances,
+        "test_sets": [
+            {"test_set": each.test_set, "name": name, "utterances": each.utterances, "test": each.test}
+            for name, each in table.sets.items()
+        ],
         "teacher": _subject_json(table, table.teacher, [extra.teacher for extra in table.extra.values()]),
         "student_before": _subject_json(
             table, table.student_before, [extra.student_before for extra in table.extra.values()]
@@ -64,6 +74,7 @@ def ablation_json(table: AblationTable) -> dict[str, Any]:
                 "name": row.name,
                 **(_subject_json(table, row.evaluation, _elsewhere(table, row.name)) or {}),
                 **_difference_json(row),
+                "differences": _differences_json(table, row.name),
             }
             for row in table.several
         ],
@@ -90,6 +101,15 @@ def _kind_json(row: KindRow) -> dict[str, Any]:
 def _elsewhere(table: AblationTable, name: str) -> list[EvaluationRecord | None]:
     """Return what one of several teachers, or an ensemble, did on each extra test set."""
     return [next((row.evaluation for row in extra.several if row.name == name), None) for extra in table.extra.values()]
+
+
+def _differences_json(table: AblationTable, name: str) -> dict[str, Any]:
+    """Return how a model differs from the baseline on each test set, by what its results are stored under."""
+    found = {}
+    for each in table.sets.values():
+        row = next((row for other, _, row in each.compared if other == name), Compared())
+        found[each.test_set] = {**_difference_json(row), "against": row.against}
+    return found
 
 
 def _difference_json(row: Compared | KindRow) -> dict[str, Any]:
@@ -121,6 +141,10 @@ def _row_json(table: AblationTable, index: int) -> dict[str, Any]:
         extra = [other.rows[index].evaluation for other in table.extra.values()]
         fields |= {**(_subject_json(table, row.evaluation, extra) or {}), "method": row.run.method}
     fields |= {"teaches": row.teaches, "baseline": row.is_baseline, "against": row.against, **_difference_json(row)}
+    fields["differences"] = {
+        each.test_set: {**_difference_json(each.rows[index]), "against": each.rows[index].against}
+        for each in table.sets.values()
+    }
     if row.parameters is not None:
         fields["trainable"] = {
             "adapters": row.parameters.adapters,
@@ -162,6 +186,8 @@ def _evaluation_json(item: EvaluationRecord) -> dict[str, Any]:
         "heldout_kl_tokens": item.heldout_kl_tokens,
         "real_time_factor": item.real_time_factor,
         "memory": item.memory,
+        "encoder_layers": item.encoder_layers,
+        "decoder_layers": item.decoder_layers,
     }
 
 

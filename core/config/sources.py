@@ -1,6 +1,6 @@
 """Settings of every data source. Source ``x`` is read by ``core/sources/x.py``."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,9 @@ VOICE_CLIPS = {"train": 480, "development": 60, "test": 100}
 
 class GeneratedSpeech(Settings):
     """English sentences that the project brings, spoken by hibari-tts, with noise. For demonstrations and tests."""
+
+    TEST_SET: ClassVar[str] = "generated voice"
+    """What its test set is called in tables."""
 
     kind: Literal["generated"] = "generated"
     train: int = Field(default=240, ge=1, le=240, description="Sentences for training.")
@@ -50,6 +53,8 @@ class GeneratedSpeech(Settings):
 
 class VoiceSpeech(Settings):
     """English sentences of the project by 28 Kokoro voices: 20 for training, 4 for development, 4 for test."""
+
+    TEST_SET: ClassVar[str] = "unseen voices"
 
     kind: Literal["voices"] = "voices"
     train: int = Field(
@@ -105,6 +110,9 @@ class VoiceSpeech(Settings):
 
 class Manifest(Settings):
     """Your own audio: NeMo JSON-lines manifests, one object a line with audio_filepath, text and optionally speaker."""
+
+    TEST_SET: ClassVar[str] = ""
+    """By the name of its file."""
 
     kind: Literal["manifest"] = "manifest"
     train: str = Field(min_length=1, description="Path of the training manifest.")

@@ -14,7 +14,8 @@ from core.config import dump_text
 from core.errors import DataError, StoreError
 from core.paths import no_file
 from core.reports import charts
-from core.reports.sheets import Sheet, duration, evaluations, sheets
+from core.reports.columns import evaluations
+from core.reports.sheets import Sheet, duration, sheets
 from core.runs import (
     AblationRow,
     AblationTable,
@@ -121,7 +122,6 @@ def gather(studio: Studio, job_id: str, *, notes: str, clips: int, at: datetime)
 def _facts(table: AblationTable, config: dict[str, Any], at: datetime) -> list[tuple[str, str]]:
     job = table.job
     what, seeds = table.seeds.split(" ", 1)
-    first = next(iter(evaluations(table)), None)
     facts = [
         ("Job", f"{job.name} ({job.id}), {job.state}"),
         ("Runs", ", ".join(f"{row.run.name} ({row.run.id}, {row.run.state})" for row in table.rows)),
@@ -134,10 +134,9 @@ def _facts(table: AblationTable, config: dict[str, Any], at: datetime) -> list[t
         (what.capitalize(), seeds),
         ("Settings", ", ".join(f"{row.run.name}: {row.run.config_hash}" for row in table.rows)),
     ]
-    if first is not None:
-        facts.append(
-            (f"{table.test_set.capitalize()} set", f"{table.utterances} utterances, hash {first.test_set_hash}")
-        )
+    for name, each in table.sets.items():
+        read = next(iter(evaluations(each)), None)
+        facts += [(f"Test set: {name}", f"{each.utterances} utterances, hash {read.test_set_hash}")] if read else []
     facts.append(("Versions", ", ".join(f"{name} {found}" for name in LIBRARIES if (found := _version(name)))))
     return [(name, value) for name, value in facts if value]
 
@@ -158,11 +157,17 @@ def _version(distribution: str) -> str | None:
 
 
 def _figures(studio: Studio, table: AblationTable) -> list[Figure]:
-    found = [_rates(table), _differences(table), _development(studio, table), *_alignment(studio, table)]
+    name, charted = table.charted
+    found = [
+        _rates(name, charted),
+        _differences(name, charted),
+        _development(studio, table),
+        *_alignment(studio, table),
+    ]
     return [figure for figure in found if figure is not None]
 
 
-def _rates(table: AblationTable) -> Figure | None:
+def _rates(called: str, table: AblationTable) -> Figure | None:
     rows = [charts.Dot("Teacher", 100 * table.teacher.wer, kind="teacher")] if table.teacher else []
     rows += [
         charts.Dot(
@@ -175,12 +180,12 @@ def _rates(table: AblationTable) -> Figure | None:
         return None
     before = table.student_before
     outside = f" Outside the picture: the student before training, {100 * before.wer:.1f} %." if before else ""
-    label = f"Word error rates in percent, {table.test_set} set"
+    label = f"Word error rates in percent, {called}"
     told = f"Circle: {'teachers and ensembles' if table.several else 'teacher'}. Diamond: student.{outside}"
-    return Figure("Word error rate", charts.dots(rows, label=label, unit="WER, %, lower is better"), told)
+    return Figure(f"Word error rate, {called}", charts.dots(rows, label=label, unit="WER, %, lower is better"), told)
 
 
-def _differences(table: AblationTable) -> Figure | None:
+def _differences(called: str, table: AblationTable) -> Figure | None:
     rows = [
         charts.Dot(
             name,
@@ -195,10 +200,10 @@ def _differences(table: AblationTable) -> Figure | None:
     ]
     if not rows:
         return None
-    label = f"Differences from {table.against} in points"
+    label = f"Differences from {table.against} in points, {called}"
     chart = charts.dots(rows, label=label, unit="points of WER, negative is better", signed=True)
     caption = f"Bars: 95 % intervals. Filled: more than chance. Hollow: not significant. {table.test}"
-    return Figure(f"Against {table.against}", chart, caption)
+    return Figure(f"Against {table.against}, {called}", chart, caption)
 
 
 def _development(studio: Studio, table: AblationTable) -> Figure | None:
@@ -310,17 +315,8 @@ def _parameters(table: AblationTable) -> Sheet | None:
             rows.append((row.run.name, *(f"{number:,}" for number in numbers), share, precision, memory, time))
     if not rows:
         return None
-    columns = (
-        "Run",
-        "teacher",
-        "student",
-        "adapters",
-        "projections",
-        "trained share",
-        "precision",
-        "peak memory",
-        "training",
-    )
+    counted = ("teacher", "student", "adapters", "projections", "trained share")
+    columns = ("Run", *counted, "precision", "peak memory", "training")
     note = "Each storage counts once. Projections are trained and discarded; adapters are merged into the student."
     return Sheet("Parameters", columns, tuple(rows), (note,))
 
@@ -349,7 +345,7 @@ def _clips(studio: Studio, table: AblationTable, most: int) -> tuple[list[Clip],
         )
         for result in chosen
     ]
-    caption = f"{count} of {table.utterances} utterances of the {table.test_set} set, evenly spread, not chosen."
+    caption = f"{count} of {table.utterances} utterances of {table.called}, evenly spread, not chosen."
     return clips, caption if clips else ""
 
 

@@ -13,12 +13,17 @@ FORMULA = ("=", "+", "-", "@", "−")
 
 
 def ablation_csv(table: AblationTable) -> str:
-    """Return an ablation on its test set: a row for each model in the order of the table, then one for all seeds of a
-    kind of runs, where there are several.
+    """Return an ablation on each of its test sets in turn, in the order of the table: a row for each model, then one
+    for all seeds of a kind of runs, where there are several.
 
     Rates are in percent, differences and their intervals in percentage points, times in seconds, the divergence in nats
     per token, weights in bytes; a cell is empty where there is no such number.
     """
+    return written([row for name, each in table.sets.items() for row in _rows(name, each)], ABLATION)
+
+
+def _rows(called: str, table: AblationTable) -> list[dict[str, Any]]:
+    """Return the rows of one test set."""
     references = (("teacher", table.teacher), ("student before", table.student_before))
     rows = [
         _row(table, name, item.subject, item, Compared(evaluation=item))
@@ -36,7 +41,7 @@ def ablation_csv(table: AblationTable) -> str:
             "wer_percent": 100 * kind.mean,
         }
         rows.append({**fields, "baseline": "yes" if kind.is_baseline else "no", **_contrast(kind)})
-    return written(rows, ABLATION)
+    return [{**row, "test_set_name": called} for row in rows]
 
 
 ABLATION = (
@@ -45,6 +50,7 @@ ABLATION = (
     "method",
     "state",
     "test_set",
+    "test_set_name",
     "wer_percent",
     "substitutions",
     "deletions",
@@ -60,7 +66,10 @@ ABLATION = (
     "kl_nats_per_token",
     "kl_of_likeliest_tokens",
     "real_time_factor",
+    "real_time_factor_over_teacher",
     "weights_bytes",
+    "encoder_layers",
+    "decoder_layers",
     "adapter_parameters",
     "projection_parameters",
     "trained_parameters",
@@ -82,6 +91,8 @@ def _row(
     fields: dict[str, Any] = {"name": name, "role": role, "test_set": table.test_set}
     if item is not None:
         fields |= _errors(item) | {"utterances": table.utterances or None}
+        if table.teacher is not None and table.teacher.real_time_factor and role != "teacher":
+            fields["real_time_factor_over_teacher"] = item.real_time_factor / table.teacher.real_time_factor
     fields |= {"against": compared.against, **_contrast(compared)}
     return fields | (_of_run(row) if row else {})
 
@@ -107,6 +118,8 @@ def _errors(item: EvaluationRecord) -> dict[str, Any]:
         "kl_of_likeliest_tokens": item.heldout_kl_tokens,
         "real_time_factor": item.real_time_factor,
         "weights_bytes": item.memory,
+        "encoder_layers": item.encoder_layers,
+        "decoder_layers": item.decoder_layers,
     }
 
 

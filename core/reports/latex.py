@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 
-from core.reports.sheets import Sheet, sheets
+from core.reports.sheets import VERDICT, Sheet, sheets
 from core.runs import AblationTable
 
 SIGNS = {  # what LaTeX would read as something else
@@ -67,7 +67,7 @@ ACCENTS = {
 
 
 def ablation_latex(table: AblationTable) -> str:
-    r"""Return a table environment for the job and one for every extra test set, to be taken in with ``\input``."""
+    r"""Return a table environment for the job and one for the details of each test set, for ``\input``."""
     return "\n".join(_environment(sheet) for sheet in sheets(table))
 
 
@@ -77,7 +77,8 @@ def plain(text: str) -> str:
 
 
 def _environment(sheet: Sheet) -> str:
-    rows = [_row(cells) for cells in sheet.rows]
+    named = [place for place, name in enumerate(sheet.columns) if not place or name == VERDICT]
+    rows = [_row(cells, named) for cells in sheet.rows]
     before, runs = rows[: sheet.fixed], rows[sheet.fixed :]
     lines = [
         r"\begin{table}",
@@ -85,7 +86,8 @@ def _environment(sheet: Sheet) -> str:
         rf"\caption{{{plain(sheet.title)}. {' '.join(plain(note) for note in sheet.notes)}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(sheet.columns) - 1)}}}",
         r"\hline",
-        _row(sheet.columns),
+        *([_spans(sheet)] if sheet.groups else []),
+        _row(sheet.columns, range(len(sheet.columns))),
         r"\hline",
         *before,
         *([r"\hline"] if before else []),
@@ -98,10 +100,16 @@ def _environment(sheet: Sheet) -> str:
     return "\n".join(lines)
 
 
-def _row(cells: Sequence[str]) -> str:
-    name, *numbers = cells
-    # Between numbers a hyphen is a minus.
-    return " & ".join([plain(name), *(plain(number.replace("-", "−")) for number in numbers)]) + r" \\"
+def _spans(sheet: Sheet) -> str:
+    """Return the row above the names of the columns: what neighbours are of."""
+    groups = (rf"\multicolumn{{{many}}}{{c}}{{{plain(name)}}}" for name, many in sheet.spans)
+    return " & ".join(groups) + r" \\"
+
+
+def _row(cells: Sequence[str], named: Sequence[int]) -> str:
+    """Return a row; in all cells but those that tell names a hyphen is a minus."""
+    shown = (cell if place in named else cell.replace("-", "−") for place, cell in enumerate(cells))
+    return " & ".join(map(plain, shown)) + r" \\"
 
 
 def _letter(letter: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from core.reports.sheets import Sheet, sheets
+from core.reports.sheets import VERDICT, Sheet, sheets
 from core.runs import AblationTable
 
 _SIGNS = re.compile(r"([\\`*_\[\]{}<>|~&$#!])")
@@ -14,7 +14,7 @@ unless it parts them."""
 
 
 def ablation_markdown(table: AblationTable) -> str:
-    """Return the table of a job with its notes, and one for every extra test set, each under its heading."""
+    """Return the table of a job with its notes, and the details of its test sets, each under its heading."""
     return "\n".join(_section(sheet) for sheet in sheets(table))
 
 
@@ -25,9 +25,12 @@ def plain(text: str) -> str:
 
 
 def _section(sheet: Sheet) -> str:
-    lines = [f"## {plain(sheet.title)}", "", _row(sheet.columns), "|---|" + "---:|" * (len(sheet.columns) - 1)]
-    # The cells beside a name are ours: numbers, units and words without signs that mean anything between bars.
-    lines += [_row((plain(name), *cells)) for name, *cells in sheet.rows]
+    groups = sheet.groups or ("",) * len(sheet.columns)
+    names = [f"{plain(group)}: {name}" if group else name for group, name in zip(groups, sheet.columns, strict=True)]
+    lines = [f"## {plain(sheet.title)}", "", _row(names), "|---|" + "---:|" * (len(sheet.columns) - 1)]
+    # Verdicts tell names, too. All other cells are ours: numbers, units and words without signs that mean anything.
+    named = [place for place, name in enumerate(sheet.columns) if not place or name == VERDICT]
+    lines += [_row([plain(cell) if place in named else cell for place, cell in enumerate(row)]) for row in sheet.rows]
     return "\n".join([*lines, "", *(f"{plain(note)}  " for note in sheet.notes), ""])
 
 

@@ -1,15 +1,30 @@
 """An ablation table as titles, columns and cells: what terminal, Markdown, LaTeX and the frozen page all show."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
-from core.over_seeds import KindRow, OverSeeds
-from core.runs import AblationRow, AblationTable, Compared, EvaluationRecord, ParameterCounts
+from core.over_seeds import OverSeeds
+from core.reports.columns import Column, Key, Line, columns, difference, evaluations, fixed, lines
+from core.runs import AblationRow, AblationTable, Compared, ParameterCounts
+from core.test_sets import DEVELOPMENT, TEST
 
 LOAD = (
     "Load: share of the development set's points that each expert has; each module's experts are put in order before "
     "the mean over the modules is taken."
 )
+
+ABOUT: dict[Key, str] = {
+    "kl": "KL: divergence from the teacher on reference tokens, in nats per token.",
+    "layers": "Layers: encoder + decoder.",
+    "memory": "MB: weights that recognising needs, all models together.",
+    "real_time_factor": "RTF: time of the whole encoder and of decoding over audio time, as the machine was then.",
+    "trainable": "Trainable: adapters and projections, and their share of the teacher's parameters.",
+}
+"""What columns are that do not say it themselves."""
+
+VERDICT = "verdict"
+"""Column of words, in which names of runs stand, too."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +36,7 @@ class Sheet:
         rows: As many cells as there are columns.
         notes: Sentences that belong under it.
         fixed: How many rows at the top are no runs.
+        groups: What stands above each column, the same over neighbours that belong together; empty without any.
     """
 
     title: str
@@ -28,18 +44,52 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     fixed: int = 0
+    groups: tuple[str, ...] = ()
+
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """The groups with the number of neighbours below each."""
+        return [(group, len(list(same))) for group, same in groupby(self.groups)]
 
 
 def sheets(table: AblationTable) -> list[Sheet]:
-    """Return the table of a job, its kinds over seeds, what its mixtures have, and a table for every extra test set."""
-    found = [_sheet(table, f"{table.job.name}: word error rate on the {table.test_set} set", notes(table))]
-    found += [_seeds(table.over_seeds)] if table.over_seeds else []
-    found += [_mixtures(table)] if any(row.load for row in table.rows) else []
-    for name, extra in table.extra.items():
-        title = f"{name}: {extra.utterances} utterances, on their own"
-        found.append(_sheet(extra, title, [extra.test] if extra.test else []))
-        found += [_seeds(extra.over_seeds, f"{name}, over seeds")] if extra.over_seeds else []
-    return found
+    """Return the table of a job with all its test sets, kinds over seeds, mixtures, and details of each test set."""
+    several = len(table.sets) > 1
+    found = [_main(table)]
+    for name, each in table.sets.items():
+        if each.over_seeds:
+            found.append(_seeds(each.over_seeds, f"Over seeds: {name}" if several else "Over seeds"))
+    experts = mixtures(table)
+    found += [experts] if experts else []
+    return found + ([details(name, each) for name, each in table.sets.items()] if several else [])
+
+
+def details(name: str, table: AblationTable) -> Sheet:
+    """Return what was read on one test set: kinds of errors, divergence, and the verdicts in words.
+
+    Args:
+        name: What the test set is called.
+        table: The runs on it.
+    """
+    read = [line for line in lines(table) if line.own.evaluation]
+    shown = [Column("wer"), Column("substitutions"), Column("deletions"), Column("insertions")]
+    shown += [Column("kl")] if any(line.value(Column("kl")) is not None for line in read) else []
+    words = read[0].own.evaluation.words if read and read[0].own.evaluation else 0
+    rows = tuple((line.name, *(cell(line, column) for column in shown), verdict(line.own)) for line in read)
+    title = f"{name}: {table.utterances} utterances, {words:,} words"
+    # Names and verdicts are what is read: one after the other.
+    place = sum(line.subject != "student" for line in read)
+    return Sheet(title, ("Run", *(column.title for column in shown), VERDICT), rows, (), place)
+
+
+def verdict(row: Compared) -> str:
+    """Return in words whether a model differs from the baseline by more than chance."""
+    if not isinstance(row, AblationRow):
+        return "" if row.difference is None else row.verdict
+    waits = row.evaluation is None and row.run.state != "finished"
+    if row.is_baseline or (row.difference is None and waits):
+        return difference(row)
+    return row.verdict
 
 
 def notes(table: AblationTable) -> list[str]:
@@ -47,25 +97,20 @@ def notes(table: AblationTable) -> list[str]:
     known = [row.evaluation for row in table.rows if row.evaluation] or [table.teacher] * bool(table.teacher)
     if not known or known[-1] is None:
         return ["Nothing was evaluated yet."]
-    first, config = known[-1], table.rows[-1].run.config
-    source = config["source"]
-    speech = "speech from a manifest"
-    if source["kind"] == "generated":
-        # Runs of the first version had one kind of noise and did not say which.
-        noises = " or ".join(source.get("noises", ["coloured"]))
-        speech = f"generated speech with {noises} noise at {source['signal_to_noise']:g} dB"
-    elif source["kind"] == "voices":
-        speech = "speech generated by four Kokoro voices that training does not hear"
-        if table.test_set == "development":
-            speech += ", every second clip in recording conditions"
-    size = f"{table.utterances} utterances, " if table.utterances else ""
-    lines = [
-        f"{table.test_set.capitalize()} set: {size}{first.words} words, {speech}; {table.reading}. "
-        f"{table.seeds.capitalize()}.",
-        f"{first.audio_context:g} s of audio context; normaliser {first.normaliser}; {first.decoding}.",
-        "KL: divergence from the teacher on reference tokens, in nats per token. RTF: time of the whole encoder and of "
-        "decoding over audio time.",
-    ]
+    first = known[-1]
+    lines = [_read(name, each) for name, each in table.sets.items()]
+    lines.append(
+        f"{table.seeds.capitalize()}, one run a row; {first.audio_context:g} s of audio context; normaliser "
+        f"{first.normaliser}; {first.decoding}."
+    )
+    if any(row.significant for each in table.sets.values() for _, _, row in each.compared):
+        lines.append(
+            f"* p < 0.05: better or worse than '{table.against}' (single runs), whatever other seeds would give. "
+            "Without *: not significant."
+        )
+    told = [said for key, said in ABOUT.items() if any(column.key == key for column in columns(table))]
+    on = [f"KL and RTF are on {table.called}."] if len(table.sets) > 1 else []
+    lines.append(" ".join([*told, *on]))
     kept = sorted({item.heldout_kl_tokens for item in evaluations(table) if item.heldout_kl_tokens})
     if kept:
         lines.append(
@@ -73,12 +118,35 @@ def notes(table: AblationTable) -> list[str]:
             "others, which is less than the KL of all tokens and not to be compared with it."
         )
     if table.several:
-        lines.append("Rows that teach were read as teachers. MB: weights that recognising needs, all models together.")
-    if table.test:
-        lines.append(table.test)
-        if any(row.significant for _, _, row in table.compared):
-            lines.append(f"* p < 0.05 against '{table.against}': of these two runs, whatever other seeds would give.")
+        lines.append("Rows that teach were read as teachers.")
     return lines
+
+
+def _read(name: str, table: AblationTable) -> str:
+    """Return what a test set is, how often it was read, and which test its differences had."""
+    item = next(iter(evaluations(table)), None)
+    size = [f"{table.utterances} utterances"] * bool(table.utterances)
+    size += [f"{item.words:,} words"] if item else []
+    own = table.test_set in (TEST, DEVELOPMENT)
+    speech = _speech(table.rows[-1].run.config["source"], table.test_set) if own else ""
+    said = f"{_capital(name)}: {', '.join([*size, *([speech] if speech else [])])}; {table.reading}."
+    return f"{said} {table.test}" if table.test else said
+
+
+def _speech(source: dict[str, Any], test_set: str) -> str:
+    """Return what the speech of a source's own sets is."""
+    if source["kind"] == "generated":
+        # Runs of the first version had one kind of noise and did not say which.
+        noises = " or ".join(source.get("noises", ["coloured"]))
+        return f"generated speech with {noises} noise at {source['signal_to_noise']:g} dB"
+    if source["kind"] == "voices":
+        said = "speech generated by four Kokoro voices that training does not hear"
+        return f"{said}, every second clip in recording conditions" if test_set == DEVELOPMENT else said
+    return "speech from a manifest" if source["kind"] == "manifest" else ""
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def duration(seconds: float) -> str:
@@ -90,60 +158,43 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
-def difference(row: Compared | KindRow) -> str:
-    """Return how far a model is from the baseline, in points, its interval, and * where it is more than chance."""
-    if row.difference is None:
-        return "baseline" if isinstance(row, AblationRow | KindRow) and row.is_baseline else ""
-    said = f"{100 * row.difference:+.1f}"
-    if row.interval is None:
-        return said
-    low, high = row.interval
-    return f"{said} [{100 * low:+.1f}, {100 * high:+.1f}]{' *' if row.significant else ''}"
+def cell(line: Line, column: Column) -> str:
+    """Return what stands in a column of a row, as text; empty where nothing is known."""
+    value = line.value(column)
+    if value is None:
+        return ""
+    if isinstance(value, ParameterCounts):
+        return f"{value.trainable:,} ({100 * value.share_of_teacher:.2f} %)"
+    if column.key == "kl_tokens":
+        return value if isinstance(value, str) else f"top {value}"
+    if column.key == "training":
+        return duration(value)
+    return f"{value:{FORMATS[column.key]}}" if column.key in FORMATS else str(value)
 
 
-def _sheet(table: AblationTable, title: str, said: Sequence[str]) -> Sheet:
-    context = next((item.audio_context for item in evaluations(table)), 30.0)
-    counted = (f"WER % ({context:g} s)", "S", "D", "I")
-    memory = ("MB",) if table.several else ()
-    columns = ("Run", *counted, "difference [95 %]", "KL", "RTF", *memory, "trainable", "step s", "training")
-    subjects = (("teacher", table.teacher), ("student before", table.student_before))
-    references = [(name, Compared(evaluation=item)) for name, item in subjects if item]
-    taught = [_run(row, len(columns), memory=bool(memory)) for row in table.rows if not row.teaches]
-    teaching = [_run(row, len(columns), memory=bool(memory)) for row in table.rows if row.teaches]
-    several = [(row.name, row) for row in table.several if row.evaluation is not None]
-    fixed = [
-        *(_reference(*each, memory=bool(memory)) for each in references),
-        *teaching,
-        *(_reference(*each, memory=bool(memory)) for each in several),
-    ]
-    return Sheet(title, columns, (*fixed, *taught), tuple(said), len(fixed))
+FORMATS: dict[str, str] = {
+    "wer": ".1f",
+    "kl": ".3f",
+    "parameters": ".1f",
+    "memory": ",.0f",
+    "real_time_factor": ".3f",
+    "time_of_teacher": ".2f",
+    "step": ".3f",
+}
+"""How numbers are written as text."""
 
 
-def _reference(name: str, row: Compared, *, memory: bool) -> tuple[str, ...]:
-    """Return the cells of what is no run: nothing of it was trained."""
-    item = row.evaluation
-    assert item is not None
-    return (name, *_counts(item), difference(row), *_costs(item, memory=memory), "", "", "")
+def _main(table: AblationTable) -> Sheet:
+    shown, read = columns(table), lines(table)
+    rows = tuple((line.name, *(cell(line, column) for column in shown)) for line in read)
+    groups = ("", *(column.test_set for column in shown)) if len(table.sets) > 1 else ()
+    title = f"{table.job.name}: word error rates{' on each test set' if groups else f', {table.called}'}"
+    return Sheet(title, ("Run", *(each.title for each in shown)), rows, tuple(notes(table)), fixed(table), groups)
 
 
-def _run(row: AblationRow, width: int, *, memory: bool) -> tuple[str, ...]:
-    item, run = row.evaluation, row.run
-    if item is None:
-        return (run.name, run.state, *[""] * (width - 2))
-    cells = (*_counts(item), difference(row), *_costs(item, memory=memory), _trainable(row.parameters))
-    step = "" if run.step_seconds is None else f"{run.step_seconds:.3f}"
-    return (run.name, *cells, step, "" if run.seconds is None else duration(run.seconds))
-
-
-def _costs(item: EvaluationRecord, *, memory: bool) -> tuple[str, ...]:
-    """Return the divergence, the real-time factor and, where it is a column, the megabytes of weights."""
-    size = "" if item.memory is None else f"{item.memory / 1e6:,.0f}"
-    return (_divergence(item), f"{item.real_time_factor:.3f}", *([size] if memory else []))
-
-
-def _seeds(found: OverSeeds, title: str = "Over seeds") -> Sheet:
+def _seeds(found: OverSeeds, title: str) -> Sheet:
     counted = ("Run", "seeds", "mean WER %", "SD", "range")
-    columns = (*counted, "difference [95 %]", "SD of difference", "seeds better", "verdict")
+    columns = (*counted, "difference [95 %]", "SD of difference", "seeds better", VERDICT)
     rows = [
         (
             row.name,
@@ -165,7 +216,10 @@ def _points(fraction: float | None) -> str:
     return "" if fraction is None else f"{100 * fraction:.1f}"
 
 
-def _mixtures(table: AblationTable) -> Sheet:
+def mixtures(table: AblationTable) -> Sheet | None:
+    """Return what mixtures of experts store, and where their points go; None where no run has experts."""
+    if not any(row.load for row in table.rows):
+        return None
     rows = []
     for row in table.rows:
         counts = row.parameters
@@ -175,27 +229,3 @@ def _mixtures(table: AblationTable) -> Sheet:
             rows.append((row.run.name, f"{counts.student:,}", active, load))
     title = "Parameters that the student stores, and that a frame or token goes through"
     return Sheet(title, ("Run", "stored", "active", "load per expert, busiest first"), tuple(rows), (LOAD,))
-
-
-def evaluations(table: AblationTable) -> list[EvaluationRecord]:
-    """Return the evaluations of a table, the teacher's first."""
-    found = [table.teacher, table.student_before, *(row.evaluation for row in (*table.several, *table.rows))]
-    return [item for item in found if item is not None]
-
-
-def _counts(item: EvaluationRecord) -> tuple[str, ...]:
-    return (
-        f"{100 * item.wer:.1f}" if item.words else "",
-        str(item.substitutions),
-        str(item.deletions),
-        str(item.insertions),
-    )
-
-
-def _divergence(item: EvaluationRecord) -> str:
-    kept = f" (top {item.heldout_kl_tokens})" if item.heldout_kl_tokens else ""
-    return "" if item.heldout_kl is None else f"{item.heldout_kl:.3f}{kept}"
-
-
-def _trainable(counts: ParameterCounts | None) -> str:
-    return "" if counts is None else f"{counts.trainable:,} ({100 * counts.share_of_teacher:.2f} %)"

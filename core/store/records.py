@@ -213,6 +213,7 @@ class EvaluationRecord:
         real_time_factor: Time of the encoder, whole, and of decoding over audio time.
         seconds: Time that the evaluation took.
         memory: Bytes of the weights that are needed; None before it was counted.
+        encoder_layers: Of the model, and `decoder_layers` alike; None of several models, and before they were counted.
     """
 
     id: int
@@ -238,6 +239,8 @@ class EvaluationRecord:
     group: int = 0
     memory: int | None = None
     heldout_kl_tokens: int | None = None
+    encoder_layers: int | None = None
+    decoder_layers: int | None = None
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ class Results(Database):
         group: int = 0,
         memory: int | None = None,
         heldout_kl_tokens: int | None = None,
+        encoder_layers: int | None = None,
+        decoder_layers: int | None = None,
         results: Sequence[UtteranceResult] = (),
     ) -> EvaluationRecord:
         """Store an evaluation and its utterances; see EvaluationRecord.

@@ -164,6 +164,8 @@ evaluations = Table(
     Column("group", Integer, nullable=False, default=0),
     Column("memory", Integer),
     Column("heldout_kl_tokens", Integer),
+    Column("encoder_layers", Integer),
+    Column("decoder_layers", Integer),
 )
 Index("evaluations_by_job", evaluations.c.job_id, evaluations.c.test_set)
 # The list of runs looks for the lowest rate on a set, which is then in the index.

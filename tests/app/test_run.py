@@ -137,7 +137,7 @@ def test_a_run_in_the_bin_says_so_and_comes_back(open_page: OpenPage, store: Sto
 def test_the_angle_at_the_last_probe_stands_in_front(open_page: OpenPage, store: Store, runs_folder: Path) -> None:
     run = sample.add_finished_job(store, runs_folder)[3]
     shown = {item.label: item.value for item in open_page("run", run=run.id).metric}
-    assert shown["Angle, mean of layer pairs ↓"] == "29.6°"
+    assert shown["Mean angle ↓"] == "29.6°"
 
 
 def test_a_log_that_did_not_come_along_is_said_to_be_elsewhere(

@@ -1,31 +1,12 @@
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from app import tables, text
+from app import tables
 from core.ablation import ablation_table
 from core.config import RunConfig, read_preset
-from core.runs import AblationTable, Metric
+from core.runs import Metric
 from core.store import Store
 from tests.app import sample
-
-
-@pytest.fixture
-def table(store: Store, tmp_path: Path) -> AblationTable:
-    (first, *_) = sample.add_finished_job(store, tmp_path)
-    return ablation_table(store, first.job_id)
-
-
-def test_an_ablation_lists_teacher_student_before_and_every_run(table: AblationTable) -> None:
-    names = [row.run.name for row in table.rows]
-    assert list(tables.ablation(table)["Model"]) == ["Teacher", "Student before", *names]
-
-
-def test_what_decides_stands_before_its_parts(table: AblationTable) -> None:
-    columns = list(tables.ablation(table).columns)
-    assert columns[:8] == ["Model", "WER", "Verdict", "Difference", "95 % interval", "S", "D", "I"]
 
 
 def test_a_run_is_judged_by_its_test_set(store: Store, tmp_path: Path) -> None:
@@ -46,36 +27,6 @@ def test_a_run_whose_test_set_is_unread_is_judged_by_its_best_checkpoint(store: 
     assert [row.evaluation for row in rows] == [judged[run.id] for run in runs]
 
 
-def test_a_rate_is_errors_over_words_in_percent(table: AblationTable) -> None:
-    frame = tables.ablation(table)
-    assert table.teacher is not None
-    errors = frame["S"] + frame["D"] + frame["I"]
-    assert frame["WER"].tolist() == pytest.approx((100 * errors / table.teacher.words).tolist())
-
-
-def test_models_that_cannot_be_tested_have_a_difference_alone(table: AblationTable) -> None:
-    first, second = table.rows[1:3]
-    few = replace(table, rows=(table.rows[0], replace(first, interval=None, p_value=None), second))
-    frame = tables.ablation(few).set_index("Model")
-    row = frame.loc[first.run.name]
-    assert list(row[["Verdict", "95 % interval"]]) == ["too few to test", ""]
-    assert row["Difference"] == text.points(first.difference)
-    assert list(tables.contrasts(few)["name"]) == [second.run.name]
-
-
-def test_a_difference_by_chance_is_called_not_significant(table: AblationTable) -> None:
-    row = table.rows[1].__class__(**{**vars(table.rows[1]), "p_value": 0.31})
-    assert tables.verdict(row) == "not significant, p = 0.310"
-    clear = row.__class__(**{**vars(row), "p_value": 0.0004, "difference": -0.2})
-    assert tables.verdict(clear) == "better of these two runs, p < 0.001"
-
-
-def test_the_notes_say_size_seed_and_normaliser(table: AblationTable) -> None:
-    notes = " ".join(tables.ablation_notes(table))
-    for said in (f"{sample.UTTERANCES} utterances", "seed 0", "whisper-english", "adjusted for 6 comparisons on all"):
-        assert said in notes
-
-
 def test_two_rows_of_the_quick_start_differ_in_their_losses_alone() -> None:
     fields = [config.model_dump(mode="json") for config in read_preset("quickstart")[1]]
     assert tables.difference_in_words(fields[0], fields[1]) == "soft labels: weight 0.8"
@@ -86,19 +37,6 @@ def test_a_row_of_a_mixture_differs_in_its_experts() -> None:
     one, mixture, *_ = (config.model_dump(mode="json") for config in read_preset("mixture")[1])
     said = "lora.mixture.experts: 4; lora.mixture.top_k: none; lora.mixture.gain: 1; lora.mixture.balance: 0.01"
     assert tables.difference_in_words(one, mixture) == said
-
-
-def test_loads_and_active_parameters_are_shown_where_there_are_experts(table: AblationTable) -> None:
-    assert "Load per expert" not in tables.ablation(table)
-    rows = [replace(row, load=(0.7, 0.2, 0.1) if place == 1 else ()) for place, row in enumerate(table.rows)]
-    frame = tables.ablation(replace(table, rows=tuple(rows))).set_index("Model")
-    assert list(frame["Load per expert"]) == ["", "", "", "0.70 0.20 0.10", "", ""]
-    assert frame.loc["Teacher", "Stored"] == ""
-
-
-def test_a_step_has_its_seconds(table: AblationTable) -> None:
-    steps = tables.ablation(table)["Step"].tolist()
-    assert steps[2:] == [pytest.approx((88 + place) / sample.STEPS) for place in range(4)]
 
 
 def test_a_loss_that_is_gone_is_a_difference(make_config: Callable[..., RunConfig]) -> None:
@@ -115,50 +53,3 @@ def test_a_loss_that_is_gone_is_a_difference(make_config: Callable[..., RunConfi
 def test_values_that_are_not_finite_are_left_out_of_curves() -> None:
     metrics = [Metric("r", "loss/total", step, value) for step, value in enumerate((1.0, float("nan"), float("inf")))]
     assert tables.curves(metrics)["value"].tolist() == [1.0]
-
-
-def test_kinds_of_runs_have_a_mean_a_spread_and_a_difference_over_their_seeds(store: Store) -> None:
-    found = ablation_table(store, sample.add_seeds(store, utterances=120).id)
-    rates = [100 * row.evaluation.wer for row in found.rows if row.evaluation]
-    frame = tables.over_seeds(found)
-    assert list(frame["Seeds"]) == ["2", "2"]
-    assert tables.ablation_notes(found)[0].endswith("one run per row, seeds 0, 1, 2.")
-    first, second = rates[2] - rates[0], rates[3] - rates[1]
-    assert frame["Difference"].tolist() == ["", f"{(first + second) / 2:+.1f}".replace("-", "−")]
-    # Of two numbers the standard deviation is their distance over the root of two.
-    assert frame["SD of difference"].tolist() == ["", f"{abs(first - second) / 2**0.5:.1f}"]
-    assert frame["SD"].tolist() == [f"{(rates[place + 1] - rates[place]) / 2**0.5:.1f}" for place in (0, 2)]
-    assert frame["Seeds better"].tolist() == ["", "2 of 2"]
-    assert frame["Verdict"].tolist() == ["baseline", "too few seeds to test"]
-
-
-def test_three_seeds_are_judged_together_and_drawn_so(store: Store) -> None:
-    found = ablation_table(store, sample.add_seeds(store, utterances=120, third=True).id)
-    frame = tables.over_seeds(found)
-    assert found.over_seeds is not None
-    assert frame["Verdict"].tolist() == ["baseline", found.over_seeds.rows[1].verdict]
-    assert "p = " in frame["Verdict"][1]
-    assert list(tables.contrasts(found)["name"]) == ["kd"]
-    assert set(tables.ablation(found)["Verdict"]) >= {"baseline", "see over seeds"}
-
-
-def test_one_seed_has_no_table_over_seeds(table: AblationTable) -> None:
-    assert tables.over_seeds(table).empty
-
-
-def test_a_divergence_of_kept_tokens_never_stands_unmarked_beside_one_of_all(
-    table: AblationTable, store: Store
-) -> None:
-    assert "KL of" not in tables.ablation(table)
-    records = store.evaluations(job_id=table.job.id)
-    assert "KL of" not in tables.evaluations(records)
-    first, *others = table.rows
-    assert first.evaluation is not None
-    compact = replace(first, evaluation=replace(first.evaluation, heldout_kl_tokens=32))
-    frame = tables.ablation(replace(table, rows=(compact, *others))).set_index("Model")
-    marks = frame["KL of"].to_dict()
-    assert marks.pop(first.run.name) == "top 32 tokens"
-    assert marks.pop("Teacher") == ""
-    assert set(marks.values()) == {"all tokens"}
-    kept = [replace(record, heldout_kl_tokens=16) if record.heldout_kl is not None else record for record in records]
-    assert set(tables.evaluations([*records, *kept])["KL of"]) == {"", "all tokens", "top 16 tokens"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import tables, teachers, text
+from app import ablation_tables, teachers, text
 from core.ablation import ablation_table
 from core.runs import RunRecord, UtteranceResult, word_difference
 from core.store import Store
@@ -93,13 +93,13 @@ def test_the_table_shows_experts_ensembles_and_students_with_intervals(
         "ensemble, weighted, temperature 5",
         "ensemble, best",
     ]
-    verdicts = dict(zip(table["Model"], table["Verdict"], strict=True))
+    verdicts = dict(ablation_tables.verdicts(ablation_table(store, runs[0].job_id)))
     assert verdicts["one of several: the best teacher"] == "baseline"
-    compared = table.loc[table["Verdict"] != "baseline"]
+    compared = table.loc[[verdicts[name] != "baseline" for name in table["Model"]]]
     assert len(compared) == 9
-    assert all(compared["95 % interval"])
-    assert set(table["Weights"]) == {150.0}
-    rates, _ = tables.rates(ablation_table(store, runs[0].job_id))
+    assert all(compared["difference [95 %]"].str.contains("[", regex=False))
+    assert set(table["MB"]) == {150.0}
+    rates, _ = ablation_tables.rates(ablation_table(store, runs[0].job_id))
     assert list(rates["role"]) == ["Teacher"] * 3 + ["Ensemble"] * 3 + ["Student"] * 4
 
 

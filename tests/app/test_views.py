@@ -1,6 +1,5 @@
 """Every page opens on every kind of database, and says what it has to say."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,7 +91,7 @@ def test_a_job_that_leaves_its_test_set_unread_shows_its_development_set(
     assert rate.endswith(" %")
     page = open_page("ablations", job=runs[0].job_id)
     assert "leaves its test set unread" in texts(page)
-    assert all(rate > 0 for rate in page.dataframe[0].value["WER"])
+    assert all(rate > 0 for rate in page.dataframe[0].value["WER %"])
 
 
 def test_the_test_set_is_offered_first_and_later_steps_before_earlier_ones(
@@ -126,13 +125,16 @@ def test_the_settings_of_a_run_are_those_it_ran_with(open_page: OpenPage, finish
     assert finished[3].config_hash in texts(page)
 
 
-def test_the_ablation_table_stands_above_its_notes_and_recorded_speech_on_its_own(
+def test_the_ablation_table_has_recorded_speech_before_the_test_set_and_details_of_each(
     open_page: OpenPage, finished: list[RunRecord]
 ) -> None:
     page = open_page("ablations", job=finished[0].job_id)
-    assert list(page.dataframe[0].value["Model"])[2:] == [run.name for run in finished]
-    assert len(page.dataframe) == 2
-    assert "never pooled" in texts(page)
+    table = page.dataframe[0].value
+    assert list(table[("", "Model")])[2:] == [run.name for run in finished]
+    assert list(dict.fromkeys(name for name, _ in table.columns))[1:] == ["recorded clips", "generated voice"]
+    labels = [item.label for item in page.expander]
+    assert labels == ["Errors and verdicts: recorded clips", "Errors and verdicts: generated voice"]
+    assert [list(item.value["Model"])[2:] for item in page.dataframe[1:]] == [[run.name for run in finished]] * 2
     assert "comparisons on all test sets (Holm)" in texts(page)
 
 
@@ -249,12 +251,13 @@ def test_a_choice_stands_in_the_address_and_an_address_without_it_means_the_defa
     assert set(page.query_params) == {"run"}
 
 
-def test_ablations_open_on_the_newest_job_that_has_finished_with_its_verdicts_whole(
+def test_ablations_open_on_the_newest_job_that_has_finished_with_its_verdicts_as_text(
     open_page: OpenPage, store: Store, runs_folder: Path, finished: list[RunRecord]
 ) -> None:
     (queued,) = sample.add_job(store, runs_folder, "queued")
     page = open_page("ablations")
-    assert list(page.dataframe[0].value["Model"])[2:] == [run.name for run in finished]
-    columns = json.loads(page.dataframe[0].proto.columns)
-    assert (columns["Model"]["width"], columns["Verdict"]["width"]) == (180, 200)
+    assert list(page.dataframe[0].value[("", "Model")])[2:] == [run.name for run in finished]
+    # As text they are whole on a phone, too.
+    (said, _) = [item.value for item in page.markdown if item.value.startswith("- **")]
+    assert said.startswith("- **LoRA \\+ CE**: baseline\n- **\\+ logit KD**: ")
     assert "Nothing has been read yet." in texts(open_page("ablations", job=queued.job_id))

@@ -92,7 +92,7 @@ def test_fields_stand_on_one_line_and_no_axis_is_cut(page: Page, sample_studio: 
     tops = labels.evaluate_all("all => all.map(label => Math.round(label.getBoundingClientRect().top))")
     assert len(set(tops)) == 1
     open_page(page, f"{sample_studio.url}/run?tab=Curves")
-    expect(page.locator("[role=graphics-document]", has_text="80%")).to_be_visible()
+    expect(page.locator("[role=graphics-document]", has_text="80 %")).to_be_visible()
     beyond = page.locator(".stVegaLiteChart svg text").evaluate_all(BEYOND)
     assert beyond == []
 

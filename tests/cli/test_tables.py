@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from core.cli.tables import ablation_json, print_ablation, print_runs, runs_json
+from core.cli.tables import WIDTH, ablation_json, print_ablation, print_runs, runs_json
 from core.config import RunConfig
 from core.reports.sheets import notes
 from core.runs import AblationTable, JobRecord, ParameterCounts, Studio
@@ -21,7 +21,7 @@ def table(studio: Studio, configs: tuple[RunConfig, ...], complete: Callable[...
 
 
 def text_of(table: AblationTable) -> str:
-    console = Console(file=io.StringIO(), width=140)
+    console = Console(file=io.StringIO(), width=WIDTH)
     print_ablation(table, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -30,20 +30,27 @@ def text_of(table: AblationTable) -> str:
 def test_text_and_json_show_the_same_numbers(table: AblationTable) -> None:
     lines = text_of(table).splitlines()
     data = ablation_json(table)
-    for subject, name in ((data["teacher"], "teacher "), (data["student_before"], "student before ")):
+    for subject, name in ((data["teacher"], "│ teacher "), (data["student_before"], "│ student before ")):
         line = next(line for line in lines if name in line)
-        assert f" {subject['wer']:.1f} " in line
-        assert f" {subject['substitutions']} " in line
+        for read in (subject, subject["real_speech"]):
+            assert f" {read['wer']:.1f} " in line
+        assert any(f" {subject['substitutions']} " in line for line in lines if name in line)
     for run in data["runs"]:
         line = next(line for line in lines if f"{run['name']} " in line)
+        assert f" {run['real_speech']['wer']:.1f} " in line
         assert f" {run['wer']:.1f} " in line
         assert "250,000 (0.68 %)" in line
         assert "1 min 1 s" in line
+        assert list(run["differences"]) == ["real", "test"]
+        assert {key: run["differences"]["test"][key] for key in ("difference", "interval", "p_value")} == {
+            key: run[key] for key in ("difference", "interval", "p_value")
+        }
         if run["difference"] is None:
-            assert "baseline" in line
-        else:
-            low, high = run["interval"]
-            assert f"{run['difference']:+.1f} [{low:+.1f}, {high:+.1f}]" in line
+            assert line.count("baseline") == 2
+            continue
+        for each in run["differences"].values():
+            low, high = each["interval"]
+            assert f"{each['difference']:+.1f} [{low:+.1f}, {high:+.1f}]" in line
 
 
 def test_json_has_what_was_promised(table: AblationTable) -> None:
@@ -99,7 +106,7 @@ def test_a_difference_beyond_chance_is_marked(table: AblationTable) -> None:
     assert marked < {row.run.name for row in table.rows}
     for row in table.rows:
         line = next(line for line in text_of(table).splitlines() if f"{row.run.name} " in line)
-        assert ("] *" in line) == (row.run.name in marked)
+        assert ("]\u00a0*" in line) == (row.run.name in marked)
 
 
 def test_the_notes_tell_size_seed_speech_and_decoding(table: AblationTable) -> None:
@@ -108,10 +115,46 @@ def test_the_notes_tell_size_seed_speech_and_decoding(table: AblationTable) -> N
         assert part in told
 
 
-def test_recorded_speech_has_a_table_of_its_own_in_the_same_family(table: AblationTable) -> None:
-    after = text_of(table).split("real: 12 utterances")[1]
-    assert "comparisons on all test sets" in " ".join(after.split())
-    assert "] *" not in after
+def test_recorded_speech_stands_first_and_has_details_of_its_own(table: AblationTable) -> None:
+    shown = text_of(table)
+    head = next(line for line in shown.splitlines() if "generated voice" in line)
+    assert head.index("recorded clips") < head.index("generated voice")
+    before, after = shown.split("recorded clips: 12 utterances, 84 words")
+    assert " ".join(before.split()).count("comparisons on all test sets") == 2
+    own, other = after.split("generated voice: 100 utterances, 700 words")
+    for row, part in ((table.extra["real"].rows[1], own), (table.rows[1], other)):
+        assert row.evaluation is not None
+        line = next(line for line in part.splitlines() if f"{row.run.name} " in line)
+        assert f" {row.evaluation.substitutions} " in line
+        assert row.verdict in line
+    sets = ablation_json(table)["test_sets"]
+    assert [(each["test_set"], each["name"], each["utterances"]) for each in sets] == [
+        ("real", "recorded clips", 12),
+        ("test", "generated voice", 100),
+    ]
+
+
+def test_what_inference_saves_stands_beside_the_teacher(table: AblationTable) -> None:
+    """A student of half the time, with a layer less: in the table, and in the data."""
+    assert table.teacher is not None
+    teacher = replace(table.teacher, encoder_layers=4, decoder_layers=4, memory=151_000_000)
+    cut = [
+        replace(row, evaluation=replace(row.evaluation, encoder_layers=3, decoder_layers=4, real_time_factor=0.05))
+        for row in table.rows
+        if row.evaluation
+    ]
+    assert "layers" not in text_of(table).split("KL: ")[0]
+    found = replace(table, teacher=teacher, rows=tuple(cut))
+    lines = text_of(found).splitlines()
+    first, run = (next(line for line in lines if f"│ {name} " in line) for name in ("teacher", cut[1].run.name))
+    for said in (" 4 + 4 ", " 37.0 ", " 151 ", " 0.100 "):
+        assert said in first
+    for said in (" 3 + 4 ", " 36.0 ", " 0.050 ", " 0.50 "):
+        assert said in run
+    assert [each["encoder_layers"] for each in (ablation_json(found)["teacher"], *ablation_json(found)["runs"])] == [
+        4,
+        *[3] * len(cut),
+    ]
 
 
 def test_rows_that_were_not_tested_yet_are_left_open(studio: Studio, configs: tuple[RunConfig, ...]) -> None:
@@ -128,7 +171,8 @@ def test_a_manifest_as_source_is_not_called_generated(
     source = {"kind": "manifest", "train": "a", "development": "b", "test": "c"}
     own = RunConfig.model_validate({**configs[0].model_dump(), "source": source})
     table = studio.ablation(complete(studio.store.create_job("mine", [own])).id)
-    assert "speech from a manifest" in notes(table)[0]
+    assert list(table.sets) == ["recorded clips", "c"]
+    assert notes(table)[1].startswith("C: 100 utterances, 700 words, speech from a manifest; read once.")
     assert table.test == ""
 
 

@@ -40,5 +40,11 @@ def foreign(table: AblationTable) -> AblationTable:
     """Return the table of a job and runs that bear a name made to break tables."""
     from dataclasses import replace
 
-    rows = tuple(replace(row, run=replace(row.run, name=NAME)) for row in table.rows)
-    return replace(table, rows=rows, baseline=NAME, job=replace(table.job, name=NAME))
+    def named(each: AblationTable) -> AblationTable:
+        rows = tuple(
+            replace(row, run=replace(row.run, name=NAME), against=row.against and NAME, p_value=row.against and 0.001)
+            for row in each.rows
+        )
+        return replace(each, rows=rows, baseline=NAME, job=replace(each.job, name=NAME))
+
+    return replace(named(table), extra={NAME: replace(named(table.extra["real"]), test_set=NAME)})

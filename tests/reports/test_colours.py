@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import charts, tables, tradeoffs
+from app import ablation_tables, charts, tradeoffs
 from core.reports import page
 from core.reports.colours import RUNS, run_colour, run_colours
 from core.runs import AblationTable, Studio
@@ -39,8 +39,8 @@ def test_runs_side_by_side_have_colours_of_their_own_as_long_as_there_are_any(po
 def test_a_run_has_its_colour_in_every_chart_of_its_job(table: AblationTable) -> None:
     own = {row.run.name: run_colour(row.run.position) for row in table.rows}
     assert len(set(own.values())) == len(own)
-    rates, _ = tables.rates(table)
-    for frame in (rates, tables.contrasts(table), tradeoffs.costs(table)):
+    rates, _ = ablation_tables.rates(table)
+    for frame in (rates, ablation_tables.contrasts(table), tradeoffs.costs(table)):
         found = dict(zip(frame["name"], frame["colour"], strict=True))
         assert {name: colour for name, colour in found.items() if name != "Teacher"}.items() <= own.items()
     assert dict(zip(rates["name"], rates["colour"], strict=True))["Teacher"] == charts.TEACHER

@@ -93,20 +93,30 @@ def test_every_column_of_numbers_holds_numbers_alone(table: AblationTable) -> No
     assert "−" not in content
     parameters = table.rows[0].parameters
     assert parameters is not None
-    assert lines_of(content)[2]["trained_parameters"] == str(parameters.trainable)
+    assert lines_of(content)[1]["trained_parameters"] == str(parameters.trainable)
 
 
 def test_the_rows_are_those_of_the_table_and_the_baseline_is_told(table: AblationTable) -> None:
-    lines = lines_of(ablation_csv(table))
+    every = lines_of(ablation_csv(table))
+    assert [line["test_set"] for line in every] == [*["real"] * 5, *["test"] * 6]
+    assert {line["test_set_name"] for line in every} == {"recorded clips", "generated voice"}
+    assert [line["wer_percent"] for line in every[1:5]] == [
+        str(100 * row.evaluation.wer) for row in table.extra["real"].rows if row.evaluation
+    ]
+    lines = every[5:]
     assert [line["role"] for line in lines] == ["teacher", "student_before", *["student"] * 4]
     assert [line["baseline"] for line in lines] == ["", "", "yes", "no", "no", "no"]
     assert lines[3]["name"] == "'+ logit KD"
     assert lines[3]["training_seconds"] == "89.0"
+    assert table.teacher is not None
+    assert table.rows[1].evaluation is not None
+    ratio = table.rows[1].evaluation.real_time_factor / table.teacher.real_time_factor
+    assert [line["real_time_factor_over_teacher"] for line in lines[:4:3]] == ["", str(ratio)]
 
 
 def test_loads_of_experts_are_numbers_apart_by_spaces(table: AblationTable) -> None:
     rows = tuple(replace(row, load=(0.75, 0.25)) for row in table.rows)
-    assert lines_of(ablation_csv(replace(table, rows=rows)))[2]["load_per_expert"] == "0.7500 0.2500"
+    assert lines_of(ablation_csv(replace(table, rows=rows, extra={})))[2]["load_per_expert"] == "0.7500 0.2500"
 
 
 def test_rows_that_were_not_read_yet_are_named_and_left_empty(store: Store, make_config: Callable[..., Any]) -> None:

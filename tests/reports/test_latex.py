@@ -52,7 +52,10 @@ def test_the_cells_are_those_of_the_terminal(table: AblationTable) -> None:
     rows = [
         line.removesuffix(r" \\").split(" & ") for line in ablation_latex(table).splitlines() if line.endswith(r" \\")
     ]
-    for row, cells in zip(rows[1:], sheet.rows, strict=False):
+    spans, _, *rest = rows
+    assert spans[1:3] == [rf"\multicolumn{{2}}{{c}}{{{name}}}" for name in ("recorded clips", "generated voice")]
+    assert sum(int(part.split("{")[1][:-1]) for part in spans) == len(sheet.columns)
+    for row, cells in zip(rest, sheet.rows, strict=False):
         shown = [cell.replace("$-$", "-").replace("{[}", "[").replace("{]}", "]").replace("{*}", "*") for cell in row]
         assert shown[1:] == [cell.replace("%", r"\%") for cell in cells[1:]]
 

@@ -105,7 +105,7 @@ def test_the_clips_are_the_files_themselves_with_what_each_model_heard(studio: S
     files = {path.read_bytes() for path in (studio.runs_folder / "data" / "sample").iterdir()}
     assert len(sounds) == 20
     assert sounds <= files
-    assert "20 of 24 utterances of the test set, evenly spread" in read.text
+    assert "20 of 24 utterances of generated voice, evenly spread" in read.text
     assert read.elements["del"] > 20
     assert read.elements["ins"] > 20
     for who in ("Teacher", "LoRA + CE (baseline)", "(best)"):

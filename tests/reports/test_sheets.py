@@ -7,23 +7,29 @@ from rich.console import Console
 
 from core.cli.tables import ablation_json, print_ablation
 from core.reports.markdown import ablation_markdown, plain
-from core.reports.sheets import duration, notes, sheets
+from core.reports.sheets import Sheet, duration, notes, sheets
 from core.runs import AblationTable
 from tests.reports.conftest import NAME
 
 
 def printed(table: AblationTable) -> list[list[str]]:
     """Return the cells of the rows that the terminal shows."""
-    console = Console(file=io.StringIO(), width=220)
+    console = Console(file=io.StringIO(), width=260)
     print_ablation(table, console)
     assert isinstance(console.file, io.StringIO)
     lines = [line for line in console.file.getvalue().splitlines() if line.startswith("│")]
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    return [[cell.strip().replace("\u00a0*", " *") for cell in line.strip("│").split("│")] for line in lines]
+
+
+def titles(sheet: Sheet) -> tuple[str, ...]:
+    """Return what the columns of a table are called, the test set first."""
+    groups = sheet.groups or ("",) * len(sheet.columns)
+    return tuple(f"{group}: {name}" if group else name for group, name in zip(groups, sheet.columns, strict=True))
 
 
 def in_markdown(table: AblationTable) -> list[list[str]]:
     lines = [line for line in ablation_markdown(table).splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [[cell.strip().replace("\\<", "<") for cell in line.strip("|").split("|")] for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -35,21 +41,56 @@ def test_a_length_of_time_is_told_in_its_two_largest_units(seconds: float, text:
 
 def test_markdown_shows_the_numbers_of_the_terminal(table: AblationTable) -> None:
     rows = [row for row in in_markdown(table) if row[0] != "Run"]
-    assert len(rows) == 2 * 5 + 1  # teacher and four runs on two sets, student before on one
+    assert len(rows) == 6 + 5 + 6  # student before was read on one of two sets, which has it in its details alone
     assert rows == printed(table)
 
 
 def test_the_cells_are_the_numbers_of_the_table(table: AblationTable) -> None:
     sheet = sheets(table)[0]
-    (context, *_) = sheet.columns[1:]
-    assert context == "WER % (30 s)"
-    for cells, run in zip(sheet.rows[sheet.fixed :], ablation_json(table)["runs"], strict=True):
-        shown = dict(zip(sheet.columns, cells, strict=True))
-        assert shown[context] == f"{run['wer']:.1f}"
-        assert [int(shown[kind]) for kind in "SDI"] == [run[k] for k in ("substitutions", "deletions", "insertions")]
-        if run["difference"] is not None:
-            low, high = run["interval"]
-            assert shown["difference [95 %]"].startswith(f"{run['difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
+    assert titles(sheet)[:5] == (
+        "Run",
+        "recorded clips: WER %",
+        "recorded clips: difference [95 %]",
+        "generated voice: WER %",
+        "generated voice: difference [95 %]",
+    )
+    errors = ("substitutions", "deletions", "insertions")
+    for name, found, read in zip(table.sets, sheets(table)[1:], ("real_speech", None), strict=True):
+        assert found.title.startswith(f"{name}: 24 utterances")
+        for cells, own, run in zip(
+            sheet.rows[sheet.fixed :], found.rows[found.fixed :], ablation_json(table)["runs"], strict=True
+        ):
+            shown = dict(zip(titles(sheet), cells, strict=True))
+            item = run[read] if read else run
+            assert shown[f"{name}: WER %"] == f"{item['wer']:.1f}"
+            assert list(own[2:5]) == [str(item[kind]) for kind in errors]
+            each = run["differences"][table.sets[name].test_set]
+            if each["difference"] is not None:
+                low, high = each["interval"]
+                said = f"{each['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+                assert shown[f"{name}: difference [95 %]"].startswith(said)
+
+
+def test_a_job_of_one_test_set_has_kinds_of_errors_beside_its_rates(table: AblationTable) -> None:
+    alone = replace(table, extra={})
+    (sheet,) = sheets(alone)
+    assert sheet.title == "quickstart: word error rates, generated voice"
+    assert titles(sheet)[:6] == ("Run", "WER %", "S", "D", "I", "difference [95 %]")
+    for cells, run in zip(sheet.rows[sheet.fixed :], ablation_json(alone)["runs"], strict=True):
+        assert cells[1] == f"{run['wer']:.1f}"
+        assert [int(cell) for cell in cells[2:5]] == [run[k] for k in ("substitutions", "deletions", "insertions")]
+
+
+def test_five_test_sets_are_ten_columns(table: AblationTable) -> None:
+    (real,) = table.extra.values()
+    extra = {name: replace(real, test_set=name) for name in ("phone", "real", "car", "asterisk")}
+    many = replace(table, extra=extra)
+    (sheet, *others) = sheets(many)
+    names = ["phone", "recorded clips", "car", "Asterisk prompts", "generated voice"]
+    assert [name for name, _ in sheet.spans] == ["", *names, ""]
+    assert [size for _, size in sheet.spans][1:-1] == [2] * 5
+    assert [each.title.split(":")[0] for each in others] == names
+    assert len({len(row) for row in (sheet.columns, sheet.groups, *sheet.rows)}) == 1
 
 
 def test_kinds_of_runs_over_seeds_have_a_table_of_their_own_everywhere(seeds: AblationTable) -> None:
@@ -81,13 +122,16 @@ def test_the_notes_say_that_runs_are_compared_seed_by_seed(seeds: AblationTable)
 
 
 def test_one_seed_is_a_seed_and_several_are_seeds(table: AblationTable, seeds: AblationTable) -> None:
-    assert notes(table)[0].endswith("; read once. Seed 0.")
-    assert notes(seeds)[0].endswith("; read once. Seeds 0, 1, 2, 3.")
+    assert notes(table)[2].startswith("Seed 0, one run a row; 30 s of audio context")
+    assert notes(seeds)[1].startswith("Seeds 0, 1, 2, 3, one run a row;")
     assert (table.seeds, seeds.seeds) == ("seed 0", "seeds 0, 1, 2, 3")
 
 
 def test_a_job_of_one_seed_has_no_such_table(table: AblationTable) -> None:
-    assert [sheet.title for sheet in sheets(table)][1:] == ["real: 24 utterances, on their own"]
+    assert [sheet.title.split(",")[0] for sheet in sheets(table)][1:] == [
+        "recorded clips: 24 utterances",
+        "generated voice: 24 utterances",
+    ]
     assert ablation_json(table)["over_seeds"] is None
 
 
@@ -101,7 +145,7 @@ def test_a_run_of_the_first_version_is_told_too(table: AblationTable) -> None:
     *others, last = table.rows
     source = {key: value for key, value in last.run.config["source"].items() if key != "noises"}
     run = replace(last.run, config=last.run.config | {"source": source})
-    (said, *_) = notes(replace(table, rows=(*others, replace(last, run=run))))
+    (_, said, *_) = notes(replace(table, rows=(*others, replace(last, run=run))))
     assert "generated speech with coloured noise at" in said
 
 
@@ -109,16 +153,18 @@ def test_a_run_of_the_first_version_is_told_too(table: AblationTable) -> None:
 def test_speech_of_the_voices_is_called_so(table: AblationTable, test_set: str, half: bool) -> None:
     *others, last = table.rows
     run = replace(last.run, config=last.run.config | {"source": {"kind": "voices"}})
-    (said, *_) = notes(replace(table, rows=(*others, replace(last, run=run)), test_set=test_set))
+    said = " ".join(notes(replace(table, rows=(*others, replace(last, run=run)), test_set=test_set)))
     assert "speech generated by four Kokoro voices that training does not hear" in said
     assert ("every second clip in recording conditions" in said) == half
 
 
 def test_a_name_breaks_no_table_in_markdown(foreign: AblationTable) -> None:
-    lines = [line for line in ablation_markdown(foreign).splitlines() if line.startswith("|")]
-    bars = {line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}
-    assert len(bars) == 1
     written = ablation_markdown(foreign)
+    sections = written.split("## ")[1:]
+    assert len(sections) == 3
+    for section in sections:
+        lines = [line for line in section.splitlines() if line.startswith("|")]
+        assert len({line.replace("\\\\", "").replace("\\|", "").count("|") for line in lines}) == 1
     for sign in ("<script>", "[d](", "`c`", "*b*", "$x"):
         assert sign not in written.replace("\\<", "").replace("\\[", "").replace("\\`", "").replace("\\*", "").replace(
             "\\$", ""
@@ -141,7 +187,8 @@ def test_a_divergence_of_kept_tokens_is_marked_in_the_table_the_notes_and_the_da
     assert not any("likeliest tokens" in note for note in notes(table))
     assert any(note.startswith("top 32: of so many of the teacher's likeliest tokens") for note in notes(compact))
     sheet = sheets(compact)[0]
-    shown = [cells[sheet.columns.index("KL")] for cells in sheet.rows]
-    assert [cell.endswith("(top 32)") for cell in shown] == [number == sheet.fixed for number in range(len(shown))]
+    assert "KL of" not in sheets(table)[0].columns
+    shown = [cells[sheet.columns.index("KL of")] for cells in sheet.rows]
+    assert shown == ["", "all", "top 32", *["all"] * len(others)]
     kept = [run["heldout_kl_tokens"] for run in ablation_json(compact)["runs"]]
     assert kept == [32, *[None] * len(others)]

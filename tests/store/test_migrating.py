@@ -189,3 +189,14 @@ def test_divergences_of_older_jobs_with_compact_teacher_outputs_are_marked(
         (other.id, "teacher"): None,
         (other.id, "student_before"): None,
     }
+
+
+def test_layers_of_older_evaluations_are_not_known(
+    store: Store, job: JobRecord, evaluate: Callable[..., EvaluationRecord]
+) -> None:
+    evaluate(job_id=job.id, subject="teacher", encoder_layers=4, decoder_layers=4)
+    assert [(item.encoder_layers, item.decoder_layers) for item in store.evaluations()] == [(4, 4)]
+    older(store, "0019")
+    again = Store.open(store.url)
+    assert [(item.encoder_layers, item.decoder_layers) for item in again.evaluations()] == [(None, None)]
+    again.close()

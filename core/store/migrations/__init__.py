@@ -1,4 +1,4 @@
 """The schema's history, applied by Alembic."""
 
-HEAD = "0019"
+HEAD = "0020"
 """The newest revision: a database that has it needs no migration."""
