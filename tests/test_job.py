@@ -285,6 +285,10 @@ def test_words_invented_where_nothing_is_said_are_insertions_and_a_silent_set_ha
         assert record.wer == pytest.approx((said.errors + silent.insertions) / said.words)
     assert table.teacher is not None
     assert table.teacher.insertions > 0
+    # Tiny has four layers on each side; the student lacks one of the encoder's.
+    (row,) = table.rows
+    read = [item for item in (table.teacher, row.evaluation) if item is not None]
+    assert [(item.encoder_layers, item.decoder_layers) for item in read] == [(4, 4), (3, 4)]
     minutes = sum(clip.duration for clip in splits.test) / 60
     alone = table.extra["silence"]
     assert alone.teacher is not None

@@ -134,7 +134,7 @@ def test_the_ablation_table_has_recorded_speech_before_the_test_set_and_details_
     assert list(dict.fromkeys(name for name, _ in table.columns))[1:] == ["recorded clips", "generated voice"]
     labels = [item.label for item in page.expander]
     assert labels == ["Errors and verdicts: recorded clips", "Errors and verdicts: generated voice"]
-    assert [list(item.value["Model"])[2:] for item in page.dataframe[1:]] == [[run.name for run in finished]] * 2
+    assert [list(item.value["Model"])[-4:] for item in page.dataframe[1:3]] == [[run.name for run in finished]] * 2
     assert "comparisons on all test sets (Holm)" in texts(page)
 
 
