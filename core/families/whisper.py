@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoder, WhisperEncoder
 
 from core.config import PrunedStudent
+from core.config.losses.base import Reads
 from core.ensemble import mixed_logits
 from core.errors import ConfigError, ModelError, Problem
 from core.families.cross_attention import CrossAttention, cross_attention
@@ -61,8 +62,11 @@ class Whisper:
     It is asleep where it was only described: it has shapes, tokens and features, and `wake` reads its weights.
 
     Attributes:
+        gives: What a loss may read of it.
         revision: Of its weights, equal where they are; None where nobody knows, as while they are trained.
     """
+
+    gives: frozenset[Reads] = frozenset({"states", "logits", "targets"})
 
     def __init__(
         self,

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from core.audio import read_audio
 from core.cache import Shelf
 from core.config import Evaluation
 from core.errors import StoreError
 from core.evaluation import Listener, Transcription, transcribe_set
+from core.families.cross_attention import CrossAttention
 from core.families.whisper import Whisper
 from core.listening.live import Advance
 from core.normalisers import normaliser_of
@@ -87,20 +87,21 @@ class FromAudio:
         """Those of the listener; they are woken."""
         return [model.wake() for model in self.listener.models]
 
-    def hear(self, batch: Sequence[Prepared]) -> tuple[list[Tensor], float]:
+    def hear(self, batch: Sequence[Prepared]) -> tuple[list[CrossAttention], float]:
         """Run each encoder. The time in which files are read is given back: no recogniser is charged with it."""
         began = time.perf_counter()
         audio = [read_audio(item.utterance.audio_path, may_be_silent=True) for item in batch]
         reading = time.perf_counter() - began
-        states = []
+        heard = []
         for model in self.listener.models:
             mel = model.mel(audio, self.audio_context).to(model.device)
-            states.append(model.encode_rest(model.encode_start(mel, 0), 0)[model.encoder_layers - 1])
-        return states, -reading
+            states = model.encode_rest(model.encode_start(mel, 0), 0)[model.encoder_layers - 1]
+            heard.append(model.cross_attention(states))
+        return heard, -reading
 
-    def write(self, states: list[Tensor], token_caps: list[int]) -> list[str]:
+    def write(self, heard: list[CrossAttention], token_caps: list[int]) -> list[str]:
         """As the listener does."""
-        return self.listener.write(states, token_caps)
+        return self.listener.write(heard, token_caps)
 
 
 def read(shelf: Shelf, key: str) -> dict[str, np.ndarray]:
