@@ -4,29 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from core.config import LOSSES
+
 UNITS = {
     "total": "weighted sum",
-    "cross_entropy": "nats per token",
-    "soft_labels": "nats per token, times T²",
-    "dkd": "nats per token, times T²",
-    "standardised_logits": "nats per token, times T²",
-    "spherical_logits": "nats per token, times T²",
-    "taid": "nats per token",
-    "fisher_rao": "radians, mean over the batch's tokens",
-    "geodesic": "radians, mean over the batch's points",
-    "cosine": "1 − cosine",
-    "mse": "share of the teacher's energy",
-    "hint": "half the mean square",
-    "curve": "radians, velocities and bends weighed in",
-    "infonce": "nats per point",
-    "attention_transfer": "squared distance of profiles",
-    "rkd": "of mean distances and cosines",
-    "similarity_preserving": "mean square of similarities",
-    "cka": "1 − debiased CKA",
-    "procrustes": "share of the teacher's energy",
-    "gram": "share of the teacher's norm",
-    "projection_only": "radians, mean over the batch's points",
     "balance": "1 where all experts have the same load; of the k largest, k",
+    **{loss.model_fields["kind"].default: loss.unit for loss in LOSSES},
 }
 """Units of the terms, as they stand over the curves; alignments are means over layer pairs, summed over sides."""
 

@@ -84,7 +84,8 @@ def _fused(states: Tensor, vocabulary: Tensor, teacher: LiveTeacher | TopTeacher
     mine = states.clone().requires_grad_()
     wanted = Wanted(0.0 if targets is None else 1.0, 1.0, TEMPERATURE)
     (terms,) = head_terms([mine], vocabulary, wanted=[wanted], targets=targets, teacher=teacher)
-    (terms.soft_labels + terms.cross_entropy).backward() if targets is not None else terms.soft_labels.backward()
+    soft_labels, cross_entropy = terms.soft_labels.mean(), terms.cross_entropy.mean()
+    (soft_labels + cross_entropy).backward() if targets is not None else soft_labels.backward()
     assert mine.grad is not None
     return mine.grad
 

@@ -65,7 +65,7 @@ def step_of(pair: Pair, workload: dict[str, object] = DECODER) -> Callable[[], o
             teachers=Teachers((pair.teacher,)),
             progress=1.0,
         )
-        learner.total(1, terms).backward()
+        learner.total(1, learner.means(terms)).backward()
 
     return act
 

@@ -8,7 +8,7 @@ distance that there is, a tenth as many a fiftieth.
 from collections.abc import Sequence
 from statistics import fmean
 
-from core.config import AlignmentSettings, RunConfig
+from core.config import RunConfig
 from core.errors import ConfigError, Problem
 from core.families.whisper import Whisper, frame_count
 from core.preflight import pairs_of
@@ -27,11 +27,7 @@ def few_points_problems(
         teachers: All of them.
         learnt: The training set; without it every clip is taken to be as long as the audio context.
     """
-    turning = [
-        (number, loss)
-        for number, loss in enumerate(config.method.losses)
-        if isinstance(loss, AlignmentSettings) and loss.turns_freely
-    ]
+    turning = [(number, loss) for number, loss in enumerate(config.method.losses) if loss.turns_freely]
     if not turning:
         return []
     pairs = pairs_of(config, student=student, teachers=teachers)
@@ -51,7 +47,7 @@ def few_points_problems(
         )
         for number, loss in turning
         for side in ("encoder", "decoder")
-        if getattr(loss, side) and any(pair.side == side for pair in pairs) and points[side] < max(widths)
+        if loss.aligns(side) and any(pair.side == side for pair in pairs) and points[side] < max(widths)
     ]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from core.config import Ensemble
 from core.fused_head import TopTeacher
 from core.signals import Signals
+from core.sums import Sum
 
 
 def teacher_weights(settings: Ensemble, wers: Sequence[float]) -> tuple[float, ...]:
@@ -76,6 +77,7 @@ class Teaching:
         token_counts: Tokens of each utterance, in order.
         top: Returns a single teacher's most likely tokens at a temperature, where those are all that was kept of its
             logits; None where the logits themselves can be made.
+        batch_mean: Returns the mean of a quantity over the whole batch, of which these utterances may be a part.
     """
 
     speakers: tuple[Signals, ...]
@@ -83,6 +85,7 @@ class Teaching:
     targets: tuple[Signals, ...]
     token_counts: tuple[int, ...] = ()
     top: Callable[[float], TopTeacher] | None = None
+    batch_mean: Callable[[Sum], Tensor] = Sum.mean
 
     @classmethod
     def alone(cls, teacher: Signals) -> "Teaching":
@@ -100,7 +103,3 @@ class Teaching:
             return self.speakers[0].logits
         weights = self.weights.repeat_interleave(torch.tensor(self.token_counts), dim=0)
         return mixed_logits([each.logits for each in self.speakers], weights, temperature=temperature)
-
-    def target_weights(self, number: int, weights: Float[Tensor, "all teachers"]) -> Float[Tensor, " all"]:
-        """Return how much a target counts for each utterance of a batch, whose teachers have these weights."""
-        return weights[:, number] if len(self.targets) > 1 else torch.ones(len(weights))

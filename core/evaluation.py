@@ -250,8 +250,9 @@ def _divergence(
     valid = states[collated.token_mask.to(states.device)]
     teaching = teachers.teaching(batch)
     if teaching.top is None:
-        return float(soft_labels_loss(model.head(valid), teaching.logits, temperature=1.0)), len(valid), None
+        divergence = soft_labels_loss(model.head(valid), teaching.logits, temperature=1.0)
+        return float(divergence.mean()), len(valid), None
     asked = Wanted(soft_labels=1.0)
     top = teaching.top(asked.temperature)
     (terms,) = head_terms([valid], model.vocabulary.detach(), wanted=[asked], teacher=top)
-    return float(terms.soft_labels), len(valid), top.tokens.shape[1]
+    return float(terms.soft_labels.mean()), len(valid), top.tokens.shape[1]

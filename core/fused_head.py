@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from core.precision import in_own_precision
+from core.sums import Sum
 
 ROWS_AT_ONCE = 128
 """Tokens of all students together whose logits exist at one time."""
@@ -46,10 +47,10 @@ class Wanted:
 
 
 class HeadTerms(NamedTuple):
-    """A student's terms, in nats per token, without their weights; 0 where it was not wanted."""
+    """A student's terms, in nats over all tokens, without their weights; 0 where it was not wanted."""
 
-    cross_entropy: Float[Tensor, ""]
-    soft_labels: Float[Tensor, ""]
+    cross_entropy: Sum
+    soft_labels: Sum
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ def head_terms(
 ) -> list[HeadTerms]:
     """Return each student's terms; their values are those of `cross_entropy_loss` and `soft_labels_loss`.
 
-    The gradient of each student's weighted sum is made at once. A backward pass with other weights is right as well,
-    and goes through the vocabulary again. Logits are made in the precision of the product (autocast counts), all else
-    in float32, or in float64 where the states are.
+    The gradient of each student's weighted sum is made at once. A backward pass with weights in another proportion is
+    right as well, and goes through the vocabulary again. Logits are made in the precision of the product (autocast
+    counts), all else in float32, or in float64 where the states are.
 
     Args:
         states: Of each student's last decoder layer, of the same tokens.
@@ -129,8 +130,8 @@ def head_terms(
         rows = 0 if vocabulary.device.type == "cpu" else len(states) * math.ceil(len(states[0]) / PIECES_ON_A_GPU)
         rows_at_once = max(ROWS_AT_ONCE, min(rows, MOST_ON_A_GPU))
     head = _Head(vocabulary, targets, teacher, max(1, rows_at_once // len(states)))
-    values = _Terms.apply(head, tuple(wanted), *states)
-    return [HeadTerms(*values[first : first + 2]) for first in range(0, len(values), 2)]
+    totals = [Sum(total, len(states[0])) for total in _Terms.apply(head, tuple(wanted), *states)]
+    return [HeadTerms(*totals[first : first + 2]) for first in range(0, len(totals), 2)]
 
 
 class _Terms(torch.autograd.Function):
@@ -148,8 +149,8 @@ class _Terms(torch.autograd.Function):
         wanted: tuple[Wanted, ...] = ctx.wanted
         states, slopes = ctx.saved_tensors[: len(wanted)], ctx.saved_tensors[len(wanted) :]
         weights = torch.stack(upstream).view(-1, 2).tolist()
-        factors = [_factor(one, *given) for one, given in zip(wanted, weights, strict=True)]
-        if None in factors:
+        divisors = [_divisor(one, *given) for one, given in zip(wanted, weights, strict=True)]
+        if None in divisors:
             # Another sum than was wanted, such as one term alone.
             asked = [
                 replace(
@@ -158,17 +159,22 @@ class _Terms(torch.autograd.Function):
                 for one, given in zip(wanted, weights, strict=True)
             ]
             _, slopes = ctx.head.run(states, asked, with_gradient=True)
-            factors = [1.0] * len(wanted)
-        scaled = [slope * factor for slope, factor in zip(slopes, factors, strict=True)]
+            divisors = [1.0] * len(wanted)
+        scaled = [slope / divisor for slope, divisor in zip(slopes, divisors, strict=True)]
         return None, None, *(slope.to(mine.dtype) for slope, mine in zip(scaled, states, strict=True))
 
 
-def _factor(wanted: Wanted, cross_entropy: float, soft_labels: float) -> float | None:
-    """Return what makes the gradient of the wanted sum that of the sum with these weights, or None."""
+def _divisor(wanted: Wanted, cross_entropy: float, soft_labels: float) -> float | None:
+    """Return what makes the gradient of the wanted sum that of the sum with these weights when divided by, or None.
+
+    Mostly the number of tokens. Each weight was rounded to float32 twice, so that what is nearly a whole number is one.
+    """
     pairs = ((cross_entropy, wanted.cross_entropy), (soft_labels, wanted.soft_labels))
-    factors = [given / weight for given, weight in pairs if weight] or [0.0]
-    # Each factor went through two products in float32: a weight, and the share of a part in a batch.
-    return factors[0] if math.isclose(factors[0], factors[-1], rel_tol=4e-7) else None
+    divisors = [weight / given if given else math.inf for given, weight in pairs if weight] or [math.inf]
+    if not math.isclose(divisors[0], divisors[-1], rel_tol=4e-7):
+        return None
+    whole = round(divisors[0]) if math.isfinite(divisors[0]) else 0
+    return whole if math.isclose(divisors[0], whole, rel_tol=4e-7) else divisors[0]
 
 
 @dataclass(frozen=True)
@@ -205,9 +211,10 @@ class _Head:
             for mine, one, total in zip(logits.chunk(len(states)), wanted, sums, strict=True):
                 total += self._terms(mine, one, chunk, soft)
             if with_gradient:
-                made = _through(logits.to(product), matrix).to(dtype) / tokens
+                made = _through(logits.to(product), matrix).to(dtype)
                 slopes[:, chunk] = made.view(len(states), -1, width)
-        return list((sums / tokens).clamp_min(0).flatten()), list(slopes)
+        # Rounding may leave a sum just below zero where the sides are equal.
+        return list(sums.clamp_min(0).flatten()), list(slopes)
 
     def _terms(self, logits: Tensor, wanted: Wanted, chunk: slice, soft: "_SoftLabels") -> Tensor:
         """Return both terms summed over some tokens, and overwrite their logits by the gradient of the weighted sum."""

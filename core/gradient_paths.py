@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from core.errors import GradientPathError
 from core.lora import adapter_parameters, idle_adapters, require_none_idle
-from core.losses import Objective
+from core.objective import Objective
 from core.team import ALONE, Team
 
 

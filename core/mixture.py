@@ -18,7 +18,7 @@ initial routers and weight of the term (0.01) are the defaults here.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from transformers import PreTrainedModel
 from core.config import Lora, Mixture
 from core.errors import ConfigError, ModelError, Problem
 from core.precision import in_own_precision
-from core.team import WholeBatch
+from core.sums import Sum
 
 ROUTER_DEVIATION = 0.02
 """Standard deviation of a fresh router's weights: gates begin near one over the number of experts."""
@@ -273,27 +273,33 @@ def balance_loss(routing: Routing) -> Float[Tensor, ""]:
     Args:
         routing: Of valid points, [points, experts].
     """
-    return _balance(_load(routing))
+    return _balance(_loads([routing]).mean()).squeeze(0)
 
 
-def mean_balance_loss(routings: Mapping[str, Routing], batch: WholeBatch | None = None) -> Float[Tensor, ""]:
+def mean_balance_loss(routings: Mapping[str, Routing], mean: Callable[[Sum], Tensor] = Sum.mean) -> Float[Tensor, ""]:
     """Return the mean of `balance_loss` over the routers, so that its weight does not depend on their number.
 
     Args:
         routings: By the path of their module, of valid points.
-        batch: Of which the points are a team's part: the loss is then its addend to that of the whole batch.
+        mean: Returns the mean over the whole batch, of which these points may be a part.
     """
-    loads = torch.stack([_load(routing) for routing in routings.values()])
-    if batch is None or batch.team.size == 1:
-        return _balance(loads).mean()
-    shares = [batch.share("encoder" if _reads_frames(path) else "decoder") for path in routings]
-    loads = batch.team.with_others(torch.tensor(shares, device=loads.device)[:, None, None] * loads)
-    return batch.team.counted_once(_balance(loads).mean())
+    alike: dict[tuple[bool, int], list[str]] = {}
+    for path, routing in routings.items():
+        alike.setdefault((_reads_frames(path), len(routing.dispatch)), []).append(path)
+    means: dict[str, Tensor] = {}
+    for paths in alike.values():
+        means |= zip(paths, mean(_loads([routings[path] for path in paths])), strict=True)
+    return _balance(torch.stack([means[path] for path in routings])).mean()
 
 
-def _load(routing: Routing) -> Float[Tensor, "2 experts"]:
-    """Return the share of the points that goes to each expert, and the mean of its probability."""
-    return torch.stack([routing.dispatch.mean(dim=0), routing.probabilities.mean(dim=0)])
+def _loads(routings: Sequence[Routing]) -> Sum:
+    """Return how many points go to each expert, and the sum of its probabilities, [routers, 2, experts].
+
+    Args:
+        routings: Of equally many points.
+    """
+    sums = [torch.stack([each.dispatch.sum(dim=0), each.probabilities.sum(dim=0)]) for each in routings]
+    return Sum(torch.stack(sums), len(routings[0].dispatch))
 
 
 def _balance(loads: Float[Tensor, "*routers 2 experts"]) -> Float[Tensor, "*routers"]:

@@ -11,13 +11,10 @@ import torch
 from torch import nn
 
 from core.config import (
-    AlignmentSettings,
-    CrossEntropy,
     Ensemble,
     Mapping,
     PrunedStudent,
     RunConfig,
-    TokenLossSettings,
 )
 from core.errors import ConfigError, Problem
 from core.families.pruning import prune
@@ -235,6 +232,7 @@ def model_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[Wh
     except ConfigError as error:
         problems.extend(error.problems)
     problems.extend(_stage_problems(config))
+    problems.extend(_reads_problems(config, student=student, teachers=teachers))
     problems.extend(_ensemble_problems(config, teachers=teachers))
     problems.extend(_token_problems(config, student=student, teachers=teachers))
     problems.extend(_mapping_problems(config, student=student, teachers=teachers))
@@ -301,6 +299,20 @@ def _stage_problems(config: RunConfig) -> list[Problem]:
     return problems
 
 
+def _reads_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[Whisper]) -> list[Problem]:
+    """Return which losses read what the models' family does not give."""
+    given = student.gives.intersection(*(teacher.gives for teacher in teachers))
+    return [
+        Problem(
+            f"method.losses.{number}",
+            f"{loss.kind} reads {', '.join(sorted(loss.reads - given)).replace('_', ' ')}, which these models do not "
+            "give: choose another loss",
+        )
+        for number, loss in enumerate(config.method.losses)
+        if not loss.reads <= given
+    ]
+
+
 def _ensemble_problems(config: RunConfig, *, teachers: Sequence[Whisper]) -> list[Problem]:
     """Return why the teachers' states have no common mean, where one is asked for."""
     shapes = {(each.width, each.encoder_layers, each.decoder_layers) for each in teachers}
@@ -328,8 +340,7 @@ def _token_problems(config: RunConfig, *, student: Whisper, teachers: Sequence[W
                 "with one table, or learn from encoder states or the teacher's transcripts only",
             )
             for number, loss in enumerate(config.method.losses)
-            if (isinstance(loss, TokenLossSettings) and not isinstance(loss, CrossEntropy))
-            or (isinstance(loss, AlignmentSettings) and loss.decoder)
+            if "logits" in loss.reads or loss.aligns("decoder")
         ]
     return problems
 
@@ -352,7 +363,8 @@ def _mapping_problems(config: RunConfig, *, student: Whisper, teachers: Sequence
     widths = [width_problem(mapping, student_width=student.width, teacher_width=each.width) for each in teachers]
     problems = [Problem("method.mapping", message) for message in dict.fromkeys(widths) if message]
     for number, loss in enumerate(config.method.losses):
-        if isinstance(loss, AlignmentSettings) and not (loss.decoder or any(pair.side == "encoder" for pair in pairs)):
+        frozen = not any(pair.side == "encoder" for pair in pairs)
+        if "states" in loss.reads and frozen and not loss.aligns("decoder"):
             problems.append(
                 Problem(
                     f"method.losses.{number}",

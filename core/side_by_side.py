@@ -20,8 +20,8 @@ from core.ensemble import Teaching
 from core.errors import ManifoldError, Stopped
 from core.families.whisper import Whisper
 from core.gradient_paths import reaches
-from core.losses import terms_of_head
 from core.mapping import PointMap, PointMaps
+from core.objective import fused_losses
 from core.shared_backbone import SharedBackbone
 from core.signals import Signals
 from core.teacher_outputs import Prepared
@@ -174,16 +174,18 @@ def _terms(
     from_head = {}
     if same:
         wanted = [
-            (number, seat.learner.objective.wanted_of_head(student=mine, teacher=theirs, progress=progress))
+            (number, seat.learner.objective.fused_request(student=mine, teacher=theirs, progress=progress))
             for number, (seat, mine, theirs) in enumerate(zip(present, students, teachers, strict=True))
         ]
         asked = {number: one for number, one in wanted if one is not None}
         if asked:
-            made = terms_of_head([students[number] for number in asked], teachers[0], list(asked.values()))
+            made = fused_losses([students[number] for number in asked], teachers[0], list(asked.values()))
             from_head = dict(zip(asked, made, strict=True))
     return [
-        seat.learner.objective.terms(
-            student=students[number], teacher=teachers[number], progress=progress, from_head=from_head.get(number)
+        seat.learner.means(
+            seat.learner.objective.terms(
+                student=students[number], teacher=teachers[number], progress=progress, from_head=from_head.get(number)
+            )
         )
         for number, seat in enumerate(present)
     ]

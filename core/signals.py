@@ -42,6 +42,13 @@ class Signals:
         """Return how many points of a side each utterance has; the points stand utterance by utterance, in time."""
         return self.frame_counts if side == "encoder" else self.token_counts
 
+    @property
+    def labels(self) -> Int[Tensor, " tokens"]:
+        """The targets, of signals that have some."""
+        if self.targets is None:
+            raise ValueError("these signals were made without a transcript")
+        return self.targets
+
     @cached_property
     def logits(self) -> Float[Tensor, "tokens vocabulary"]:
         """Raw logits (no token suppressed) in float32, computed once."""
@@ -55,6 +62,19 @@ class Signals:
         if not self.decoder:
             raise ValueError("these signals were made without a decoder pass")
         return self.decoder[max(self.decoder)]
+
+
+@dataclass(frozen=True)
+class States:
+    """One side's states of a layer pair in the common space.
+
+    Attributes:
+        points: Utterance by utterance, in time.
+        lengths: Points of each utterance.
+    """
+
+    points: Float[Tensor, "points width"]
+    lengths: Sequence[int]
 
 
 def places_of(mask: Bool[Tensor, "batch time"], device: torch.device) -> Int[Tensor, " points"]:

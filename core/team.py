@@ -3,20 +3,23 @@
 Each process reads its own part of every batch and goes backward from it. The gradients are then added up over all
 processes, so that each of them takes the same step: that of the whole batch.
 
-For the sum to be the gradient of the whole batch, a mean over its points is taken apart: each process adds the mean
-over its own points, times its share of all of them. All processes know the lengths of the whole batch, so no share
-has to be asked for. What is no such mean, a loss of relations between points for example, is computed by each process
-on the points of all, of which its own alone have a gradient.
+For the sum to be the gradient of the whole batch, each process divides the sum over its own points by the count of the
+points of all. What is no mean over points, a loss of relations between them for example, is computed by each process on
+the points of all, of which its own alone have a gradient. Losses know nothing of this: they return sums and counts, and
+the states of all are handed to them (`WholeBatch`).
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from core.signals import States
+from core.sums import Sum
 
 PATIENCE_SECONDS = 30.0
 """When one process ends, the others' connections break at once, which torch.distributed tells as any RuntimeError. The
@@ -84,9 +87,9 @@ class Team:
         everyone = self.summed(everyone)
         return torch.cat([everyone[:before], own, everyone[after:]])
 
-    def counted_once(self, value: Tensor) -> Tensor:
-        """Return this process' addend of a value that all have in common; each has the gradient of its own part."""
-        return value if self.number == 0 else value - value.detach()
+    def counts(self, own: Sequence[int], device: torch.device) -> Sequence[int]:
+        """Return some counts, added up over all processes."""
+        return own if self.size == 1 else self.summed(torch.tensor(own, device=device)).tolist()
 
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Replace each gradient by its sum over all processes, all in one message; none stays none where all have none.
@@ -123,6 +126,32 @@ class WholeBatch:
     points: Mapping[str, Sequence[int]]
     weights: Tensor
 
-    def share(self, side: str) -> float:
-        """Return which share of all points of a side this process has."""
-        return sum(self.team.part(self.points[side])) / sum(self.points[side])
+    def gather(self, own: States, side: str, teacher: int | None) -> States:
+        """Return the states of all processes in order; this one's own are the only ones with a gradient.
+
+        Args:
+            own: Those of this process.
+            side: Of the states.
+            teacher: Utterances for which this one does not count are left out; None leaves out none.
+        """
+        counted = [True] * len(self.points[side]) if teacher is None else (self.weights[:, teacher] > 0).tolist()
+        parts = [
+            list(compress(lengths, kept))
+            for lengths, kept in zip(self.team.parts(self.points[side]), self.team.parts(counted), strict=True)
+        ]
+        points = self.team.rows(own.points, [sum(part) for part in parts])
+        return States(points, [length for part in parts for length in part])
+
+    def once(self, value: Sum) -> Sum:
+        """Return this process's part of a sum that all have in common, with the gradient of its own points."""
+        return value if self.team.number == 0 else Sum(value.total - value.total.detach(), 0)
+
+    def mean(self, value: Sum) -> Tensor:
+        """Return the mean over all processes, with the gradient of this one's own values."""
+        own = torch.cat([value.total.flatten(), value.total.new_tensor([value.count])])
+        total, count = self.team.with_others(own).split([value.total.numel(), 1])
+        return total.view_as(value.total) / count
+
+    def teacher_weight(self, teacher: int) -> float:
+        """Return the mean weight of a teacher over the utterances."""
+        return float(self.weights[:, teacher].mean())

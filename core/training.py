@@ -20,11 +20,12 @@ from core.errors import NotFiniteError
 from core.families.whisper import Whisper, frame_count
 from core.gradient_paths import GradientPaths
 from core.lora import adapter_parameters
-from core.losses import BALANCE, Objective
 from core.mapping import LayerPair, PointMap, PointMaps
 from core.mixture import Routing, mean_balance_loss, of_valid_points, recorded
+from core.objective import BALANCE, Objective, SingleBatch
 from core.precision import product_type, products_in
 from core.seeds import stream, stream_seed
+from core.sums import Part, Sum, Terms, means, own_counts
 from core.teacher_outputs import Prepared, Teachers, collated, student_signals
 from core.team import ALONE, Team, WholeBatch
 
@@ -99,7 +100,7 @@ def train(
             batch = [lesson.prepared[index] for index in next(order)]
             progress = step / settings.steps
             with learner.precision:
-                losses = method_terms(
+                terms = method_terms(
                     config,
                     batch,
                     learner.objective,
@@ -108,6 +109,7 @@ def train(
                     progress=progress,
                     team=team,
                 )
+            losses = learner.means(terms)
             total = learner.total(step, losses)
             learner.paths.require_from(losses)
             total.backward()
@@ -126,24 +128,23 @@ def method_terms(
     teachers: Teachers,
     progress: float,
     team: Team = ALONE,
-) -> dict[str, Tensor]:
-    """Return the terms that count at a point of the run, on some utterances; what this process adds to them."""
+) -> Terms:
+    """Return the terms that count at a point of the run, on this process's part of some utterances."""
     part = team.part(batch)
-    whole = WholeBatch(
-        team,
-        {
-            "encoder": [frame_count(item.utterance.duration) for item in batch],
-            "decoder": [len(item.tokens) + 1 for item in batch],
-        },
-        torch.tensor([item.weights for item in batch]),
-    )
+    weights = torch.tensor([item.weights for item in batch])
+    points = {
+        "encoder": [frame_count(item.utterance.duration) for item in batch],
+        "decoder": [len(item.tokens) + 1 for item in batch],
+    }
+    whole = SingleBatch(weights) if team.size == 1 else WholeBatch(team, points, weights)
     with recorded(student.model) as routings:
         mine = student_signals(
             part, student, freeze_below=config.freeze_below, with_decoder=config.method.needs_decoder
         )
     terms = objective.terms(student=mine, teacher=teachers.teaching(part), progress=progress, batch=whole)
     if objective.balance > 0:
-        terms[BALANCE] = mean_balance_loss(valid_routings(routings, part, student=student), whole)
+        balance = mean_balance_loss(valid_routings(routings, part, student=student), whole.mean)
+        terms[BALANCE] = [Part(whole.once(Sum.single(balance)))]
     return terms
 
 
@@ -189,7 +190,7 @@ class Learner:
         self._optimiser = torch.optim.AdamW(
             _groups(adapters + projection, self._settings), lr=self._settings.learning_rate, fused=True
         )
-        device = adapters[0].device
+        self._device = device = adapters[0].device
         kind = product_type(self._settings, device)
         self.precision = products_in(kind, device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=kind == torch.float16)
@@ -197,6 +198,10 @@ class Learner:
         self.objective = Objective(method, point_map=point_map, pairs=pairs, balance=balance)
         self.paths = GradientPaths(self.objective, student.model, team)
         self._last: tuple[float, dict[str, float]] = 0.0, {}
+
+    def means(self, terms: Terms) -> dict[str, Tensor]:
+        """Return what this process adds to the terms of the whole batch: its sums, divided by the counts of all."""
+        return means(terms, self._team.counts(own_counts(terms), self._device))
 
     def total(self, step: int, losses: dict[str, Tensor]) -> Tensor:
         """Return what to go backward from; gradients of the last step are forgotten.
@@ -212,7 +217,7 @@ class Learner:
         if not math.isfinite(whole):
             raise NotFiniteError(f"The loss became {whole} at step {step} ({_listed(by_kind)}). {self._cause(step)}")
         self._last = whole, by_kind
-        self.objective.heard(by_kind, step / self._settings.steps)
+        self.objective.update_schedules(by_kind, step / self._settings.steps)
         self._optimiser.zero_grad(set_to_none=True)
         return self._scaler.scale(total)
 

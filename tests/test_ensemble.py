@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from core.config import Dkd, Ensemble, FisherRao, Hint, Mapping, Method, SoftLabels
 from core.ensemble import Teaching, mixed_logits, one_of, teacher_weights
-from core.losses import Objective
 from core.mapping import LayerPair, PointMap, PointMaps
+from core.objective import Objective
 from core.signals import Signals
+from core.sums import means
 
 
 def test_the_mean_of_probabilities_is_that_of_a_case_worked_out_by_hand() -> None:
@@ -50,7 +51,7 @@ def test_a_loss_of_several_teachers_compares_with_the_mean_of_what_each_says_at_
     student = Signals(decoder={0: mine}, head=lambda states: states, targets=targets, token_counts=(2, 3))
     objective = Objective(Method(losses=(loss,)), point_map=PointMaps([]), pairs=())
     teaching = Teaching(speakers, weights, speakers, token_counts=(2, 3))
-    found = objective.terms(student=student, teacher=teaching, progress=0.5)[loss.kind]
+    found = means(objective.terms(student=student, teacher=teaching, progress=0.5))[loss.kind]
     each = torch.stack([(side.double() / loss.temperature).softmax(dim=-1) for side in theirs])
     per_token = weights.double().repeat_interleave(torch.tensor([2, 3]), dim=0)
     q = torch.einsum("tk,ktv->tv", per_token, each)
@@ -99,7 +100,7 @@ def test_the_states_of_each_teacher_count_as_much_as_it_does_for_the_utterances(
     speakers = tuple(Signals(decoder={0: side}) for side in theirs)
     teaching = Teaching(speakers, weights, speakers, token_counts=(2, 3))
     student = Signals(decoder={0: mine}, token_counts=(2, 3))
-    found = objective.terms(student=student, teacher=teaching, progress=0.5)["hint"]
+    found = means(objective.terms(student=student, teacher=teaching, progress=0.5))["hint"]
     apart = [(mine - side).double().square() / 2 for side in theirs]
     expected = 0.4 * apart[0].mean() + 0.4 * apart[1].mean() + 0.2 * apart[2][2:].mean()
     assert float(found) == pytest.approx(float(expected), rel=1e-5)

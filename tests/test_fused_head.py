@@ -1,8 +1,8 @@
 """The fused head against losses written out on whole tables of logits."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,13 +13,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from core.config import Mapping, Method
 from core.ensemble import Teaching
 from core.families.whisper import Whisper
-from core.fused_head import HeadTerms, LiveTeacher, TopTeacher, Wanted, head_terms, top_teacher
-from core.losses import Objective
+from core.fused_head import LiveTeacher, TopTeacher, Wanted, head_terms, top_teacher
 from core.mapping import PointMap
+from core.objective import Objective
 from core.signals import Signals
+from core.sums import means
 from tests.engine import tiny_en
 
 TOKENS, WIDTH, VOCABULARY = 13, 8, 37
+
+
+class Means(NamedTuple):
+    """What `head_terms` has in sums."""
+
+    cross_entropy: Tensor
+    soft_labels: Tensor
+
+
+def head_means(states: Sequence[Tensor], vocabulary: Tensor, **asked: Any) -> list[Means]:
+    return [Means(*(each.mean() for each in terms)) for terms in head_terms(states, vocabulary, **asked)]
 
 
 def drawn(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -30,18 +42,16 @@ def targets() -> Tensor:
     return torch.randint(VOCABULARY, (TOKENS,), generator=torch.Generator().manual_seed(5))
 
 
-def written_out(
-    states: Tensor, vocabulary: Tensor, teacher_logits: Tensor, wanted: Wanted, labels: Tensor
-) -> HeadTerms:
+def written_out(states: Tensor, vocabulary: Tensor, teacher_logits: Tensor, wanted: Wanted, labels: Tensor) -> Means:
     """Return the terms from tables of logits, in the precision of the states."""
     logits = states @ vocabulary.T
     mine = (logits / wanted.temperature).log_softmax(dim=-1)
     theirs = (teacher_logits / wanted.temperature).log_softmax(dim=-1)
     divergence = (theirs.exp() * (theirs - mine)).sum(dim=-1).mean()
-    return HeadTerms(functional.cross_entropy(logits, labels), wanted.temperature**2 * divergence)
+    return Means(functional.cross_entropy(logits, labels), wanted.temperature**2 * divergence)
 
 
-def weighted(terms: HeadTerms, wanted: Wanted) -> Tensor:
+def weighted(terms: Means, wanted: Wanted) -> Tensor:
     return wanted.cross_entropy * terms.cross_entropy + wanted.soft_labels * terms.soft_labels
 
 
@@ -55,7 +65,7 @@ def test_values_and_gradients_are_those_of_the_losses_written_out(rows: int, wan
     fused, plain = drawn(4, TOKENS, WIDTH).requires_grad_(), drawn(4, TOKENS, WIDTH).requires_grad_()
     expected = written_out(plain, vocabulary, teacher_states @ theirs.T, wanted, targets())
     teacher = LiveTeacher(teacher_states, theirs)
-    (found,) = head_terms([fused], vocabulary, wanted=[wanted], targets=targets(), teacher=teacher, rows_at_once=rows)
+    (found,) = head_means([fused], vocabulary, wanted=[wanted], targets=targets(), teacher=teacher, rows_at_once=rows)
     for weight, mine, other in zip((wanted.cross_entropy, wanted.soft_labels), found, expected, strict=True):
         torch.testing.assert_close(mine, other if weight else torch.zeros_like(other), rtol=1e-12, atol=1e-12)
     (3.5 * weighted(found, wanted)).backward()
@@ -70,7 +80,7 @@ def test_the_gradient_of_one_term_alone_is_right_as_well() -> None:
     teacher_states = drawn(3, TOKENS, WIDTH)
     expected = written_out(plain, vocabulary, teacher_states @ vocabulary.T, wanted, targets())
     teacher = LiveTeacher(teacher_states, vocabulary)
-    (found,) = head_terms([fused], vocabulary, wanted=[wanted], targets=targets(), teacher=teacher, rows_at_once=4)
+    (found,) = head_means([fused], vocabulary, wanted=[wanted], targets=targets(), teacher=teacher, rows_at_once=4)
     for mine, other in zip(found, expected, strict=True):
         (slope,) = torch.autograd.grad(mine, fused, retain_graph=True)
         (other_slope,) = torch.autograd.grad(other, plain, retain_graph=True)
@@ -83,10 +93,10 @@ def test_students_that_share_a_pass_get_what_each_gets_alone() -> None:
     wanted = [Wanted(1.0, 0.8, 2.0), Wanted(1.0), Wanted(0.0, 1.0, 4.0)]
     together = [drawn(10 + number, TOKENS, WIDTH).requires_grad_() for number in range(3)]
     alone = [states.detach().clone().requires_grad_() for states in together]
-    found = head_terms(together, vocabulary, wanted=wanted, targets=labels, teacher=teacher, rows_at_once=9)
+    found = head_means(together, vocabulary, wanted=wanted, targets=labels, teacher=teacher, rows_at_once=9)
     torch.stack([weighted(terms, one) for terms, one in zip(found, wanted, strict=True)]).sum().backward()
     for states, one, other, terms in zip(alone, wanted, together, found, strict=True):
-        (single,) = head_terms([states], vocabulary, wanted=[one], targets=labels, teacher=teacher)
+        (single,) = head_means([states], vocabulary, wanted=[one], targets=labels, teacher=teacher)
         weighted(single, one).backward()
         torch.testing.assert_close(tuple(terms), tuple(single), rtol=1e-12, atol=1e-13)
         torch.testing.assert_close(other.grad, states.grad, rtol=1e-12, atol=1e-14)
@@ -100,12 +110,12 @@ def test_a_student_that_diverged_does_not_touch_the_others() -> None:
         torch.full((TOKENS, WIDTH), torch.nan, dtype=torch.float64),
     )
     broken.requires_grad_()
-    found = head_terms([broken, sound], vocabulary, wanted=[wanted] * 2, targets=targets(), teacher=teacher)
+    found = head_means([broken, sound], vocabulary, wanted=[wanted] * 2, targets=targets(), teacher=teacher)
     assert bool(found[0].soft_labels.isnan())
     (weighted(found[0], wanted) + weighted(found[1], wanted)).backward()
     gradient = sound.grad
     sound.grad = None
-    (alone,) = head_terms([sound], vocabulary, wanted=[wanted], targets=targets(), teacher=teacher)
+    (alone,) = head_means([sound], vocabulary, wanted=[wanted], targets=targets(), teacher=teacher)
     weighted(alone, wanted).backward()
     torch.testing.assert_close(gradient, sound.grad, rtol=1e-12, atol=1e-14)
 
@@ -123,7 +133,7 @@ def test_top_tokens_and_their_tail_are_a_distribution_of_fewer_classes(count: in
     teacher_logits = drawn(3, TOKENS, VOCABULARY) * 3
     teacher = top_teacher(teacher_logits, count=count, temperature=2.0)
     fused, plain = drawn(4, TOKENS, WIDTH).requires_grad_(), drawn(4, TOKENS, WIDTH).requires_grad_()
-    (found,) = head_terms([fused], vocabulary, wanted=[wanted], targets=targets(), teacher=teacher, rows_at_once=4)
+    (found,) = head_means([fused], vocabulary, wanted=[wanted], targets=targets(), teacher=teacher, rows_at_once=4)
     theirs = merged_classes(teacher_logits, teacher.tokens, 2.0)
     mine = merged_classes(plain @ vocabulary.T, teacher.tokens, 2.0)
     divergence = 4 * (theirs.exp() * (theirs - mine)).sum(dim=1).mean()
@@ -138,7 +148,7 @@ def test_all_tokens_as_top_tokens_are_the_whole_distribution_and_fewer_lose_some
     states, theirs = drawn(4, TOKENS, WIDTH), drawn(3, TOKENS, WIDTH)
 
     def divergence(teacher: LiveTeacher | TopTeacher) -> float:
-        (found,) = head_terms([states], vocabulary, wanted=[wanted], teacher=teacher)
+        (found,) = head_means([states], vocabulary, wanted=[wanted], teacher=teacher)
         return float(found.soft_labels)
 
     by_count = [
@@ -172,7 +182,7 @@ def test_in_float32_gradients_on_real_states_are_within_a_millionth() -> None:
     vocabulary, labels, wanted = model.vocabulary.detach(), inputs[0, 1:], Wanted(1.0, 0.8, 2.0)
     exact, fused = states.double().requires_grad_(), states.clone().requires_grad_()
     expected = written_out(exact, vocabulary.double(), teacher.double() @ vocabulary.double().T, wanted, labels)
-    (found,) = head_terms(
+    (found,) = head_means(
         [fused], vocabulary, wanted=[wanted], targets=labels, teacher=LiveTeacher(teacher, vocabulary), rows_at_once=7
     )
     weighted(expected, wanted).backward()
@@ -203,7 +213,7 @@ def test_no_table_of_logits_is_ever_held() -> None:
     teacher = LiveTeacher(drawn(3, tokens, WIDTH), vocabulary)
     with Largest() as seen:
         wanted = Wanted(1.0, 0.8, 2.0)
-        (found,) = head_terms([states], vocabulary, wanted=[wanted], targets=labels, teacher=teacher, rows_at_once=10)
+        (found,) = head_means([states], vocabulary, wanted=[wanted], targets=labels, teacher=teacher, rows_at_once=10)
         weighted(found, wanted).backward()
     assert seen.numbers <= 10 * 500
 
@@ -214,7 +224,7 @@ def test_under_autocast_only_the_products_are_in_half_precision() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits, teacher_logits = ((side @ vocabulary.T).float() for side in (states, theirs))
         half = states.bfloat16().requires_grad_()
-        (found,) = head_terms(
+        (found,) = head_means(
             [half], vocabulary, wanted=[wanted], targets=targets(), teacher=LiveTeacher(theirs, vocabulary)
         )
     eye = torch.eye(VOCABULARY)
@@ -242,7 +252,7 @@ def test_what_cannot_be_made_is_refused(wanted: Wanted, changes: dict[str, Any],
         "teacher": top_teacher(drawn(3, TOKENS, VOCABULARY), count=3, temperature=2.0),
     }
     with pytest.raises(ValueError, match=message):
-        head_terms([drawn(4, TOKENS, WIDTH)], wanted=[wanted], **{**given, **changes})
+        head_means([drawn(4, TOKENS, WIDTH)], wanted=[wanted], **{**given, **changes})
 
 
 def signals(seed: int) -> Signals:
@@ -271,14 +281,13 @@ def test_an_objective_takes_the_fused_head_where_no_term_needs_the_logits(
     method = Method.model_validate({"losses": [{"kind": kind} for kind in kinds]})
     objective = Objective(method, point_map=point_map, pairs=())
     student, teacher = signals(4), Teaching.alone(signals(3))
-    terms = objective.terms(student=student, teacher=teacher, progress=1.0)
+    terms = means(objective.terms(student=student, teacher=teacher, progress=1.0))
     objective.total(terms, 1.0).backward()
     assert ("logits" in vars(student)) != fused
 
     plain, other = (dataclasses.replace(signals(seed), vocabulary=None) for seed in (4, 3))
-    expected = Objective(method, point_map=point_map, pairs=()).terms(
-        student=plain, teacher=Teaching.alone(other), progress=1.0
-    )
+    other_objective = Objective(method, point_map=point_map, pairs=())
+    expected = means(other_objective.terms(student=plain, teacher=Teaching.alone(other), progress=1.0))
     objective.total(expected, 1.0).backward()
     torch.testing.assert_close(terms, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(student.decoder[0].grad, plain.decoder[0].grad, rtol=1e-4, atol=1e-7)
@@ -306,7 +315,7 @@ def test_a_device_that_is_told_slowly_is_told_little(students: int, tokens: int,
     vocabulary, theirs = torch.empty(51_864, 64, device=device), torch.empty(tokens, 64, device=device)
     states = [torch.empty(tokens, 64, device=device, requires_grad=True) for _ in range(students)]
     with Counted() as counted:
-        head_terms(
+        head_means(
             states,
             vocabulary,
             wanted=[Wanted(1.0, 0.8, 2.0)] * students,

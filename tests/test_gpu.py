@@ -13,14 +13,14 @@ from core.calibration import measure_parts
 from core.config import PrunedStudent, RunConfig, parse_run
 from core.families.pruning import prune
 from core.families.whisper import Whisper
-from core.fused_head import LiveTeacher, TopTeacher, Wanted, head_terms, top_teacher
+from core.fused_head import LiveTeacher, TopTeacher, Wanted, top_teacher
 from core.job import run_job
 from core.lora import add_adapters, deployed
 from core.side_by_side import train_side_by_side
 from core.store import Store
 from tests.engine import run_config, tiny_en, utterances
 from tests.test_calibration import SMALL_TRIALS
-from tests.test_fused_head import weighted, written_out
+from tests.test_fused_head import head_means, weighted, written_out
 from tests.test_groups import experts_and_students
 from tests.test_job import MANIFOLD, MIXTURE, SMALL, never
 from tests.test_side_by_side import BOTH, CE, DECODER, alone, apart, classroom, configs, refuse, weights
@@ -52,7 +52,7 @@ def test_the_fused_head_is_as_exact_as_on_a_cpu() -> None:
     expected = written_out(plain, vocabulary, theirs @ vocabulary.T, wanted, labels)
     weighted(expected, wanted).backward()
     taught = LiveTeacher(theirs.float(), vocabulary.float())
-    (found,) = head_terms([fused], vocabulary.float(), wanted=[wanted], targets=labels, teacher=taught)
+    (found,) = head_means([fused], vocabulary.float(), wanted=[wanted], targets=labels, teacher=taught)
     weighted(found, wanted).backward()
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-6, atol=1e-7)
@@ -71,7 +71,7 @@ def test_in_half_precision_the_fused_head_stays_near(kind: str) -> None:
     for halved in (False, True):
         states = mine.clone().requires_grad_()
         with torch.autocast("cuda", torch.bfloat16, enabled=halved):
-            (found,) = head_terms([states], vocabulary, wanted=[Wanted(0.0, 1.0, 2.0)], teacher=taught)
+            (found,) = head_means([states], vocabulary, wanted=[Wanted(0.0, 1.0, 2.0)], teacher=taught)
         found.soft_labels.backward()
         assert states.grad is not None
         slopes.append(states.grad)

@@ -1,8 +1,10 @@
 import dataclasses
+from typing import ClassVar
 
 import pytest
 
-from core.config import RunConfig, parse_run
+from core.config import LossSettings, RunConfig, parse_run
+from core.config.losses.base import Reads
 from core.counting import parameter_counts
 from core.errors import ConfigError
 from core.families.whisper import Whisper
@@ -46,6 +48,19 @@ def test_a_sound_run_has_no_problems(teacher: Whisper) -> None:
     student = random_whisper(encoder_layers=3)
     assert places(run_config(), student=student, teachers=[teacher]) == []
     require_sound([run_config()], student=student, teachers=[teacher])
+
+
+def test_a_loss_that_reads_what_the_models_do_not_give_is_refused(teacher: Whisper) -> None:
+    class LabelSequences(LossSettings):
+        kind: str = "label_sequences"
+        reads: ClassVar[frozenset[Reads]] = frozenset({"label_sequences"})
+
+    config = run_config()
+    losses = (*config.method.losses, LabelSequences())
+    config = config.model_copy(update={"method": config.method.model_copy(update={"losses": losses})})
+    problems = model_problems(config, student=random_whisper(encoder_layers=3), teachers=[teacher])
+    assert [problem.where for problem in problems] == ["method.losses.3"]
+    assert "reads label sequences, which these models do not give" in problems[0].message
 
 
 def test_token_tables_that_differ_are_refused_for_tokens_and_accepted_for_frames(teacher: Whisper) -> None:

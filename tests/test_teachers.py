@@ -12,11 +12,12 @@ from core.evaluation import MostConfident, Together, confidences, transcribe_set
 from core.families.pruning import prune
 from core.families.whisper import Whisper, transcribe_together
 from core.lora import add_adapters
-from core.losses import Objective
 from core.losses.geodesic import geodesic_loss
 from core.losses.soft_labels import soft_labels_loss
 from core.mapping import PointMaps
+from core.objective import Objective
 from core.preflight import all_pairs, ensembles_of, model_problems, pairs_of, point_map_of
+from core.sums import means
 from core.teacher_outputs import (
     Prepared,
     Teachers,
@@ -117,7 +118,8 @@ def test_states_meet_each_teacher_through_a_projection_of_its_own(
     assert [tuple(each.shape) for each in maps.parameters()] == [(32, 32), (48, 32), (32, 32)]
     mine = student_signals(batch, student, freeze_below=2, with_decoder=True)
     objective = Objective(config.method, point_map=maps, pairs=pairs)
-    (found,) = objective.terms(student=mine, teacher=Teachers(models).teaching(batch), progress=1.0).values()
+    terms = objective.terms(student=mine, teacher=Teachers(models).teaching(batch), progress=1.0)
+    (found,) = means(terms).values()
     expected = torch.tensor(0.0)
     for number, weight in enumerate(weights):
         for side in ("encoder", "decoder"):
@@ -125,7 +127,7 @@ def test_states_meet_each_teacher_through_a_projection_of_its_own(
             for pair in own:
                 theirs = torch.cat([item.teachers[number].states[side, pair.teacher] for item in batch])
                 aligned = maps(pair, student=getattr(mine, side)[pair.student], teacher=theirs)
-                expected = expected + weight * geodesic_loss(*aligned).detach() / len(own)
+                expected = expected + weight * geodesic_loss(*aligned).mean().detach() / len(own)
     torch.testing.assert_close(found.detach(), expected)
 
 
@@ -304,5 +306,5 @@ def test_the_losses_read_the_mean_distribution(
     teaching = Teachers(models).teaching(prepared)
     mean = torch.stack([speaker.logits.softmax(dim=-1) for speaker in teaching.speakers]).mean(dim=0)
     objective = Objective(config.method, point_map=point_map_of(config, student=student, teachers=models), pairs=())
-    (found,) = objective.terms(student=mine, teacher=teaching, progress=1.0).values()
-    torch.testing.assert_close(found, soft_labels_loss(mine.logits, mean.log(), temperature=1.0))
+    (found,) = means(objective.terms(student=mine, teacher=teaching, progress=1.0)).values()
+    torch.testing.assert_close(found, soft_labels_loss(mine.logits, mean.log(), temperature=1.0).mean())

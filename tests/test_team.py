@@ -13,11 +13,12 @@ from core.config import LOSSES, LossSettings, Mapping, Method
 from core.ensemble import Teaching
 from core.errors import GradientPathError
 from core.gradient_paths import GradientPaths
-from core.losses import Objective
 from core.mapping import LayerPair, PointMap, PointMaps, StateStatistics
 from core.mixture import Routing, mean_balance_loss
+from core.objective import Objective
 from core.signals import Signals
 from core.sources import Utterance
+from core.sums import Sum, means, own_counts
 from core.team import ALONE, Team, WholeBatch
 from core.training import own_dropout
 from tests.engine import utterances
@@ -262,7 +263,7 @@ def added(loss: LossSettings, weights: Tensor, team: Team) -> tuple[Tensor, dict
     mapping = point_map(pairs)
     objective = Objective(Method.model_validate({"losses": [loss.model_dump()]}), point_map=mapping, pairs=pairs)
     terms = objective.terms(student=student, teacher=teaching, progress=0.5, batch=WholeBatch(team, POINTS, weights))
-    (value,) = terms.values()
+    (value,) = means(terms, team.counts(own_counts(terms), torch.device("cpu"))).values()
     value.backward()
     gradients = {
         **{f"encoder {layer}": states.grad for layer, states in student.encoder.items()},
@@ -305,7 +306,8 @@ def test_the_balance_of_experts_adds_up_to_that_of_the_batch() -> None:
             counts = [sum(part) for part in team.parts(POINTS[name])]
             leaves[path] = probabilities[path].split(counts)[team.number].clone().requires_grad_()
         routings = {path: Routing(leaf, leaf, leaf) for path, leaf in leaves.items()}
-        value = mean_balance_loss(routings, WholeBatch(team, POINTS, torch.ones(5, 1)))
+        batch = WholeBatch(team, POINTS, torch.ones(5, 1))
+        value = batch.once(Sum.single(mean_balance_loss(routings, batch.mean))).total
         value.backward()
         return value.detach(), {path: leaf.grad for path, leaf in leaves.items() if leaf.grad is not None}
 

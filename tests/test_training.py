@@ -11,11 +11,12 @@ from core.errors import GradientPathError, NotFiniteError
 from core.families.pruning import prune
 from core.families.whisper import Whisper
 from core.lora import adapter_parameters, add_adapters
-from core.losses import Objective
 from core.losses.soft_labels import soft_labels_loss
 from core.mapping import PointMap, PointMaps
 from core.mixture import mixed_modules, recorded
+from core.objective import Objective
 from core.preflight import pairs_of, point_map_of
+from core.sums import means
 from core.teacher_outputs import Teachers, prepare_utterances, student_signals, teacher_signals, teacher_statistics
 from core.training import Lesson, batches, learning_rate, method_terms, own_dropout, train, valid_routings
 from tests.engine import random_whisper, run_config, utterances
@@ -121,9 +122,10 @@ def test_padding_beside_a_longer_utterance_does_not_change_the_losses(clips) -> 
     objective = Objective(chosen.config.method, point_map=chosen.point_map, pairs=chosen.lesson.pairs)
 
     def each(batch):
-        return method_terms(
+        terms = method_terms(
             chosen.config, batch, objective, student=chosen.student, teachers=chosen.lesson.teachers, progress=1.0
         )
+        return means(terms)
 
     # With padding beside it, the mean over both is the point-weighted mean of each alone.
     together, alone, other = each([short, long]), each([short]), each([long])
@@ -288,7 +290,7 @@ def test_suppressed_tokens_leave_no_infinite_logit_in_what_losses_read(clips) ->
     assert bool(torch.isfinite(logits[:, teacher.suppress]).all())
     mine = student_signals(batch, chosen.student, freeze_below=2, with_decoder=True).logits
     assert bool(torch.isfinite(mine).all())
-    assert bool(torch.isfinite(soft_labels_loss(mine, logits, temperature=2.0)))
+    assert bool(torch.isfinite(soft_labels_loss(mine, logits, temperature=2.0).mean()))
 
 
 def test_alignment_alone_needs_no_decoder_pass(clips) -> None:
@@ -440,4 +442,4 @@ def test_padding_and_prompts_do_not_change_the_balance_of_a_mixture(clips) -> No
         chosen.config, [short, long], objective, student=chosen.student, teachers=chosen.lesson.teachers, progress=1.0
     )
     by_hand = [3 * float((rows.detach().mean(dim=0) ** 2).sum()) for rows in together.values()]
-    assert float(terms["balance"].detach()) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)
+    assert float(means(terms)["balance"].detach()) == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-5)

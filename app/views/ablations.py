@@ -91,10 +91,10 @@ def _table(table: AblationTable) -> None:
             _details(name, each)
     name, charted = table.charted
     _charts(name, charted)
-    for name, each in table.sets.items():
-        _seeds(f"Over seeds: {name}" if len(sets) > 1 else "Over seeds", each)
+    for called, each in table.sets.items():
+        _seeds(f"Over seeds: {called}" if len(sets) > 1 else "Over seeds", each)
     _mixtures(table)
-    _tradeoffs(charted)
+    _tradeoffs(name, charted)
 
 
 _MODEL = st.column_config.TextColumn("Model", pinned=True, width=parts.NAME_WIDTH)
@@ -249,7 +249,7 @@ def _seeds(title: str, table: AblationTable) -> None:
     st.caption(text.plain(table.over_seeds.test))
 
 
-def _tradeoffs(table: AblationTable) -> None:
+def _tradeoffs(name: str, table: AblationTable) -> None:
     """Show what error rates cost, and whether they go with the alignment."""
     frame = tradeoffs.costs(table)
     aligned = state.studio().store.last_alignments([row.run.id for row in table.rows])
@@ -257,6 +257,7 @@ def _tradeoffs(table: AblationTable) -> None:
     if len(frame) < 2:
         return
     st.header("What it costs, and does closer mean better?")
+    st.caption(f"Word error rates are on {text.plain(name)}.")
     first, second, third = st.columns(3, gap="large")
     for column, cost, title, digits in (
         (first, "parameters", "Trained parameters", "~s"),

@@ -46,7 +46,7 @@ FOLDED = {
 }
 """Settings that few runs change, by what they are folded under."""
 
-ALIGNING = {loss.model_fields["kind"].default for loss in LOSSES if loss.needs_states}
+ALIGNING = {loss.model_fields["kind"].default for loss in LOSSES if "states" in loss.reads}
 
 ASKED = {
     "method.mapping": lambda method: any(loss.get("kind") in ALIGNING for loss in method["losses"]),

@@ -48,8 +48,7 @@ def _shown(sheet: Sheet) -> Table:
     for place, cells in enumerate(sheet.rows):
         if place == sheet.fixed:
             shown.add_section()
-        # The mark stays beside its interval.
-        shown.add_row(*(Text(cell) for cell in cells))
+        shown.add_row(*map(Text, cells))
     return shown
 
 

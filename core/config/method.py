@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from core.config.base import Name, Settings
-from core.config.losses import AlignmentSettings, Loss
+from core.config.losses import Loss
 
 LayerMap = Literal["spaced", "last", "next_input"]
 
@@ -107,16 +107,16 @@ class Method(Settings):
             if not any(loss.weight_at(point) > 0 for loss in self.losses):
                 raise ValueError(f"no term counts at {point:.2g} of the run: let one begin earlier, or end later")
         for loss in self.losses:
-            if isinstance(loss, AlignmentSettings) and not (loss.encoder or loss.decoder):
+            if "states" in loss.reads and not (loss.aligns("encoder") or loss.aligns("decoder")):
                 raise ValueError(f"the {loss.kind} term aligns nothing: set encoder or decoder to true")
         return self
 
     @property
     def aligns(self) -> bool:
         """Whether any term compares hidden states."""
-        return any(loss.needs_states for loss in self.losses)
+        return any("states" in loss.reads for loss in self.losses)
 
     @property
     def needs_decoder(self) -> bool:
         """Whether training runs the decoder at all (alignment of encoder states alone does not)."""
-        return any(not isinstance(loss, AlignmentSettings) or loss.decoder for loss in self.losses)
+        return any("states" not in loss.reads or loss.aligns("decoder") for loss in self.losses)

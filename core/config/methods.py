@@ -35,7 +35,10 @@ class MethodRow(Settings):
 def method_rows() -> tuple[MethodRow, ...]:
     """Return every row, in the order of the ablation."""
     text = (resources.files("core") / "config" / "methods.yaml").read_text(encoding="utf-8")
-    return tuple(_row(fields) for fields in yaml.safe_load(text))
+    listed = yaml.safe_load(text)
+    known = {loss["kind"] for fields in listed for loss in fields["changes"].get("method", {}).get("losses", ())}
+    others = [_default_row(loss) for loss in LOSSES if _kind(loss) not in known]
+    return tuple(_row(fields) for fields in [*listed, *others])
 
 
 def method_row(key: str) -> MethodRow:
@@ -64,5 +67,22 @@ def _row(fields: dict[str, Any]) -> MethodRow:
     )
 
 
+def _default_row(loss: type[LossSettings]) -> dict[str, Any]:
+    """Return the row of a loss that no row names: beside cross-entropy, and soft labels where it compares states."""
+    beside = {"states": ["cross_entropy", "soft_labels"], "logits": ["cross_entropy"]}
+    kinds = next((kinds for read, kinds in beside.items() if read in loss.reads), [])
+    kind = _kind(loss)
+    return {
+        "key": kind.replace("_", "-"),
+        "name": f"+ {kind.replace('_', ' ')}",
+        "group": "States" if "states" in loss.reads else "Logits",
+        "changes": {"method": {"losses": [{"kind": each} for each in (*kinds, kind)]}},
+    }
+
+
 def _loss(kind: str) -> type[LossSettings]:
-    return next(loss for loss in LOSSES if loss.model_fields["kind"].default == kind)
+    return next(loss for loss in LOSSES if _kind(loss) == kind)
+
+
+def _kind(loss: type[LossSettings]) -> str:
+    return loss.model_fields["kind"].default

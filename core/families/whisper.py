@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
+from core.config.losses.base import Reads
 from core.ensemble import mixed_logits
 from core.errors import ModelError
 from core.families.cross_attention import CrossAttention, cross_attention
@@ -59,8 +60,11 @@ class Whisper:
     It is asleep where it was only described: it has shapes, tokens and features, and `wake` reads its weights.
 
     Attributes:
+        gives: What a loss may read of it.
         revision: Of its weights, equal where they are; None where nobody knows, as while they are trained.
     """
+
+    gives: frozenset[Reads] = frozenset({"states", "logits", "targets"})
 
     def __init__(
         self,

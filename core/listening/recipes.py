@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.cache import Recipe, transcript_key, utterance_key
-from core.config import CrossEntropy, RunConfig, SoftLabels, TokenLossSettings
+from core.config import RunConfig
 from core.evaluation import Listener, Together, decoding_description
 from core.families.whisper import Whisper
 from core.listening.live import Models
@@ -37,15 +37,15 @@ def logits_kept(configs: Sequence[RunConfig], *, alike: bool) -> Logits:
     """
     if not alike:
         return "none"
-    losses = [loss for config in configs for loss in config.method.losses if isinstance(loss, TokenLossSettings)]
-    enough = all(isinstance(loss, CrossEntropy | SoftLabels) for loss in losses) and len(configs[0].teachers) == 1
+    losses = [loss for config in configs for loss in config.method.losses if "states" not in loss.reads]
+    enough = all(loss.fused is not None for loss in losses) and len(configs[0].teachers) == 1
     return "top" if enough and configs[0].training.teacher_outputs == "compact" else "states"
 
 
 def temperatures_of(configs: Sequence[RunConfig]) -> tuple[float, ...]:
     """Return the temperatures of soft labels beside 1, at which evaluations ask for top tokens anyway."""
     losses = [loss for config in configs for loss in config.method.losses]
-    return tuple(sorted({loss.temperature for loss in losses if isinstance(loss, SoftLabels)} - {1.0}))
+    return tuple(sorted({loss.softening for loss in losses if loss.fused == "soft_labels"} - {1.0}))
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import AttentionTransfer
 from core.geometry import on_sphere, paired, require_lengths
+from core.signals import States
+from core.sums import Sum
+
+
+def formula(settings: AttentionTransfer, student: States, teacher: States) -> Sum:
+    """Return the squared distances of the two sides' activities."""
+    return attention_transfer_loss(student.points, teacher.points, student.lengths)
 
 
 def attention_transfer_loss(
     student: Float[Tensor, "points width"],
     teacher: Float[Tensor, "points width"],
     lengths: Sequence[int],
-) -> Float[Tensor, ""]:
-    """Return the squared distance between the two sides' activity over time, averaged over utterances, 0 to 2.
+) -> Sum:
+    """Return the squared distance between the two sides' activity over time of each utterance, 0 to 2.
 
     A moment's activity is the sum of squares of its state; an utterance's activities are scaled to length one. After
     Zagoruyko and Komodakis 2017, arXiv 1612.03928: activation-based maps with p = 2, over time instead of the plane. In
@@ -35,7 +43,7 @@ def attention_transfer_loss(
         (on_sphere(mine[None]) - on_sphere(theirs[None])).square().sum()
         for mine, theirs in zip(_activities(student, lengths), _activities(teacher, lengths), strict=True)
     ]
-    return torch.stack(apart).mean()
+    return Sum.of(torch.stack(apart))
 
 
 def _activities(states: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:

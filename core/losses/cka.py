@@ -3,10 +3,18 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import Cka
 from core.geometry import SMALLEST_NORM, centred, gram_distance_squared, paired, root, wide_product
+from core.signals import States
+from core.sums import Sum
 
 FEWEST_POINTS = 4
 """The unbiased estimate does not exist for fewer."""
+
+
+def formula(settings: Cka, student: States, teacher: States) -> Sum:
+    """Return one minus the debiased kernel alignment."""
+    return Sum.single(cka_loss(student.points, teacher.points))
 
 
 def cka_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Float[Tensor, ""]:

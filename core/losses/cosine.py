@@ -3,11 +3,19 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import Cosine
 from core.geometry import chord_distance, on_sphere
+from core.signals import States
+from core.sums import Sum
 
 
-def cosine_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Float[Tensor, ""]:
-    """Return the mean of one minus the cosine between paired points, 0 to 2.
+def formula(settings: Cosine, student: States, teacher: States) -> Sum:
+    """Return one minus the cosines of the paired states."""
+    return cosine_loss(student.points, teacher.points)
+
+
+def cosine_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Sum:
+    """Return one minus the cosine between paired points, 0 to 2.
 
     The cosine term of DistilBERT (Sanh et al. 2019, arXiv 1910.01108). Its gradient shrinks with the angle.
 
@@ -18,4 +26,4 @@ def cosine_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "
     Raises:
         ShapeError: If the two sides do not pair up.
     """
-    return chord_distance(on_sphere(student), on_sphere(teacher)).mean()
+    return Sum.of(chord_distance(on_sphere(student), on_sphere(teacher)))

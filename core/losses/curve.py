@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from core.config import Curve
 from core.geometry import (
     geodesic_angle,
     log_map,
@@ -16,6 +17,20 @@ from core.geometry import (
     row_length,
     way,
 )
+from core.signals import States
+from core.sums import Sum
+
+
+def formula(settings: Curve, student: States, teacher: States) -> Sum:
+    """Return how far apart points, velocities and bends are."""
+    value = curve_loss(
+        student.points,
+        teacher.points,
+        student.lengths,
+        velocity=settings.velocity,
+        curvature=settings.curvature,
+    )
+    return Sum.single(value)
 
 
 def curve_loss(

@@ -5,6 +5,23 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from core.config import Dkd
+from core.ensemble import Teaching
+from core.signals import Signals
+from core.sums import Sum
+
+
+def formula(settings: Dkd, student: Signals, teacher: Teaching) -> Sum:
+    """Return the two divergences, weighed."""
+    return dkd_loss(
+        student.logits,
+        teacher.logits_at(settings.temperature),
+        student.labels,
+        target_weight=settings.target_weight,
+        other_weight=settings.other_weight,
+        temperature=settings.temperature,
+    )
+
 
 def dkd_loss(
     student: Float[Tensor, "tokens vocabulary"],
@@ -14,8 +31,8 @@ def dkd_loss(
     target_weight: float,
     other_weight: float,
     temperature: float,
-) -> Float[Tensor, ""]:
-    """Return temperature^2 times the mean of a weighted sum of two divergences, in nats per valid token.
+) -> Sum:
+    """Return temperature^2 times a weighted sum of two divergences, in nats, of the valid tokens.
 
     The first compares what either side gives the target against all that it leaves to the others (TCKD); the second
     compares how that rest is spread (NCKD). With weights 1 and 1 - p, p the teacher's probability of the target, the
@@ -35,9 +52,9 @@ def dkd_loss(
     teacher_odds, teacher_rest = _decoupled(teacher.detach().float() / temperature, targets)
     about_target = _divergence_of_odds(student=student_odds, teacher=teacher_odds)
     about_others = functional.kl_div(student_rest, teacher_rest, reduction="none", log_target=True).sum(dim=-1)
-    mean = (target_weight * about_target + other_weight * about_others).mean()
+    apart = Sum.of(target_weight * about_target + other_weight * about_others)
     # Where the sides are equal to the last digit, rounding may leave a little less than nothing.
-    return temperature**2 * mean.clamp_min(0)
+    return Sum(temperature**2 * apart.total.clamp_min(0), apart.count)
 
 
 def _decoupled(

@@ -3,7 +3,17 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import FisherRao
+from core.ensemble import Teaching
 from core.geometry import geodesic_angle
+from core.signals import Signals
+from core.sums import Sum
+
+
+def formula(settings: FisherRao, student: Signals, teacher: Teaching) -> Sum:
+    """Return the distances of the softened distributions."""
+    theirs = teacher.logits_at(settings.temperature)
+    return fisher_rao_loss(student.logits, theirs, temperature=settings.temperature)
 
 
 def fisher_rao_loss(
@@ -11,8 +21,8 @@ def fisher_rao_loss(
     teacher: Float[Tensor, "tokens vocabulary"],
     *,
     temperature: float,
-) -> Float[Tensor, ""]:
-    """Return the mean Fisher-Rao distance of the token distributions, 0 to pi, in radians.
+) -> Sum:
+    """Return the Fisher-Rao distance of the token distributions, 0 to pi, in radians.
 
     Square roots of probabilities are points of the unit sphere, and the distance is twice their angle,
     2 arccos(sum sqrt(P Q)): Rao 1945; twice, because the sphere's metric is a quarter of the Fisher information.
@@ -27,7 +37,7 @@ def fisher_rao_loss(
     Raises:
         ShapeError: If the two sides do not pair up.
     """
-    return 2 * geodesic_angle(_roots(student, temperature), _roots(teacher.detach(), temperature)).mean()
+    return Sum.of(2 * geodesic_angle(_roots(student, temperature), _roots(teacher.detach(), temperature)))
 
 
 def _roots(logits: Float[Tensor, "tokens vocabulary"], temperature: float) -> Float[Tensor, "tokens vocabulary"]:

@@ -3,7 +3,15 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import Gram
 from core.geometry import SMALLEST_NORM, gram_distance_squared, paired, root, row_length, wide_product
+from core.signals import States
+from core.sums import Sum
+
+
+def formula(settings: Gram, student: States, teacher: States) -> Sum:
+    """Return how far apart the two sides' inner products are."""
+    return Sum.single(gram_loss(student.points, teacher.points))
 
 
 def gram_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Float[Tensor, ""]:

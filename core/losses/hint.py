@@ -3,10 +3,18 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import Hint
 from core.geometry import paired
+from core.signals import States
+from core.sums import Sum
 
 
-def hint_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Float[Tensor, ""]:
+def formula(settings: Hint, student: States, teacher: States) -> Sum:
+    """Return half the squared distances of the paired states."""
+    return hint_loss(student.points, teacher.points)
+
+
+def hint_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Sum:
     """Return half the squared distance between paired points, per point and coordinate, 0 or more.
 
     The hint term of Romero et al. 2015, arXiv 1412.6550, equation 3: 1/2 |r(h) - g|^2, summed there over the width of
@@ -22,4 +30,5 @@ def hint_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "po
         ShapeError: If the two sides do not pair up.
     """
     student, teacher = paired(student, teacher)
-    return (student - teacher).square().mean() / 2
+    squared = Sum.of((student - teacher).square())
+    return Sum(squared.total / 2, squared.count)

@@ -5,7 +5,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from core.config import InfoNce
 from core.geometry import on_sphere, paired, thinned, wide_product
+from core.signals import States
+from core.sums import Sum
+
+
+def formula(settings: InfoNce, student: States, teacher: States) -> Sum:
+    """Return the cross-entropy of telling teacher states apart."""
+    value = infonce_loss(student.points, teacher.points, temperature=settings.temperature, points=settings.points)
+    return Sum.single(value)
 
 
 def infonce_loss(

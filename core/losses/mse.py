@@ -3,7 +3,15 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import Mse
 from core.geometry import SMALLEST_NORM, paired
+from core.signals import States
+from core.sums import Sum
+
+
+def formula(settings: Mse, student: States, teacher: States) -> Sum:
+    """Return the share of the teacher's energy that lies between the paired states."""
+    return Sum.single(mse_loss(student.points, teacher.points))
 
 
 def mse_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Float[Tensor, ""]:

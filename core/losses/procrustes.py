@@ -4,7 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import Procrustes
 from core.geometry import SMALLEST_NORM, centred, paired, wide_product
+from core.signals import States
+from core.sums import Sum
+
+
+def formula(settings: Procrustes, student: States, teacher: States) -> Sum:
+    """Return what is left between the two sides after the best rotation."""
+    return Sum.single(procrustes_loss(student.points, teacher.points))
 
 
 def procrustes_loss(

@@ -3,13 +3,19 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import ProjectionOnly
 from core.geometry import geodesic_angle, on_sphere, paired
+from core.signals import States
+from core.sums import Sum
 
 
-def projection_only_loss(
-    student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]
-) -> Float[Tensor, ""]:
-    """Return the mean angle, in radians, between paired points whose student states gave their gradient away.
+def formula(settings: ProjectionOnly, student: States, teacher: States) -> Sum:
+    """Return the angles of the paired states, of which the student's have no gradient."""
+    return projection_only_loss(student.points, teacher.points)
+
+
+def projection_only_loss(student: Float[Tensor, "points width"], teacher: Float[Tensor, "points width"]) -> Sum:
+    """Return the angle, in radians, between paired points whose student states gave their gradient away.
 
     The geodesic term after the objective has cut the student's states from the graph, so that only the projection
     learns and is then thrown away. A row with this term must equal the row without it.
@@ -22,4 +28,4 @@ def projection_only_loss(
         ShapeError: If the two sides do not pair up.
     """
     student, teacher = paired(student, teacher)
-    return geodesic_angle(on_sphere(student), on_sphere(teacher)).mean()
+    return Sum.of(geodesic_angle(on_sphere(student), on_sphere(teacher)))

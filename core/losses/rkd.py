@@ -5,7 +5,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from core.config import Rkd
 from core.geometry import SMALLEST_NORM, on_sphere, paired, thinned, wide_product
+from core.signals import States
+from core.sums import Sum
+
+
+def formula(settings: Rkd, student: States, teacher: States) -> Sum:
+    """Return how far apart the two sides' distances and angles are."""
+    value = rkd_loss(
+        student.points, teacher.points, distance=settings.distance, angle=settings.angle, points=settings.points
+    )
+    return Sum.single(value)
 
 
 def rkd_loss(

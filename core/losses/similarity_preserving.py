@@ -3,7 +3,15 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from core.config import SimilarityPreserving
 from core.geometry import on_sphere, paired, thinned, wide_product
+from core.signals import States
+from core.sums import Sum
+
+
+def formula(settings: SimilarityPreserving, student: States, teacher: States) -> Sum:
+    """Return how far apart the two sides' similarities are."""
+    return Sum.single(similarity_preserving_loss(student.points, teacher.points, points=settings.points))
 
 
 def similarity_preserving_loss(

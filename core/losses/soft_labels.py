@@ -4,14 +4,25 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from core.config import SoftLabels
+from core.ensemble import Teaching
+from core.signals import Signals
+from core.sums import Sum
+
+
+def formula(settings: SoftLabels, student: Signals, teacher: Teaching) -> Sum:
+    """Return the divergence of the softened distributions."""
+    theirs = teacher.logits_at(settings.temperature)
+    return soft_labels_loss(student.logits, theirs, temperature=settings.temperature)
+
 
 def soft_labels_loss(
     student: Float[Tensor, "tokens vocabulary"],
     teacher: Float[Tensor, "tokens vocabulary"],
     *,
     temperature: float,
-) -> Float[Tensor, ""]:
-    """Return temperature^2 times the mean KL(teacher || student), in nats per valid token.
+) -> Sum:
+    """Return temperature^2 times KL(teacher || student), in nats, of the valid tokens.
 
     The squared temperature keeps the gradient's size when the distributions are softened (Hinton, Vinyals and Dean
     2015, arXiv 1503.02531, section 2.1). Logits are raw: a suppressed token's -inf would make NaN.
@@ -25,4 +36,4 @@ def soft_labels_loss(
     teacher_log = functional.log_softmax(teacher.detach().float() / temperature, dim=-1)
     divergence = functional.kl_div(student_log, teacher_log, reduction="sum", log_target=True)
     # Rounding may leave a sum just below zero where the sides are equal.
-    return temperature**2 * divergence.clamp_min(0) / student.shape[0]
+    return Sum(temperature**2 * divergence.clamp_min(0), len(student))

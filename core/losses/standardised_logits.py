@@ -4,8 +4,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from core.config import StandardisedLogits
+from core.ensemble import Teaching
+from core.signals import Signals
+from core.sums import Sum
+
 SMALLEST_DEVIATION = 1e-7
 """Added to every standard deviation, as the authors do, so that equal logits have a score of 0."""
+
+
+def formula(settings: StandardisedLogits, student: Signals, teacher: Teaching) -> Sum:
+    """Return the divergence of the standardised logits."""
+    return standardised_logits_loss(student.logits, teacher.logits, temperature=settings.temperature)
 
 
 def standardised_logits_loss(
@@ -13,8 +23,8 @@ def standardised_logits_loss(
     teacher: Float[Tensor, "tokens vocabulary"],
     *,
     temperature: float,
-) -> Float[Tensor, ""]:
-    """Return temperature^2 times the mean KL(teacher || student) of standardised logits, in nats per valid token.
+) -> Sum:
+    """Return temperature^2 times KL(teacher || student) of standardised logits, in nats, of the valid tokens.
 
     Each side's logits of a token become standard scores over the vocabulary, so neither their mean nor their size
     counts: Sun et al. 2024, arXiv 2403.01427. The deviation divides by the vocabulary less one, and the squared
@@ -29,7 +39,7 @@ def standardised_logits_loss(
     teacher_log = functional.log_softmax(_standard_scores(teacher.detach().float()) / temperature, dim=-1)
     divergence = functional.kl_div(student_log, teacher_log, reduction="sum", log_target=True)
     # Where the sides are equal to the last digit, rounding may leave a little less than nothing.
-    return temperature**2 * divergence.clamp_min(0) / student.shape[0]
+    return Sum(temperature**2 * divergence.clamp_min(0), len(student))
 
 
 def _standard_scores(logits: Float[Tensor, "tokens vocabulary"]) -> Float[Tensor, "tokens vocabulary"]:

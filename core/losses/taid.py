@@ -10,9 +10,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.config import Taid
+from core.ensemble import Teaching
+from core.signals import Signals
+from core.sums import Sum
 
 SMALLEST_LOSS = 1e-15
 """Added to a loss before it divides, as the authors do."""
+
+
+def formula(settings: Taid, student: Signals, teacher: Teaching) -> Sum:
+    """Return the divergence from the target, whose share of the teacher is the settings' start; see `TaidSchedule`."""
+    return taid_loss(student.logits, teacher.logits, share=settings.start)
 
 
 def taid_loss(
@@ -20,8 +28,8 @@ def taid_loss(
     teacher: Float[Tensor, "tokens vocabulary"],
     *,
     share: float,
-) -> Float[Tensor, ""]:
-    """Return the mean KL(target || student), in nats per valid token.
+) -> Sum:
+    """Return KL(target || student), in nats, of the valid tokens.
 
     The target is the softmax of the logits mixed: the teacher's share of its own, the rest of the student's, through
     which no gradient flows. The authors' code leaves out the target's own entropy; the gradient is the same.
@@ -36,10 +44,10 @@ def taid_loss(
     student_log = functional.log_softmax(student, dim=-1)
     divergence = functional.kl_div(student_log, target_log, reduction="sum", log_target=True)
     # Where the sides are equal to the last digit, rounding may leave a little less than nothing.
-    return divergence.clamp_min(0) / student.shape[0]
+    return Sum(divergence.clamp_min(0), len(student))
 
 
-class TaidPace:
+class TaidSchedule:
     """The teacher's share in the target over a run: it never falls, and is 1 at the end of the term's stage.
 
     A straight line from `start` to 1 is its lower bound. Above it, each step adds
@@ -57,6 +65,11 @@ class TaidPace:
         self._settings = settings
         self._last_loss: float | None = None
         self._change = 0.0
+
+    @property
+    def settings(self) -> Taid:
+        """The settings of the next step: they start at its share."""
+        return self._settings.model_copy(update={"start": self.share})
 
     def advance(self, loss: float, progress: float) -> None:
         """Set the share of the next step; the first call only remembers the loss.

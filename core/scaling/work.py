@@ -7,7 +7,7 @@ unit of each takes on a machine is measured (core.calibration) and fitted (core.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from core.config import CrossEntropy, RunConfig, TokenLossSettings
+from core.config import RunConfig
 from core.scaling.shapes import Shape
 
 FRAMES_PER_SECOND = 50
@@ -227,13 +227,12 @@ def trained_parameters(config: RunConfig, student: Shape, teachers: Sequence[Sha
 def aligned_layers(config: RunConfig, student: Shape) -> tuple[int, int]:
     """Return how many encoder and decoder layers of the student meet a teacher's."""
     mapping = config.method.mapping
-    aligning = [loss for loss in config.method.losses if loss.needs_states]
     counts = []
     for side, layers in (
         ("encoder", student.encoder_layers - config.freeze_below),
         ("decoder", student.decoder_layers),
     ):
-        used = any(getattr(loss, side, False) for loss in aligning)
+        used = any(loss.aligns(side) for loss in config.method.losses)
         one = getattr(mapping, f"{side}_layers") == "last" and getattr(mapping, f"{side}_list") is None
         counts.append((min(1, layers) if one else layers) if used else 0)
     return counts[0], counts[1]
@@ -271,7 +270,7 @@ def step_work(config: RunConfig, teachers: Sequence[Shape], student: Shape, clip
     if config.method.needs_decoder:
         work += decoder_work(student, clips, students=students, backward=True, to_encoder=in_encoder)
         work += Work(reads=student.decoder_layers * student.decoder_layer)
-    losses = [loss for loss in config.method.losses if isinstance(loss, TokenLossSettings)]
+    losses = [loss for loss in config.method.losses if "states" not in loss.reads]
     if losses:
         tokens = clips.count * clips.text
         work += Work(
@@ -279,7 +278,7 @@ def step_work(config: RunConfig, teachers: Sequence[Shape], student: Shape, clip
             logits=4.0 * students * tokens * student.vocabulary,
             reads=student.width * student.vocabulary,
         )
-        if not all(isinstance(loss, CrossEntropy) for loss in losses):
+        if any("logits" in loss.reads for loss in losses):
             for teacher in teachers:
                 work += Work(
                     head=2.0 * tokens * teacher.width * teacher.vocabulary,

@@ -18,9 +18,10 @@ from core.cache.targets import (
     unpacked_states,
 )
 from core.families.whisper import Whisper
-from core.fused_head import LiveTeacher, Wanted, head_terms
+from core.fused_head import LiveTeacher, Wanted
 from core.sources import Utterance
 from tests.engine import tiny_en, utterances
+from tests.test_fused_head import head_means
 
 TEMPERATURES = (1.0, 2.0)
 
@@ -69,9 +70,9 @@ def test_the_divergence_from_what_is_kept_is_nearly_that_from_all(
     for temperature in TEMPERATURES:
         mine = (theirs + theirs.std() / 4 * torch.randn(theirs.shape, generator=generator)).requires_grad_()
         wanted = [Wanted(0.0, 1.0, temperature)]
-        (whole,) = head_terms([mine], vocabulary, wanted=wanted, teacher=LiveTeacher(theirs, vocabulary))
+        (whole,) = head_means([mine], vocabulary, wanted=wanted, teacher=LiveTeacher(theirs, vocabulary))
         top = top_teacher(kept, temperature=temperature, temperatures=TEMPERATURES)
-        (part,) = head_terms([mine], vocabulary, wanted=wanted, teacher=top)
+        (part,) = head_means([mine], vocabulary, wanted=wanted, teacher=top)
         whole_slope, part_slope = (torch.autograd.grad(terms.soft_labels, mine)[0] for terms in (whole, part))
         # Less is lost where the top tokens hold more of the probability.
         mass = np.mean([held_mass(one, temperature=temperature, temperatures=TEMPERATURES) for one in kept])

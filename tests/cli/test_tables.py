@@ -106,7 +106,7 @@ def test_a_difference_beyond_chance_is_marked(table: AblationTable) -> None:
     assert marked < {row.run.name for row in table.rows}
     for row in table.rows:
         line = next(line for line in text_of(table).splitlines() if f"{row.run.name} " in line)
-        assert ("]\u00a0*" in line) == (row.run.name in marked)
+        assert ("] *" in line) == (row.run.name in marked)
 
 
 def test_the_notes_tell_size_seed_speech_and_decoding(table: AblationTable) -> None:

@@ -16,12 +16,13 @@ from core.families.pruning import prune
 from core.families.whisper import Whisper
 from core.job import run_job
 from core.listening import live
-from core.losses import Objective
 from core.mapping import PointMap
+from core.objective import Objective
 from core.preflight import all_pairs, load_models, point_map_of
 from core.shared import listening_of
 from core.sources import prepare
 from core.store import Store
+from core.sums import means
 from core.teacher_outputs import Prepared, Teachers, teacher_statistics
 from core.training import method_terms
 from core.weights import load
@@ -281,7 +282,7 @@ def first_step(run: RunConfig, runs: Path) -> dict[str, float]:
     objective = Objective(run.method, point_map=point_map, pairs=pairs)
     with torch.no_grad():
         terms = method_terms(run, prepared, objective, student=student, teachers=Teachers(teachers), progress=1.0)
-    return {kind: float(value) for kind, value in terms.items()}
+    return {kind: float(value) for kind, value in means(terms).items()}
 
 
 ALL = [

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from beartype import beartype
-from jaxtyping import jaxtyped
 from torch import Tensor
 from torch.nn import functional
 
 from core.errors import ShapeError
 from core.losses import attention_transfer
+from tests.losses.checked import mean_of
 
-attention_transfer_loss = jaxtyped(typechecker=beartype)(attention_transfer.attention_transfer_loss)
+attention_transfer_loss = mean_of(attention_transfer.attention_transfer_loss)
 
 
 def sides(points: int, width: int = 5) -> tuple[Tensor, Tensor]:

@@ -4,17 +4,17 @@ import math
 
 import pytest
 import torch
-from beartype import beartype
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError, jaxtyped
+from jaxtyping import TypeCheckError
 from pydantic import ValidationError
 from torch import Tensor
 
 from core.config import Dkd
 from core.losses import dkd
+from tests.losses.checked import mean_of
 
-dkd_loss = jaxtyped(typechecker=beartype)(dkd.dkd_loss)
+dkd_loss = mean_of(dkd.dkd_loss)
 
 TARGETS = torch.tensor([0, 7, 3, 3, 19])
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,36 +15,24 @@ import core.losses
 from core.config import (
     LOSSES,
     AlignmentSettings,
-    AttentionTransfer,
-    Cka,
     Cosine,
     CrossEntropy,
-    Curve,
-    Dkd,
-    FisherRao,
     Geodesic,
-    Gram,
-    Hint,
     InfoNce,
     Loss,
     LossSettings,
     Mapping,
     Method,
-    Mse,
-    Procrustes,
     ProjectionOnly,
-    Rkd,
-    SimilarityPreserving,
-    SoftLabels,
-    SphericalLogits,
-    StandardisedLogits,
-    Taid,
 )
+from core.config.losses.base import Promise, Reads
 from core.ensemble import Teaching
 from core.errors import ShapeError
-from core.losses import Objective, compare
+from core.losses import FORMULAS
 from core.mapping import LayerPair, PointMap, StateStatistics
-from core.signals import Signals
+from core.objective import Objective
+from core.signals import Signals, States
+from core.sums import means
 
 # Two utterances.
 FRAMES, TOKENS = (7, 5), (3, 4)
@@ -57,16 +45,6 @@ NOT_ZERO_AT_THE_TEACHER = {
     CrossEntropy: "it compares with the transcript, and the teacher plays no part in it",
     InfoNce: "the other points of the batch are not infinitely unlike a point",
 }
-
-Promise = Literal["points", "set", "utterances"]
-PROMISES: dict[type[LossSettings], Promise] = {
-    **dict.fromkeys((CrossEntropy, SoftLabels, Dkd, StandardisedLogits, SphericalLogits, Taid, FisherRao), "points"),
-    **dict.fromkeys((Geodesic, Cosine, Mse, Hint, ProjectionOnly), "points"),
-    **dict.fromkeys((InfoNce, Rkd, SimilarityPreserving, Cka, Procrustes, Gram), "set"),
-    **dict.fromkeys((Curve, AttentionTransfer), "utterances"),
-}
-"""What may be done to both sides without changing a loss. points: put them in any order, each as often as the others;
-set: put them in any order; utterances: put whole ones in any order, each as often as the others."""
 
 every_loss = pytest.mark.parametrize("loss", [loss() for loss in LOSSES], ids=KINDS)
 every_alignment = pytest.mark.parametrize("kind", ALIGNMENTS, ids=lambda kind: kind.__name__)
@@ -126,10 +104,14 @@ def value_of(
     through: PointMap | None = None,
 ) -> Tensor:
     objective = Objective(Method.model_validate({"losses": [loss]}), point_map=through or point_map(), pairs=pairs)
-    found = objective.terms(student=student, teacher=Teaching.alone(teacher), progress=0.5)
-    (kind,) = found
-    assert kind == getattr(loss, "kind")  # noqa: B009 - the base of all settings has no kind
-    return found[kind]
+    found = means(objective.terms(student=student, teacher=Teaching.alone(teacher), progress=0.5))
+    assert list(found) == [loss.kind]
+    return found[loss.kind]
+
+
+def between(loss: LossSettings, student: Tensor, teacher: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Return an alignment of states that are in the common space already."""
+    return FORMULAS[type(loss)](loss, States(student, lengths), States(teacher, lengths)).mean()
 
 
 def number_of(loss: LossSettings, student: Signals, teacher: Signals, *, pairs: tuple[LayerPair, ...] = PAIRS) -> float:
@@ -150,13 +132,10 @@ def moved(tensors: Sequence[Tensor]) -> list[bool]:
 def test_every_file_is_a_loss_that_is_listed_and_every_loss_has_a_file() -> None:
     files = {path.stem for path in Path(str(core.losses.__file__)).parent.glob("*.py")} - {"__init__"}
     assert files == set(KINDS), (
-        f"Name {sorted(files ^ set(KINDS))} in core/config/losses and in core/losses/__init__.py."
+        f"Add a line for {sorted(files ^ set(KINDS))} to the list in core/config/losses/__init__.py."
     )
     assert get_args(get_args(Loss)[0]) == LOSSES
-
-
-def test_every_loss_says_what_may_be_done_to_its_points() -> None:
-    assert set(PROMISES) == set(LOSSES), "Name the loss in PROMISES."
+    assert set(FORMULAS) == set(LOSSES)
 
 
 @every_loss
@@ -208,7 +187,7 @@ def test_it_keeps_what_it_promises_about_the_order_and_number_of_points(loss: Lo
         "utterances": [
             (of_utterances(FRAMES, order), of_utterances(TOKENS, order), order) for order in (swapped, swapped * 3)
         ],
-    }[PROMISES[type(loss)]]
+    }[loss.promise]
     expected = number_of(loss, student, teacher)
     for arrangement in arrangements:
         found = number_of(loss, rearranged(student, *arrangement), rearranged(teacher, *arrangement))
@@ -255,7 +234,10 @@ def test_it_says_what_it_is_where_it_comes_from_and_what_its_fields_mean(loss: L
     assert type(loss).__doc__
     for name, field in type(loss).model_fields.items():
         assert name == "kind" or field.description, f"{name} has no description"
-    assert loss.needs_states == isinstance(loss, AlignmentSettings)
+    assert loss.unit
+    assert loss.promise in get_args(Promise)
+    assert loss.reads <= set(get_args(Reads))
+    assert ("states" in loss.reads) == isinstance(loss, AlignmentSettings)
 
 
 @every_alignment
@@ -271,15 +253,15 @@ def test_an_alignment_is_the_mean_over_layers_summed_over_sides(kind: type[Align
 @every_alignment
 def test_an_alignment_refuses_points_that_do_not_pair_up(kind: type[AlignmentSettings]) -> None:
     with pytest.raises(ShapeError, match="do not pair up"):
-        compare(kind(), torch.ones(3, 4), torch.ones(2, 4), [3])
+        between(kind(), torch.ones(3, 4), torch.ones(2, 4), [3])
     with pytest.raises(ShapeError, match="padding"):
-        compare(kind(), torch.ones(0, 4), torch.ones(0, 4), [])
+        between(kind(), torch.ones(0, 4), torch.ones(0, 4), [])
 
 
 @every_alignment
 def test_one_point_alone_leaves_a_finite_loss_and_gradient(kind: type[AlignmentSettings]) -> None:
     student = torch.linspace(-1, 2, 4)[None].requires_grad_()
-    value = compare(kind(), student, torch.ones(1, 4), [1])
+    value = between(kind(), student, torch.ones(1, 4), [1])
     assert 0 <= float(value.detach()) < 10
     value.backward()
     moved([student])
@@ -296,17 +278,16 @@ def test_settings_without_a_formula_are_refused_by_name(base: type[LossSettings]
         kind: str = "forgotten"
 
     method = Method.model_construct(losses=(Forgotten(),))  # pyright: ignore[reportArgumentType]
-    objective = Objective(method, point_map=point_map(), pairs=PAIRS)
     with pytest.raises(TypeError, match="Forgotten has settings but no formula"):
-        objective.terms(student=signals(0), teacher=Teaching.alone(signals(1)), progress=0.5)
+        Objective(method, point_map=point_map(), pairs=PAIRS)
 
 
 def test_arc_and_chord_measure_the_same_angle_in_their_own_way() -> None:
     angle = torch.tensor(0.7)
     student = torch.tensor([[2.0, 0.0]])
     teacher = 5 * torch.stack([angle.cos(), angle.sin()])[None]
-    assert float(compare(Geodesic(), student, teacher, [1])) == pytest.approx(0.7, rel=1e-5)
-    assert float(compare(Cosine(), student, teacher, [1])) == pytest.approx(1 - float(angle.cos()), rel=1e-5)
+    assert float(between(Geodesic(), student, teacher, [1])) == pytest.approx(0.7, rel=1e-5)
+    assert float(between(Cosine(), student, teacher, [1])) == pytest.approx(1 - float(angle.cos()), rel=1e-5)
 
 
 def test_the_null_equals_the_geodesic_term_and_teaches_the_projection_alone() -> None:

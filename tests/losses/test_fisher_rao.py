@@ -4,16 +4,16 @@ import math
 
 import pytest
 import torch
-from beartype import beartype
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError, jaxtyped
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from core.errors import ShapeError
 from core.losses import fisher_rao
+from tests.losses.checked import mean_of
 
-fisher_rao_loss = jaxtyped(typechecker=beartype)(fisher_rao.fisher_rao_loss)
+fisher_rao_loss = mean_of(fisher_rao.fisher_rao_loss)
 
 
 def logits(seed: int, *, tokens: int = 6, vocabulary: int = 12, size: float = 3) -> Tensor:

@@ -1,7 +1,6 @@
 """Losses that compare paired points: mean squared error, hints, contrast and the null, each beside a loop."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,14 +9,17 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 from torch import Tensor
 
+from core.config import Hint, LossSettings, Mse, ProjectionOnly
 from core.errors import ShapeError
-from core.losses import hint, infonce, mse, projection_only
+from core.losses import FORMULAS, hint, infonce, mse, projection_only
+from core.signals import States
+from tests.losses.checked import mean_of
 
 checked = jaxtyped(typechecker=beartype)
-hint_loss = checked(hint.hint_loss)
+hint_loss = mean_of(hint.hint_loss)
 infonce_loss = checked(infonce.infonce_loss)
 mse_loss = checked(mse.mse_loss)
-projection_only_loss = checked(projection_only.projection_only_loss)
+projection_only_loss = mean_of(projection_only.projection_only_loss)
 
 
 def sides(points: int = 9, width: int = 5, *, seed: int = 0, scale: float = 3) -> tuple[Tensor, Tensor]:
@@ -116,15 +118,15 @@ def test_the_null_is_the_mean_angle() -> None:
     assert float(projection_only_loss(student, teacher)) == pytest.approx(np.mean(angles), rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", [mse.mse_loss, hint.hint_loss, projection_only.projection_only_loss])
-def test_no_gradient_flows_into_the_teacher(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+@pytest.mark.parametrize("kind", [Mse, Hint, ProjectionOnly])
+def test_no_gradient_flows_into_the_teacher(kind: type[LossSettings]) -> None:
     student, teacher = (side.requires_grad_() for side in sides())
-    loss(student, teacher).backward()
+    FORMULAS[kind](kind(), States(student, [len(student)]), States(teacher, [len(teacher)])).mean().backward()
     assert teacher.grad is None
     assert student.grad is not None
 
 
-@pytest.mark.parametrize("loss", [mse.mse_loss, hint.hint_loss, projection_only.projection_only_loss])
-def test_sides_that_do_not_pair_up_are_refused(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+@pytest.mark.parametrize("kind", [Mse, Hint, ProjectionOnly])
+def test_sides_that_do_not_pair_up_are_refused(kind: type[LossSettings]) -> None:
     with pytest.raises(ShapeError, match="do not pair up"):
-        loss(torch.ones(3, 4), torch.ones(2, 4))
+        FORMULAS[kind](kind(), States(torch.ones(3, 4), [3]), States(torch.ones(2, 4), [2]))

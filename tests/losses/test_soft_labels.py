@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from beartype import beartype
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError, jaxtyped
+from jaxtyping import TypeCheckError
 from torch import Tensor, nn
 
 from core.losses import soft_labels
+from tests.losses.checked import mean_of
 
-soft_labels_loss = jaxtyped(typechecker=beartype)(soft_labels.soft_labels_loss)
+soft_labels_loss = mean_of(soft_labels.soft_labels_loss)
 
 
 def logits(seed: int, *, tokens: int = 9, vocabulary: int = 50, size: float = 3) -> Tensor:

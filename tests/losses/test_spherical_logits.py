@@ -4,15 +4,15 @@ import math
 
 import pytest
 import torch
-from beartype import beartype
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError, jaxtyped
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from core.losses import spherical_logits
+from tests.losses.checked import mean_of
 
-spherical_logits_loss = jaxtyped(typechecker=beartype)(spherical_logits.spherical_logits_loss)
+spherical_logits_loss = mean_of(spherical_logits.spherical_logits_loss)
 
 
 def logits(seed: int, *, tokens: int = 6, vocabulary: int = 12, size: float = 3) -> Tensor:

@@ -5,15 +5,15 @@ import statistics
 
 import pytest
 import torch
-from beartype import beartype
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError, jaxtyped
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from core.losses import standardised_logits
+from tests.losses.checked import mean_of
 
-standardised_logits_loss = jaxtyped(typechecker=beartype)(standardised_logits.standardised_logits_loss)
+standardised_logits_loss = mean_of(standardised_logits.standardised_logits_loss)
 
 
 def logits(seed: int, *, tokens: int = 6, vocabulary: int = 12, size: float = 3) -> Tensor:

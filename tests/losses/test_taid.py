@@ -4,17 +4,17 @@ import math
 
 import pytest
 import torch
-from beartype import beartype
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jaxtyping import TypeCheckError, jaxtyped
+from jaxtyping import TypeCheckError
 from torch import Tensor
 
 from core.config import Taid
 from core.losses import taid
-from core.losses.taid import TaidPace
+from core.losses.taid import TaidSchedule
+from tests.losses.checked import mean_of
 
-taid_loss = jaxtyped(typechecker=beartype)(taid.taid_loss)
+taid_loss = mean_of(taid.taid_loss)
 
 
 def logits(seed: int, *, tokens: int = 6, vocabulary: int = 12, size: float = 3) -> Tensor:
@@ -106,7 +106,7 @@ def test_tables_of_two_vocabularies_are_refused() -> None:
 
 
 def test_the_share_moves_by_the_relative_fall_of_the_loss() -> None:
-    pace = TaidPace(Taid(start=0.2, pace=0.5, momentum=0.5))
+    pace = TaidSchedule(Taid(start=0.2, pace=0.5, momentum=0.5))
     assert pace.share == 0.2
     pace.advance(4.0, 0.1)
     assert pace.share == 0.2, "the first loss has none before it"
@@ -124,7 +124,7 @@ def test_the_share_moves_by_the_relative_fall_of_the_loss() -> None:
 
 
 def test_a_loss_that_falls_moves_the_share_faster_than_one_that_rises() -> None:
-    falling, rising = TaidPace(Taid(pace=0.1, momentum=0.0)), TaidPace(Taid(pace=0.1, momentum=0.0))
+    falling, rising = TaidSchedule(Taid(pace=0.1, momentum=0.0)), TaidSchedule(Taid(pace=0.1, momentum=0.0))
     for step in range(1, 5):
         falling.advance(1 / step, step / 1000)
         rising.advance(float(step), step / 1000)
@@ -132,7 +132,7 @@ def test_a_loss_that_falls_moves_the_share_faster_than_one_that_rises() -> None:
 
 
 def test_a_run_shorter_than_the_pace_follows_the_line() -> None:
-    pace, steps = TaidPace(Taid()), 2_000
+    pace, steps = TaidSchedule(Taid()), 2_000
     for step in range(1, steps + 1):
         pace.advance(1 / step, step / steps)
         if step > 1:
@@ -140,7 +140,7 @@ def test_a_run_shorter_than_the_pace_follows_the_line() -> None:
 
 
 def test_the_line_runs_through_the_terms_own_stage() -> None:
-    pace = TaidPace(Taid(start=1e-9, pace=0.0, begins=0.2, ends=0.6))
+    pace = TaidSchedule(Taid(start=1e-9, pace=0.0, begins=0.2, ends=0.6))
     shares = []
     for progress in (0.3, 0.4, 0.5, 0.6):
         pace.advance(1.0, progress)
@@ -160,7 +160,7 @@ def test_the_line_runs_through_the_terms_own_stage() -> None:
 def test_the_share_never_falls_nor_leaves_its_bounds(
     losses: list[float], start: float, pace: float, momentum: float
 ) -> None:
-    it = TaidPace(Taid(start=start, pace=pace, momentum=momentum))
+    it = TaidSchedule(Taid(start=start, pace=pace, momentum=momentum))
     before = it.share
     for step, loss in enumerate(losses, start=1):
         progress = step / len(losses)

@@ -18,7 +18,7 @@ def printed(table: AblationTable) -> list[list[str]]:
     print_ablation(table, console)
     assert isinstance(console.file, io.StringIO)
     lines = [line for line in console.file.getvalue().splitlines() if line.startswith("│")]
-    return [[cell.strip().replace("\u00a0*", " *") for cell in line.strip("│").split("│")] for line in lines]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 
 
 def titles(sheet: Sheet) -> tuple[str, ...]:

@@ -1,10 +1,24 @@
-"""What the settings of every loss share: a weight, how it changes over a run, and where the loss comes from."""
+"""What the settings of every loss share: a weight, how it changes over a run, what the loss reads and promises."""
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from core.config.base import Settings
+
+Reads = Literal["states", "logits", "targets", "label_sequences"]
+"""What a loss reads beside the student's own output.
+
+states: hidden states of both sides, pair by pair in the common space; logits: the teachers' beside the student's;
+targets: one reference token for each row of logits; label_sequences: the reference's tokens, aligned with no row (CTC).
+"""
+
+Promise = Literal["points", "set", "utterances"]
+"""What may be done to both sides without changing a loss. points: put them in any order, each as often as the others;
+set: put them in any order; utterances: put whole ones in any order, each as often as the others."""
+
+Fused = Literal["cross_entropy", "soft_labels"]
+"""The sums that `core.fused_head` makes without writing out a table of logits."""
 
 
 class LossSettings(Settings):
@@ -24,9 +38,20 @@ class LossSettings(Settings):
         default=1.0, ge=0, le=10, description="Factor of the weight at its end, reached linearly; 1 keeps the weight."
     )
 
-    needs_states: ClassVar[bool] = False
-    needs_targets: ClassVar[bool] = False
-    """Whether it reads the transcript's tokens, not only the positions that they make."""
+    if TYPE_CHECKING:
+        kind: Any = None  # each loss has its own name here, which is that of its formula's file
+
+    reads: ClassVar[frozenset[Reads]]
+    promise: ClassVar[Promise]
+    unit: ClassVar[str]
+    """Of its value, as it stands over its curve."""
+    whole_batch: ClassVar[bool] = False
+    """Whether it compares the points of a batch with each other. If not, it is a mean over points or utterances."""
+    fused: ClassVar[Fused | None] = None
+    """Which of the fused sums it is, if any."""
+    turns_freely: ClassVar[bool] = False
+    """Whether a rotation is fitted to the points of a batch: fewer points than the common space is wide are turned onto
+    each other whatever they are."""
     reaches_student: ClassVar[bool] = True
     """Whether it moves a weight that is deployed; the null alone does not."""
     meaning: ClassVar[str] = ""
@@ -51,9 +76,21 @@ class LossSettings(Settings):
         rise = min(1.0, since / self.warmup) if self.warmup else 1.0
         return self.weight * rise * (1 + (self.final - 1) * since / (self.ends - self.begins))
 
+    def aligns(self, side: str) -> bool:
+        """Return whether it compares the states of a side ("encoder", "decoder")."""
+        return False
+
+    @property
+    def softening(self) -> float:
+        """What it divides the logits of both sides by; 1 leaves them."""
+        return getattr(self, "temperature", 1.0)
+
 
 class TokenLossSettings(LossSettings):
     """A term that compares what the two sides say at each token of the transcript."""
+
+    reads: ClassVar[frozenset[Reads]] = frozenset({"logits"})
+    promise: ClassVar[Promise] = "points"
 
 
 class AlignmentSettings(LossSettings):
@@ -62,10 +99,8 @@ class AlignmentSettings(LossSettings):
     encoder: bool = Field(default=True, description="Align encoder states (frames, 50 per second of audio).")
     decoder: bool = Field(default=True, description="Align decoder states (tokens); needs transcripts.")
 
-    needs_states: ClassVar[bool] = True
-    turns_freely: ClassVar[bool] = False
-    """Whether a rotation is fitted to the points of a batch: fewer points than the common space is wide are turned onto
-    each other whatever they are."""
-    mean_over: ClassVar[Literal["points", "utterances", "batch"]] = "batch"
-    """Of what it is a plain mean, so that processes that train together need no others' states; a batch has to be seen
-    whole."""
+    reads: ClassVar[frozenset[Reads]] = frozenset({"states"})
+
+    def aligns(self, side: str) -> bool:
+        """Return whether it compares the states of a side."""
+        return self.encoder if side == "encoder" else self.decoder

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from core.config.losses.base import AlignmentSettings
+from core.config.losses.base import AlignmentSettings, Promise
 
 
 class Rkd(AlignmentSettings):
@@ -17,6 +17,9 @@ class Rkd(AlignmentSettings):
         default=64, ge=3, le=512, description="Points compared at most, evenly taken from the batch; the cost is cubic."
     )
 
+    promise: ClassVar[Promise] = "set"
+    whole_batch: ClassVar[bool] = True
+    unit: ClassVar[str] = "of mean distances and cosines"
     meaning: ClassVar[str] = "Keep the teacher's distances between points, and the angles of their triangles."
     formula: ClassVar[str] = "a huber(d_ij/mean d) + b huber(cos of angle ijk), student against teacher"
     source: ClassVar[str] = "Park et al. 2019, arXiv 1904.05068"
@@ -35,6 +38,9 @@ class SimilarityPreserving(AlignmentSettings):
     weight: float = Field(default=100.0, gt=0, le=10000, description="Factor of this term in the sum; no unit.")
     points: int = Field(default=256, ge=2, le=4096, description="Points compared at most, evenly taken from the batch.")
 
+    promise: ClassVar[Promise] = "set"
+    whole_batch: ClassVar[bool] = True
+    unit: ClassVar[str] = "mean square of similarities"
     meaning: ClassVar[str] = "Keep the similarities that the teacher's points have to each other."
     formula: ClassVar[str] = "|rownorm(H H^T) - rownorm(G G^T)|_F^2 / n^2"
     source: ClassVar[str] = "Tung and Mori 2019, arXiv 1907.09682"
@@ -45,6 +51,9 @@ class Cka(AlignmentSettings):
 
     kind: Literal["cka"] = "cka"
 
+    promise: ClassVar[Promise] = "set"
+    whole_batch: ClassVar[bool] = True
+    unit: ClassVar[str] = "1 − debiased CKA"
     meaning: ClassVar[str] = "Match the teacher's point set up to rotation and scale."
     formula: ClassVar[str] = "1 - HSIC(H, G) / sqrt(HSIC(H, H) HSIC(G, G)), linear kernels, unbiased HSIC"
     source: ClassVar[str] = (
@@ -57,6 +66,9 @@ class Procrustes(AlignmentSettings):
 
     kind: Literal["procrustes"] = "procrustes"
 
+    promise: ClassVar[Promise] = "set"
+    whole_batch: ClassVar[bool] = True
+    unit: ClassVar[str] = "share of the teacher's energy"
     meaning: ClassVar[str] = "Match the teacher's point set up to rotation, with its scale."
     formula: ClassVar[str] = "(|H|_F^2 + |G|_F^2 - 2 |H^T G|_*) / |G|_F^2, centred"
     turns_freely: ClassVar[bool] = True
@@ -68,6 +80,9 @@ class Gram(AlignmentSettings):
 
     kind: Literal["gram"] = "gram"
 
+    promise: ClassVar[Promise] = "set"
+    whole_batch: ClassVar[bool] = True
+    unit: ClassVar[str] = "share of the teacher's norm"
     meaning: ClassVar[str] = "Keep the teacher's inner products between points: distances and angles, up to rotation."
     formula: ClassVar[str] = "|H H^T - G G^T|_F / |G G^T|_F"
     source: ClassVar[str] = "Bhattarai et al. 2025, arXiv 2509.25253 (feature Gram)"

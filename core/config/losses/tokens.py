@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from core.config.losses.base import TokenLossSettings
+from core.config.losses.base import Fused, Reads, TokenLossSettings
 
 
 class CrossEntropy(TokenLossSettings):
@@ -12,7 +12,9 @@ class CrossEntropy(TokenLossSettings):
 
     kind: Literal["cross_entropy"] = "cross_entropy"
 
-    needs_targets: ClassVar[bool] = True
+    reads: ClassVar[frozenset[Reads]] = frozenset({"targets"})
+    fused: ClassVar[Fused | None] = "cross_entropy"
+    unit: ClassVar[str] = "nats per token"
     meaning: ClassVar[str] = "Learn the transcript; the teacher plays no part."
     formula: ClassVar[str] = "-mean_i log P(y_i | y_<i, x)"
     source: ClassVar[str] = "the control without a teacher"
@@ -27,6 +29,8 @@ class SoftLabels(TokenLossSettings):
         default=2.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them."
     )
 
+    fused: ClassVar[Fused | None] = "soft_labels"
+    unit: ClassVar[str] = "nats per token, times T²"
     meaning: ClassVar[str] = "Learn the teacher's distribution over the next token."
     formula: ClassVar[str] = "T^2 * mean_i KL(softmax(q_i / T) || softmax(p_i / T))"
     source: ClassVar[str] = "Hinton, Vinyals and Dean 2015, arXiv 1503.02531"
@@ -46,7 +50,8 @@ class Dkd(TokenLossSettings):
         default=1.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them."
     )
 
-    needs_targets: ClassVar[bool] = True
+    reads: ClassVar[frozenset[Reads]] = frozenset({"logits", "targets"})
+    unit: ClassVar[str] = "nats per token, times T²"
     meaning: ClassVar[str] = "Logit KD, with the teacher's distribution over the wrong tokens weighted separately."
     formula: ClassVar[str] = (
         "T^2 * mean_i (alpha KL(b_T || b_S) + beta KL(o_T || o_S)), b: target or not, o: the others among themselves"
@@ -77,6 +82,7 @@ class StandardisedLogits(TokenLossSettings):
         ),
     )
 
+    unit: ClassVar[str] = "nats per token, times T²"
     meaning: ClassVar[str] = "Learn how the teacher ranks tokens, whatever the scale of its logits."
     formula: ClassVar[str] = "T^2 * mean_i KL(softmax(Z(q_i) / T) || softmax(Z(p_i) / T)), Z(x) = (x - mean) / std"
     source: ClassVar[str] = "Sun et al. 2024, arXiv 2403.01427; formula and weight 9 theirs, temperature ours"
@@ -99,8 +105,8 @@ class SphericalLogits(TokenLossSettings):
         ),
     )
 
-    needs_targets: ClassVar[bool] = True
-
+    reads: ClassVar[frozenset[Reads]] = frozenset({"logits", "targets"})
+    unit: ClassVar[str] = "nats per token, times T²"
     meaning: ClassVar[str] = "Learn the direction of the teacher's logits; their length, its confidence, is left out."
     formula: ClassVar[str] = (
         "mean_i (T^2 KL(softmax(r u(q_i) / T) || softmax(r u(p_i) / T)) - c log softmax(r u(p_i))[y_i]), "
@@ -125,6 +131,7 @@ class Taid(TokenLossSettings):
     )
     momentum: float = Field(default=0.99, ge=0, lt=1, description="Of the relative change of the loss; no unit.")
 
+    unit: ClassVar[str] = "nats per token"
     meaning: ClassVar[str] = (
         "Learn from a target between student and teacher that moves towards the teacher during the run."
     )
@@ -140,6 +147,7 @@ class FisherRao(TokenLossSettings):
         default=1.0, gt=0, le=20, description="Softens both distributions; no unit, 1 leaves them."
     )
 
+    unit: ClassVar[str] = "radians, mean over the batch's tokens"
     meaning: ClassVar[str] = "Learn the teacher's distribution along the shortest path on the simplex of distributions."
     formula: ClassVar[str] = "mean_i 2 arccos(sum_v sqrt(P_iv Q_iv)), by atan2"
     source: ClassVar[str] = "Rao 1945; logits on a manifold, our reading of arXiv 2606.00771"
