@@ -467,6 +467,13 @@ def test_a_job_that_finished_while_the_database_was_held_is_not_called_interrupt
     assert {run.state for run in studio.store.runs(job_id=job.id)} == {"finished"}
 
 
+def child_of(studio: Studio) -> int:
+    """Return the process that a job's worker has started; its file is there before the number is in it."""
+    written = studio.runs_folder / "child.pid"
+    wait_until(lambda: written.exists() and bool(written.read_text()))
+    return int(written.read_text())
+
+
 def test_a_database_that_is_deleted_under_a_job_ends_it_and_is_told_in_its_log(
     studio: Studio, configs: tuple[RunConfig, ...]
 ) -> None:
@@ -490,8 +497,7 @@ def test_a_folder_of_runs_that_is_deleted_under_a_job_ends_it_and_the_job_says_s
     studio: Studio, configs: tuple[RunConfig, ...]
 ) -> None:
     job = studio.start(configs, name="breed")
-    wait_until((studio.runs_folder / "child.pid").exists)
-    child = int((studio.runs_folder / "child.pid").read_text())
+    child = child_of(studio)
     shutil.rmtree(studio.runs_folder)
     wait_until(lambda: not studio.store.job(job.id).active)
     ended = studio.store.job(job.id)
