@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from core.audio import SAMPLE_RATE, write_flac
-from core.errors import DataError, StoreError
+from core.errors import DataError
 from core.paths import is_file
 from core.sources.debian import download_packages, package_file, read_package
-from core.sources.manifest import write_manifest
+from core.sources.manifest import make_audio_folder, write_manifest
 from core.sources.utterance import Utterance
 
 LEAST_WORDS = 4
@@ -115,10 +115,7 @@ def asterisk_speech(folder: Path, prompts: Prompts = ENGLISH, *, root: Path = Pa
     files = _installed(prompts, root) or _downloaded(prompts, folder)
     if files is None:
         return None
-    try:
-        (manifest.parent / "audio").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{manifest.parent} cannot be made ({error}). Check the permissions.") from error
+    make_audio_folder(manifest)
     utterances = _utterances(files, prompts, manifest.parent)
     _write(quick_start_manifest(manifest), drawn(utterances), prompts)
     _write(manifest, utterances, prompts)

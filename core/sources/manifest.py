@@ -172,6 +172,18 @@ def glance(
         return Glance(bad.told(), count, len(heard))
 
 
+def make_audio_folder(manifest: Path) -> None:
+    """Make the folder `audio` beside a manifest, for the clips that it will list.
+
+    Raises:
+        StoreError: If the disk refuses.
+    """
+    try:
+        (manifest.parent / "audio").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{manifest.parent} cannot be made ({error}). Check the permissions.") from error
+
+
 def write_manifest(
     path: Path, utterances: Sequence[Utterance], notes: Sequence[Mapping[str, Any]] | None = None
 ) -> None:

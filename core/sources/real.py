@@ -17,9 +17,9 @@ import numpy as np
 import soundfile
 
 from core.audio import SAMPLE_RATE, write_flac
-from core.errors import DataError, StoreError
+from core.errors import DataError
 from core.paths import is_file
-from core.sources.manifest import write_manifest
+from core.sources.manifest import make_audio_folder, write_manifest
 from core.sources.utterance import Utterance
 
 DEBIAN_FOLDER = Path("/usr/share/pocketsphinx/test/data")
@@ -52,10 +52,7 @@ def real_speech(folder: Path, *, debian_folder: Path = DEBIAN_FOLDER) -> Path | 
     files = _installed(debian_folder) or _archived(folder / ARCHIVE)
     if files is None:
         return None
-    try:
-        (manifest.parent / "audio").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{manifest.parent} cannot be made ({error}). Check the permissions.") from error
+    make_audio_folder(manifest)
     write_manifest(manifest, [_utterance(name, text, files[name], manifest.parent) for name, text in _texts(files)])
     return manifest
 
